@@ -1,0 +1,30 @@
+"""Multi30k captions (Elliott et al. 2016), any pair of en, de, fr, cs: `multi30k.py:en-de`.
+
+The files are those of https://github.com/multi30k/dataset, data/task1/raw, in a folder given by
+the environment variable MULTI30K, by default data/multi30k.
+"""
+
+import os
+
+from tfx_jax.config import base
+
+
+def get_config(pair="en-de"):
+  config = base()
+  config.task.source, config.task.target = pair.split("-")
+  folder = os.environ.get("MULTI30K", "data/multi30k")
+  config.data.train = os.path.join(folder, "train")
+  config.data.validation = os.path.join(folder, "val")
+  config.data.test = os.path.join(folder, "test_2016_flickr")
+  config.tokenizer.kind = "bpe"
+  config.tokenizer.vocab_size = 8000
+  config.model.update(
+    features=128, num_heads=4, encoder_layers=4, decoder_layers=4, feed_forward=256, dropout=0.2
+  )
+  config.data.batch_size = 64
+  config.optimizer.update(learning_rate=3e-3, warmup_steps=400, schedule="linear")
+  config.train.update(
+    num_steps=3000, log_every=50, eval_every=250, decode_every=1000, checkpoint_every=250
+  )
+  config.generate.update(max_source_length=64, max_length=64)
+  return config

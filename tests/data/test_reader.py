@@ -1,0 +1,211 @@
+import gzip
+import json
+import random
+import sys
+import tracemalloc
+import types
+
+import pytest
+
+from tfx_jax.data.reader import open_reader
+from tfx_jax.errors import UserError
+
+FIELDS = ("de", "en")
+
+
+def write(path, content):
+  data = content.encode() if isinstance(content, str) else content
+  path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+  return str(path)
+
+
+def write_pair(folder, de="ein Haus\nzwei\n", en="a house\ntwo\n", suffix=""):
+  write(folder / f"train.de{suffix}", de)
+  write(folder / f"train.en{suffix}", en)
+  return str(folder / "train")
+
+
+def failure(function):
+  """The message of the UserError that `function` raises, which must be one line."""
+  with pytest.raises(UserError) as info:
+    function()
+  assert "\n" not in str(info.value)
+  return str(info.value)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_text_aligns_the_files_of_a_prefix(tmp_path, suffix):
+  reader = open_reader("text", write_pair(tmp_path, suffix=suffix), FIELDS)
+  expected = [{"de": "ein Haus", "en": "a house"}, {"de": "zwei", "en": "two"}]
+  assert list(reader) == expected
+  assert list(reader) == expected, "a reader can be read again"
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path):
+  odd = "a\u2028b\x0bc\x0cd\x85e\rf\r"
+  path = write_pair(tmp_path, de=f"\ufeff{odd}\r\n\ufeffy\n\n", en="1\n2\n3")
+  records = list(open_reader("text", path, FIELDS))
+  assert [r["de"] for r in records] == [odd, "\ufeffy", ""]
+  assert [r["en"] for r in records] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_unequal_line_counts_tell_both(tmp_path, suffix):
+  reader = open_reader("text", write_pair(tmp_path, en="1\n2\n3\n4\n", suffix=suffix), FIELDS)
+  message = failure(lambda: list(reader))
+  assert f"train.de{suffix} has 2" in message
+  assert f"train.en{suffix} has 4" in message
+
+
+def test_tsv_takes_the_named_columns_and_does_not_quote(tmp_path):
+  path = write(tmp_path / "a.tsv", 'id\t"eins\tone"\tnote\nid2\tzwei\ttwo\n')
+  reader = open_reader("tsv", path, ("en", "de"), columns=("id", "de", "en"))
+  assert list(reader) == [{"de": '"eins', "en": 'one"'}, {"de": "zwei", "en": "two"}]
+  assert next(iter(open_reader("tsv", path, FIELDS))) == {"de": "id", "en": '"eins'}
+  assert "has no 'de', did you mean 'des'" in failure(
+    lambda: open_reader("tsv", path, FIELDS, columns=("des", "en"))
+  )
+
+
+def test_tsv_with_too_few_columns_tells_the_line(tmp_path):
+  path = write(tmp_path / "a.tsv", "eins\tone\nzwei\n")
+  assert "a.tsv, line 2: 1 column" in failure(lambda: list(open_reader("tsv", path, FIELDS)))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_jsonl_reaches_nested_fields_and_passes_the_kind(tmp_path, name):
+  rows = [
+    {"translation": {"de": "ä\n\u2028", "en": "x"}, "kind": "date"},
+    {"translation": {"de": "b", "en": "y"}, "kind": 3},
+  ]
+  path = write(tmp_path / name, "".join(json.dumps(row) + "\r\n" for row in rows))
+  reader = open_reader("jsonl", path, ("translation.de", "translation.en"))
+  assert list(reader) == [
+    {"translation.de": "ä\n\u2028", "translation.en": "x", "kind": "date"},
+    {"translation.de": "b", "translation.en": "y"},
+  ]
+
+
+@pytest.mark.parametrize(
+  ("line", "expected"),
+  [
+    ('{"de": "a"', "not JSON"),
+    ("", "not JSON"),
+    ('["de"]', "not list"),
+    ('{"d": {"dee": "a"}}', "no key 'd.de', did you mean 'dee'"),
+    ('{"d": "a"}', "not str"),
+    ('{"d": {"de": 7}}', "not a string but int"),
+    ('{"d": {"de": "\\ud800"}}', "surrogates"),
+    ("[" * 100_000, "recursion"),
+  ],
+)
+def test_a_bad_json_line_tells_file_and_line(tmp_path, line, expected):
+  path = write(tmp_path / "a.jsonl", '{"d": {"de": "a"}}\n' + line + "\n")
+  message = failure(lambda: list(open_reader("jsonl", path, ("d.de",))))
+  assert "a.jsonl, line 2: " in message
+  assert expected in message
+
+
+def test_bytes_that_are_not_utf8_tell_file_and_line(tmp_path):
+  path = write_pair(tmp_path, de=b"gut\nsch\xf6n\n")
+  assert "train.de, line 2: not UTF-8" in failure(lambda: list(open_reader("text", path, FIELDS)))
+
+
+def test_missing_and_empty_files_are_told_at_once(tmp_path):
+  prefix = str(tmp_path / "train")
+  for format in ("tsv", "jsonl"):
+    assert prefix in failure(lambda format=format: open_reader(format, prefix, FIELDS))
+    assert "directory" in failure(lambda f=format: open_reader(f, str(tmp_path), FIELDS))
+  write(tmp_path / "train.de", "a\n")
+  message = failure(lambda: open_reader("text", prefix, FIELDS))
+  assert "train.en or " in message
+  assert "found " + prefix + ".de" in message
+  for name, content in (("train.en", b""), ("train.en", b"\xef\xbb\xbf"), ("train.en.gz", b"")):
+    path = write(tmp_path / name, content)
+    assert f"{path} is empty" in failure(lambda: open_reader("text", prefix, FIELDS))
+    (tmp_path / name).unlink()
+
+
+def test_a_broken_gzip_file_is_told(tmp_path):
+  path = tmp_path / "a.tsv.gz"
+  path.write_bytes(b"a\tb\n")
+  assert "not a whole gzip" in failure(lambda: open_reader("tsv", str(path), FIELDS))
+  noise = random.Random(0)
+  whole = gzip.compress("".join(f"{noise.random()}\t{i}\n" for i in range(30_000)).encode())
+  for content in (whole[: len(whole) // 2], whole[:-8] + b"checksum"):
+    path.write_bytes(content)
+    reader = open_reader("tsv", str(path), FIELDS)
+    assert "not a whole gzip" in failure(lambda reader=reader: list(reader))
+    assert "not a whole gzip" in failure(lambda reader=reader: reader.fingerprint)
+  path.write_bytes(whole[:10] + b"\xff" * 100)
+  assert "not a whole gzip" in failure(lambda: open_reader("tsv", str(path), FIELDS))
+
+
+def test_the_fingerprint_changes_exactly_with_the_content(tmp_path):
+  def fingerprint(name, fields=FIELDS, columns=(), **content):
+    (tmp_path / name).mkdir(exist_ok=True)
+    return open_reader("text", write_pair(tmp_path / name, **content), fields).fingerprint
+
+  base = fingerprint("a")
+  assert fingerprint("b") == base, "the path is no content"
+  assert fingerprint("c", suffix=".gz") == base, "nor is the compression"
+  others = [
+    fingerprint("d", de="ein Haus\nzwej\n"),
+    fingerprint("e", de="a house\ntwo\n", en="ein Haus\nzwei\n"),
+    fingerprint("f", de="ein Haus\n", en="zwei\na house\ntwo\n"),
+    fingerprint("a", fields=("en", "de")),
+    fingerprint("a", fields=("de",)),
+  ]
+  path = write(tmp_path / "t.de", '{"de": "\t", "en": "\t"}')
+  others += [
+    open_reader("text", str(tmp_path / "t"), ("de",)).fingerprint,
+    open_reader("jsonl", path, ("de",)).fingerprint,
+    open_reader("tsv", path, FIELDS).fingerprint,
+    open_reader("tsv", path, FIELDS, columns=("en", "de")).fingerprint,
+    open_reader("jsonl", path, FIELDS).fingerprint,
+  ]
+  assert len({base, *others}) == len(others) + 1
+
+
+def test_reading_holds_no_file_in_memory(tmp_path):
+  path = write(tmp_path / "a.tsv.gz", ("left\tright " + "side " * 50 + "\n") * 50_000)
+  tracemalloc.start()
+  reader = open_reader("tsv", path, FIELDS)
+  assert sum(1 for _ in reader) == 50_000
+  assert len(reader.fingerprint) == 32
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert peak < 2_000_000, "the text is 13 MB"
+
+
+def test_a_reader_of_the_users_own(tmp_path, monkeypatch):
+  (tmp_path / "own_reader.py").write_text(
+    "class Own:\n"
+    "  fingerprint = 'own'\n"
+    "  def __init__(self, path, fields): self.record = dict.fromkeys(fields, path)\n"
+    "  def __iter__(self): return iter([self.record])\n"
+    "number = 3\n"
+  )
+  (tmp_path / "broken_reader.py").write_text("import no_such_module\n")
+  monkeypatch.syspath_prepend(str(tmp_path))
+  assert list(open_reader("own_reader:Own", "p", FIELDS)) == [{"de": "p", "en": "p"}]
+  for name, told in (
+    ("own_reader:Other", "no callable 'Other'"),
+    ("own_reader:number", "no callable 'number'"),
+    ("no.such:Reader", "No module named 'no'"),
+    ("broken_reader:Reader", "no_such_module"),
+    (":Reader", "unknown"),
+  ):
+    assert told in failure(lambda name=name: open_reader(name, "p", FIELDS))
+  sys.modules.pop("own_reader")
+
+
+def test_an_unknown_format_names_the_nearest():
+  assert "did you mean 'jsonl'" in failure(lambda: open_reader("json", "p", FIELDS))
+
+
+def test_cldr_is_handed_the_split_and_the_fields(monkeypatch):
+  module = types.ModuleType("tfx_jax.data.cldr")
+  module.CldrReader = lambda split, fields: (split, fields)
+  monkeypatch.setitem(sys.modules, module.__name__, module)
+  assert open_reader("cldr", "validation", FIELDS) == ("validation", FIELDS)

@@ -1,0 +1,233 @@
+import io
+import itertools
+import json
+
+import numpy as np
+import pytest
+import sentencepiece
+
+from tfx_jax.data import tokenizer as tokenizers
+from tfx_jax.data.tokenizer import BOS, EOS, PAD, UNK, load_tokenizer, train_tokenizer
+from tfx_jax.errors import UserError
+
+WORDS = ["haus", "maus", "laus", "katze", "tatze", "hund", "mund", "rund", "wald", "bald", "kalt"]
+TEXTS = [" ".join(words) for words in itertools.permutations(WORDS, 3)]
+KINDS = ["unigram", "bpe", "bytes", "characters"]
+
+
+def train(kind, texts=TEXTS, vocab_size=28, **settings):
+  defaults = dict(
+    character_coverage=1.0, normalization="nmt_nfkc", byte_fallback=False, max_sentences=0
+  )
+  return train_tokenizer(iter(texts), kind, vocab_size, **(defaults | settings))
+
+
+def failure(function):
+  with pytest.raises(UserError) as info:
+    function()
+  assert "\n" not in str(info.value)
+  return str(info.value)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def tokenizer(request):
+  return train(request.param)
+
+
+def test_texts_come_back(tokenizer):
+  ids = tokenizer.encode(TEXTS[:50])
+  assert tokenizer.decode(ids) == TEXTS[:50]
+  flat = [i for sequence in ids for i in sequence]
+  assert BOS < min(flat) and max(flat) < tokenizer.vocab_size
+  assert all(type(i) is int for i in flat)
+  assert tokenizer.encode([]) == tokenizer.decode([]) == []
+  assert tokenizer.encode([""]) == [[]]
+  assert tokenizer.decode([[]]) == [""]
+
+
+def test_decoding_stops_at_the_first_eos_and_leaves_specials_out(tokenizer):
+  (ids,) = tokenizer.encode(["katze"])
+  row = np.array([BOS, *ids, PAD, UNK, EOS, *ids], np.int32)
+  assert tokenizer.decode([row, [EOS, *ids], []]) == ["katze", "", ""]
+
+
+def test_every_id_has_a_piece(tokenizer):
+  pieces = tokenizer.pieces(np.arange(tokenizer.vocab_size))
+  assert pieces[:4] == ["<pad>", "</s>", "<unk>", "<s>"]
+  assert len(set(pieces)) == tokenizer.vocab_size
+  assert "".join(tokenizer.pieces(tokenizer.encode(["katze"])[0])).strip("▁") == "katze"
+
+
+def test_saved_and_loaded_it_is_the_same(tokenizer, tmp_path):
+  folder = tmp_path / "new" / "tokenizer"
+  for _ in range(2):
+    tokenizer.save(str(folder))
+  assert set(p.name for p in folder.iterdir()) <= {"tokenizer.json", "sentencepiece.model"}
+  loaded = load_tokenizer(str(folder))
+  assert loaded.vocab_size == tokenizer.vocab_size
+  assert loaded.fingerprint == tokenizer.fingerprint
+  assert loaded.encode(TEXTS) == tokenizer.encode(TEXTS)
+
+
+def test_sizes():
+  assert train("bytes").vocab_size == 260
+  assert train("unigram").vocab_size == train("bpe").vocab_size == 28
+  assert train("characters", ["aab"], 9).vocab_size == 6
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_sentencepiece_training_is_repeatable(kind):
+  assert train(kind).fingerprint == train(kind).fingerprint
+  drawn = [train(kind, vocab_size=25, max_sentences=150).fingerprint for _ in range(2)]
+  assert drawn[0] == drawn[1]
+
+
+def test_fingerprints_tell_pieces_and_settings_apart():
+  made = [
+    train("unigram"),
+    train("bpe"),
+    train("bpe", vocab_size=29),
+    train("bpe", normalization="identity"),
+    train("bytes"),
+    train("characters", ["ab"]),
+    train("characters", ["bba"]),
+  ]
+  assert len({tokenizer.fingerprint for tokenizer in made}) == len(made)
+
+
+def sentencepiece_model(**settings):
+  model = io.BytesIO()
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(TEXTS),
+    model_writer=model,
+    model_type="bpe",
+    vocab_size=28,
+    minloglevel=2,
+    **settings,
+  )
+  return model.getvalue()
+
+
+def test_a_model_file_of_other_origin(tmp_path):
+  path = tmp_path / "own.model"
+  path.write_bytes(sentencepiece_model(pad_id=0, eos_id=1, unk_id=2, bos_id=3, num_threads=1))
+  loaded, ours = load_tokenizer(str(path)), train("bpe")
+  assert loaded.encode(TEXTS) == ours.encode(TEXTS)
+  assert loaded._model != ours._model, "the file tells how it was trained"
+  assert loaded.fingerprint == ours.fingerprint, "the fingerprint does not"
+  for settings in ({}, dict(pad_id=0, eos_id=1, unk_id=2, bos_id=-1)):
+    path.write_bytes(sentencepiece_model(**settings))
+    message = failure(lambda: load_tokenizer(str(path)))
+    assert "--pad_id=0 --eos_id=1 --unk_id=2 --bos_id=3" in message
+  for content in (b"", b"garbage", b"\0\0"):
+    path.write_bytes(content)
+    assert "not a sentencepiece model" in failure(lambda: load_tokenizer(str(path)))
+  assert "No such file" in failure(lambda: load_tokenizer(str(tmp_path / "no.model")))
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_vocabulary_that_does_not_fit_names_one_that_does(kind):
+  for size, told, beyond in ((5000, "at most ", 1), (8, "at least ", -1)):
+    message = failure(lambda size=size: train(kind, vocab_size=size))
+    assert f"tokenizer.vocab_size={size} " in message
+    limit = int(message.split(told)[1].split(",")[0])
+    assert train(kind, vocab_size=limit).vocab_size == limit
+    assert told in failure(lambda past=limit + beyond: train(kind, vocab_size=past))
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_training_is_quiet(kind, capfd):
+  sentencepiece.set_min_log_level(0)
+  train(kind)
+  failure(lambda: train(kind, vocab_size=5000))
+  assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "characters"])
+def test_what_the_texts_raise_comes_through(kind):
+  def texts():
+    yield "haus"
+    raise UserError("file x, line 2: bad")
+
+  assert failure(lambda: train(kind, texts())) == "file x, line 2: bad"
+  assert "no text" in failure(lambda: train(kind, []))
+  assert "no text" in failure(lambda: train(kind, [""]))
+
+
+def test_settings_out_of_range():
+  assert "did you mean 'unigram'" in failure(lambda: train("unigrams"))
+  assert "did you mean 'nfkc_cf'" in failure(lambda: train("bytes", normalization="nfkc_fc"))
+  assert "character_coverage=0.5" in failure(lambda: train("bpe", character_coverage=0.5))
+  assert "max_sentences=7" in failure(lambda: train("bpe", max_sentences=7))
+  assert "vocab_size=4" in failure(lambda: train("characters", vocab_size=4))
+
+
+def test_normalization_and_byte_fallback():
+  assert train("bpe").decode(train("bpe").encode(["ﬁne"])) != ["ﬁne"]
+  exact = train("bpe", vocab_size=300, normalization="identity", byte_fallback=True)
+  assert exact.decode(exact.encode(["ﬁne 🙂 haus"])) == ["ﬁne 🙂 haus"]
+  assert UNK in train("bpe").encode(["🙂"])[0]
+
+
+def test_long_lines_are_trained_on():
+  assert "q" in "".join(train("bpe", [*TEXTS, "haus qq " * 2000]).pieces(range(28)))
+
+
+def test_characters_are_ranked_by_count_then_code_point():
+  made = train("characters", ["cba", "bb", "a\n"], 7)
+  assert made.pieces(range(4, 7)) == ["b", "a", "\n"]
+  assert made.encode(["abc"]) == [[5, 4, UNK]]
+
+
+def test_bytes_are_lossless_and_broken_ones_do_not_stop():
+  made = train("bytes")
+  text = "ﬁne  \t🙂\u2028\0"
+  assert made.encode(["aä"]) == [[4 + 97, 4 + 0xC3, 4 + 0xA4]]
+  assert made.decode(made.encode([text])) == [text]
+  assert made.decode([[4 + 97, 4 + 0xC3]]) == ["a\ufffd"]
+
+
+def test_bytes_are_not_trained():
+  assert train("bytes", (1 / 0 for _ in "a")).vocab_size == 260
+
+
+@pytest.mark.parametrize(
+  ("spec", "told"),
+  [
+    (None, "No such file"),
+    ("{", "damaged"),
+    ("[]", "damaged"),
+    ('{"format": 1}', "damaged"),
+    ('{"format": 99, "kind": "bytes"}', "format 99"),
+    ('{"format": 1, "kind": "runes"}', "'runes'"),
+    ('{"format": 1, "kind": "characters", "characters": "ab", "fingerprint": "x"}', "damaged"),
+    ('{"format": 1, "kind": "sentencepiece", "fingerprint": "x"}', "sentencepiece.model"),
+  ],
+)
+def test_a_damaged_folder_is_told(tmp_path, spec, told):
+  if spec is not None:
+    (tmp_path / "tokenizer.json").write_text(spec)
+  message = failure(lambda: load_tokenizer(str(tmp_path)))
+  assert told in message and str(tmp_path) in message
+
+
+def test_a_model_of_another_tokenizer_is_told(tmp_path):
+  train("bpe").save(str(tmp_path))
+  (tmp_path / "sentencepiece.model").write_bytes(train("bpe", vocab_size=29)._model)
+  assert "damaged" in failure(lambda: load_tokenizer(str(tmp_path)))
+
+
+def test_a_failed_save_leaves_the_old_one_whole(tmp_path, monkeypatch):
+  old = train("bpe")
+  old.save(str(tmp_path))
+
+  def full(descriptor):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(tokenizers.os, "fsync", full)
+  assert "No space left" in failure(lambda: train("bytes").save(str(tmp_path)))
+  assert len(list(tmp_path.iterdir())) == 2
+  assert load_tokenizer(str(tmp_path)).fingerprint == old.fingerprint
+  (tmp_path / "file").write_text("")
+  assert "cannot write" in failure(lambda: old.save(str(tmp_path / "file")))
+  assert json.loads((tmp_path / "tokenizer.json").read_text())["format"] == 1

@@ -1,0 +1,257 @@
+"""The whole model against NumPy: padded, packed, cached; what it may see and what it may not."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy_model
+import pytest
+from architectures import (
+  CONFIGS,
+  FEATURES,
+  TOKENS,
+  VOCABULARY,
+  Settings,
+  build,
+  forward,
+  layout,
+  parameters,
+  sentences,
+  shapes,
+)
+
+from tfx_jax.decoding import beam
+
+every = pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS)
+
+
+def run(settings, batch):
+  return np.asarray(forward(settings)(parameters(settings), batch))
+
+
+def close(found, expected, tolerance=1e-5):
+  """The greatest error is a small part of the greatest value."""
+  assert found.shape == expected.shape
+  np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def pieces(logits, rows):
+  """The logits of each pair that `rows` packs, padding of the vocabulary cut off."""
+  for row, pairs in zip(logits, rows, strict=False):
+    start = 0
+    for _, target in pairs:
+      yield row[start : start + len(target), :TOKENS]
+      start += len(target)
+
+
+@every
+def test_padded_and_packed_rows_equal_numpy_sentence_by_sentence(settings):
+  a, b, c, d, e = sentences(5)
+  full = ([*range(9)], [*range(8)])
+  rows = [[a], [b, c], [full], []]
+  logits = run(settings, layout(rows))
+  assert np.isfinite(logits).all(), "a row of padding"
+  for found, pair in zip(pieces(logits, rows), [a, b, c, full], strict=True):
+    close(found, numpy_model.logits(settings, parameters(settings), *pair))
+  rows = [[d, e], [], [c], [b]]
+  logits = run(settings, layout(rows))
+  for found, pair in zip(pieces(logits, rows), [d, e, c, b], strict=True):
+    close(found, numpy_model.logits(settings, parameters(settings), *pair))
+
+
+@every
+def test_no_logit_sees_a_later_target(settings):
+  rows = [[([1, 2, 3], [*range(8)])]] * 4
+  batch = layout(rows)
+  before = run(settings, batch)
+  for changed in (3, 6):
+    tokens = batch["decoder_inputs"].copy()
+    tokens[:, changed] += 9
+    after = run(settings, batch | {"decoder_inputs": tokens})
+    np.testing.assert_array_equal(after[:, :changed], before[:, :changed])
+    moved = np.abs(after - before)[..., :TOKENS].max((0, 2))
+    assert (moved[changed:] > 1e-4).all(), "a token that nothing sees shows nothing"
+
+
+@every
+def test_padding_and_neighbours_change_nothing(settings):
+  pairs = sentences(4)
+  rows = [pairs[:1], pairs[1:3], [], pairs[3:]]
+  before, after = (run(settings, layout(rows, seed=seed)) for seed in (0, 1))
+  for x, y in zip(pieces(before, rows), pieces(after, rows), strict=True):
+    np.testing.assert_array_equal(x, y)
+  swapped = [pairs[:1], [pairs[1], ([5] * len(pairs[2][0]), [6] * len(pairs[2][1]))]]
+  first = len(pairs[1][1])
+  np.testing.assert_array_equal(before[1, :first], run(settings, layout(swapped))[1, :first])
+
+
+WIDTH, STEPS, PROMPT = 3, 4, 3
+
+
+@functools.cache
+def decoder(settings, length=STEPS, width=WIDTH):
+  """Compiled: (params, batch) -> (logits, cache), and one step."""
+  model = build(settings)
+
+  def prefill(params, batch):
+    return model.apply({"params": params}, batch, length, width, method="prefill")
+
+  def decode(params, tokens, parents, cache):
+    return model.apply({"params": params}, tokens, parents, cache, method="decode")
+
+  return jax.jit(prefill), jax.jit(decode)
+
+
+def prompts(seed=0):
+  """Ragged sources, padded on the right, and ragged prompts, padded on the left."""
+  rng = np.random.default_rng(seed)
+  sources = [rng.integers(0, TOKENS, n).tolist() for n in (5, 2, 4)]
+  starts = [rng.integers(0, TOKENS, n).tolist() for n in (1, 3, 2)]
+  batch = layout([[pair] for pair in zip(sources, starts, strict=True)], 3, 5, PROMPT)
+  for row, start in enumerate(starts):
+    for name in ("decoder_inputs", "targets_segments", "targets_positions"):
+      batch[name][row] = np.roll(batch[name][row], PROMPT - len(start))
+  return sources, starts, batch
+
+
+def cached_decoding(settings, seed=0):
+  """Logits of the cache and the pair that each stands for, over steps of parents at random."""
+  rng = np.random.default_rng(seed)
+  prefill, decode = decoder(settings)
+  params, (sources, starts, batch) = parameters(settings), prompts()
+  logits, cache = prefill(params, batch)
+  yield from zip(np.asarray(logits), zip(sources, starts, strict=True), strict=True)
+  texts = [[start] * WIDTH for start in starts]
+  for _ in range(STEPS):
+    tokens = rng.integers(0, TOKENS, (3, WIDTH)).astype(np.int32)
+    parents = rng.integers(0, WIDTH, (3, WIDTH)).astype(np.int32)
+    logits, cache = decode(params, tokens, parents, cache)
+    texts = [
+      [[*text[parent], token] for token, parent in zip(*row, strict=True)]
+      for text, *row in zip(texts, tokens.tolist(), parents.tolist(), strict=True)
+    ]
+    for row in range(3):
+      for found, text in zip(np.asarray(logits)[row], texts[row], strict=True):
+        yield found, (sources[row], text)
+
+
+@every
+def test_cached_decoding_equals_numpy_on_the_whole_of_each_beam(settings):
+  count = 0
+  for found, pair in cached_decoding(settings):
+    close(found[:TOKENS], numpy_model.logits(settings, parameters(settings), *pair)[-1])
+    count += 1
+  assert count == 3 + STEPS * 3 * WIDTH
+
+
+def test_beams_share_the_prompt_and_the_memory_of_their_row():
+  settings = CONFIGS["llama"]
+  _, cache = decoder(settings)[0](parameters(settings), prompts()[2])
+  for layer in cache.layers:
+    assert layer.own.keys.shape == (3, 2, PROMPT + STEPS * WIDTH, 4)
+    assert layer.memory.keys.shape == (3, 2, 5, 4)
+
+
+@pytest.mark.parametrize("name", ["t5", "llama"])
+def test_beam_search_equals_one_that_recomputes_everything(name):
+  settings, eos, width, longest = CONFIGS[name], 1, 3, 6
+  params, (sources, starts, batch) = parameters(settings), prompts()
+  prefill, decode = decoder(settings, longest, width)
+
+  @jax.jit
+  def search(params, batch):
+    numbers = beam.BeamSettings(
+      length_penalty=jnp.float32(0.6),
+      penalty_offset=jnp.float32(5.0),
+      min_length=jnp.full(3, 2),
+      max_length=jnp.full(3, longest),
+      eos=eos,
+    )
+    logits, cache = prefill(params, batch)
+    state = beam.begin(
+      logits, numbers, jnp.ones(3, bool), width=width, num_return=width, length=longest
+    )
+    return beam.advance(functools.partial(decode, params), state, cache, numbers, longest)[0]
+
+  state = search(params, batch)
+  for row in range(3):
+    live, done = [(0.0, [])], []
+    for n in range(1, longest + 1):
+      candidates = []
+      for total, text in live:
+        pair = sources[row], starts[row] + text
+        log_probs = numpy_model.log_probs(settings, params, *pair)[-1]
+        allowed = [eos] if n == longest else [t for t in range(TOKENS) if n > 1 or t != eos]
+        candidates += [(total + log_probs[token], [*text, token]) for token in allowed]
+      candidates = sorted(candidates, reverse=True)[: 2 * width]
+      done += [(p / ((5 + n) / 6) ** 0.6, t) for p, t in candidates[:width] if t[-1] == eos]
+      live = [(p, t) for p, t in candidates if t[-1] != eos][:width]
+    expected = sorted(done, reverse=True)[:width]
+    texts = [text + [0] * (longest - len(text)) for _, text in expected]
+    assert state.done_tokens[row].tolist() == texts
+    np.testing.assert_allclose(state.done_score[row], [score for score, _ in expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("tying", "tables"), [("all", 1), ("target", 2), ("none", 3)])
+def test_tying_saves_one_table_each(tying, tables):
+  def count(settings):
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes(settings)))
+
+  settings, untied = (Settings(tying=t) for t in (tying, "none"))
+  table = (VOCABULARY, FEATURES)
+  assert sum(x.shape == table for x in jax.tree.leaves(shapes(settings))) == tables
+  assert count(untied) - count(settings) == (3 - tables) * VOCABULARY * FEATURES
+
+
+def test_padding_of_the_vocabulary_is_never_likely_and_learns_nothing():
+  settings = CONFIGS["bart"]
+  pairs = sentences(3)
+  batch = layout([pairs[:1], pairs[1:], []])
+
+  def loss(params):
+    log_probs = jax.nn.log_softmax(forward(settings)(params, batch))
+    nll = -log_probs[..., :TOKENS].mean(-1)
+    return jnp.where(batch["targets_segments"] > 0, nll, 0).sum(), log_probs
+
+  grads, log_probs = jax.grad(loss, has_aux=True)(parameters(settings))
+  assert np.exp(log_probs[..., TOKENS:]).max() == 0
+  for path, grad in jax.tree_util.tree_leaves_with_path(grads):
+    assert np.isfinite(grad).all(), path
+    if grad.shape[0] == VOCABULARY:
+      assert not grad[TOKENS:].any(), path
+    # A key's bias moves all scores of a query alike, and softmax does not see it.
+    if "key" not in jax.tree_util.keystr(path) or path[-1].key != "bias":
+      assert np.abs(grad[:TOKENS]).max() > 1e-4, path
+
+
+def test_bfloat16_is_close_and_keeps_its_parameters_float32():
+  settings = dataclasses.replace(CONFIGS["llama"], dtype="bfloat16")
+  assert {leaf.dtype for leaf in jax.tree.leaves(shapes(settings))} == {jnp.dtype("float32")}
+  pairs = sentences(4)
+  rows = [pairs[:1], pairs[1:3], pairs[3:], []]
+  logits = run(settings, layout(rows))
+  assert logits.dtype == jnp.bfloat16
+  assert np.isfinite(logits).all()
+  whole = zip(pieces(logits, rows), pairs, strict=True)
+  for found in (whole, cached_decoding(settings)):
+    found = [(np.atleast_2d(x)[-1, :TOKENS], pair) for x, pair in found]
+    expected = [numpy_model.logits(settings, parameters(settings), *pair)[-1] for _, pair in found]
+    error = np.stack([x for x, _ in found]).astype(np.float64) - expected
+    assert np.sqrt((error**2).mean() / np.square(expected).mean()) < 0.03
+
+
+def test_dropout_is_active_only_with_a_key():
+  settings = Settings(dropout=0.2)
+  model, params, batch = build(settings), parameters(settings), layout([sentences(1)] * 4)
+  apply = jax.jit(lambda key: model.apply({"params": params}, batch, rngs={"dropout": key}))
+  first, again, other = (apply(jax.random.key(seed)) for seed in (0, 0, 1))
+  np.testing.assert_array_equal(first, again)
+  assert np.abs(first - other).max() > 0.1
+  assert np.abs(first[0] - first[3]).max() > 0.1, "rows share their zeros"
+  without, never = (
+    str(jax.make_jaxpr(functools.partial(build(s).apply, {"params": params}))(batch))
+    for s in (settings, Settings())
+  )
+  assert without == never

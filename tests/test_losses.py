@@ -1,0 +1,162 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tfx_jax.losses import chunked_cross_entropy, cross_entropy
+
+B, T, D, V, TOKENS = 3, 8, 5, 12, 10
+SETTINGS = [(0.0, 0.0), (0.1, 0.0), (0.0, 0.03), (0.2, 0.01)]
+
+
+def make(seed=0):
+  """Logits whose last tokens do not exist, targets that include 0, weights that include 0."""
+  rng = np.random.default_rng(seed)
+  logits = rng.normal(size=(B, T, V)).astype(np.float32) * 3
+  logits[..., TOKENS:] = np.finfo(np.float32).min
+  targets = rng.integers(0, TOKENS, (B, T)).astype(np.int32)
+  targets[0, 0] = 0
+  weights = rng.choice([0.0, 0.5, 1.0], (B, T)).astype(np.float32)
+  weights[0, 0], weights[1, 1] = 1.0, 0.0
+  return logits, targets, weights
+
+
+def in_float64(logits, targets, weights, label_smoothing, z_loss):
+  """The definition: a target distribution over the tokens that exist."""
+  logits = logits[..., :TOKENS].astype(np.float64)
+  log_z = np.log(np.exp(logits).sum(-1))
+  wanted = (1 - label_smoothing) * np.eye(TOKENS)[targets] + label_smoothing / TOKENS
+  log_probs = logits - log_z[..., None]
+  loss = -(wanted * log_probs).sum(-1) + z_loss * log_z**2
+  nll = -np.take_along_axis(log_probs, targets[..., None], -1)[..., 0]
+  return (loss * weights).sum(), (nll * weights).sum()
+
+
+@pytest.mark.parametrize(("label_smoothing", "z_loss"), SETTINGS)
+def test_equals_the_definition(label_smoothing, z_loss):
+  batch = make()
+  sums = cross_entropy(*batch, label_smoothing, z_loss)
+  np.testing.assert_allclose(sums, in_float64(*batch, label_smoothing, z_loss), rtol=1e-5)
+
+
+def test_low_precision_logits_are_summed_in_float32():
+  logits, targets, weights = make()
+  low = jnp.asarray(np.clip(logits, -30, 30), jnp.bfloat16)
+  low = low.at[..., TOKENS:].set(jnp.finfo(jnp.bfloat16).min)
+  sums = cross_entropy(low, targets, weights, 0.1, 0.01)
+  expected = in_float64(np.asarray(low, np.float32), targets, weights, 0.1, 0.01)
+  np.testing.assert_allclose(sums, expected, rtol=1e-5)
+
+
+def test_weight_zero_hides_a_token_and_its_gradient():
+  logits, targets, weights = make()
+  weights[:, 3:] = 0.0
+  other = logits.copy()
+  other[:, 3:, :TOKENS] += 7.0
+  sums = cross_entropy(logits, targets, weights, 0.1, 0.01)
+  assert sums == cross_entropy(other, targets, weights, 0.1, 0.01)
+  grad = jax.jit(jax.grad(lambda x: cross_entropy(x, targets, weights, 0.1, 0.01)[0]))(logits)
+  assert not np.any(grad[:, 3:])
+  assert np.all(np.any(grad, axis=-1) == (weights > 0))
+
+
+def test_token_zero_counts_where_its_weight_says_so():
+  logits, targets, weights = make()
+  targets[:] = 0
+  np.testing.assert_allclose(
+    cross_entropy(logits, targets, weights), in_float64(logits, targets, weights, 0, 0), rtol=1e-5
+  )
+
+
+def test_no_gradient_to_tokens_that_do_not_exist():
+  logits, targets, weights = make()
+  grad = jax.jit(jax.grad(lambda x: cross_entropy(x, targets, weights, 0.1, 0.01)[0]))(logits)
+  assert not np.any(grad[..., TOKENS:])
+  assert np.all(np.isfinite(grad))
+
+
+def head(params, hidden):
+  """Logits of a table that is tied, as in a model: it also made the hidden states."""
+  logits = jnp.einsum("btd,vd->btv", hidden, params["table"])
+  logits = logits + params["bias"].reshape(1, 1, V)
+  exists = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2) < TOKENS
+  return jnp.where(exists, logits, jnp.finfo(logits.dtype).min)
+
+
+@pytest.fixture(scope="module")
+def params():
+  rng = np.random.default_rng(3)
+  shapes = {"table": (V, D), "bias": (V,), "deep": (D, D)}
+  return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def loss_of(chunks, targets, weights, scale, label_smoothing=0.1, z_loss=0.02):
+  """A function of (params, ids) in which the table is used before the head and in it."""
+
+  def loss(params, ids):
+    hidden = jnp.tanh(params["table"][ids] @ params["deep"])
+    if chunks:
+      sums = chunked_cross_entropy(
+        lambda hidden: head(params, hidden),
+        hidden,
+        targets,
+        weights,
+        chunks=chunks,
+        label_smoothing=label_smoothing,
+        z_loss=z_loss,
+      )
+    else:
+      sums = cross_entropy(head(params, hidden), targets, weights, label_smoothing, z_loss)
+    return sums[0] * scale, sums[1]
+
+  return loss
+
+
+@pytest.fixture(scope="module")
+def whole(params):
+  """Targets, weights and ids, and the sums and gradients that they have in one piece."""
+  _, targets, weights = make()
+  ids = np.random.default_rng(5).integers(0, TOKENS, (B, T))
+  function = jax.value_and_grad(loss_of(0, targets, weights, 1.0), has_aux=True)
+  return targets, weights, ids, jax.jit(function)(params, ids)
+
+
+@pytest.mark.parametrize(
+  ("chunks", "scale", "transform"),
+  [(1, 1.0, jax.jit), (2, 3.0, jax.jit), (8, -0.5, jax.jit), (4, 3.0, lambda f: f)],
+)
+def test_chunks_change_neither_value_nor_gradient(params, whole, chunks, scale, transform):
+  targets, weights, ids, ((whole_loss, whole_nll), whole_grads) = whole
+  function = jax.value_and_grad(loss_of(chunks, targets, weights, scale), has_aux=True)
+  (loss, nll), grads = transform(function)(params, ids)
+  np.testing.assert_allclose([loss, nll], [whole_loss * scale, whole_nll], rtol=1e-5)
+  for name in params:
+    assert np.any(whole_grads[name])
+    np.testing.assert_allclose(grads[name], whole_grads[name] * scale, rtol=1e-4, atol=1e-5)
+
+
+def test_chunks_give_the_gradient_of_hidden_alone():
+  _, targets, weights = make()
+  table = np.random.default_rng(1).normal(size=(V, D)).astype(np.float32)
+  hidden = np.random.default_rng(2).normal(size=(B, T, D)).astype(np.float32)
+
+  def project(hidden):
+    return jnp.einsum("btd,vd->btv", hidden, table)
+
+  grad = jax.grad(lambda h: chunked_cross_entropy(project, h, targets, weights, chunks=4)[0])
+  whole = jax.grad(lambda h: cross_entropy(project(h), targets, weights)[0])
+  np.testing.assert_allclose(jax.jit(grad)(hidden), jax.jit(whole)(hidden), rtol=1e-4, atol=1e-6)
+
+
+def test_without_a_gradient_the_sums_are_the_same(params, whole):
+  targets, weights, ids, (sums, _) = whole
+  loss = loss_of(4, targets, weights, 1.0)
+  np.testing.assert_allclose(jax.jit(loss)(params, ids), sums, rtol=1e-5)
+
+
+def test_all_logits_never_exist_at_once(params):
+  _, targets, weights = make()
+  loss = loss_of(4, targets, weights, 1.0)
+  program = str(jax.make_jaxpr(jax.grad(loss, has_aux=True))(params, np.zeros((B, T), int)))
+  assert f"f32[{B},{T // 4},{V}]" in program
+  assert f"f32[{B},{T},{V}]" not in program

@@ -1,0 +1,169 @@
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from tfx_jax.errors import UserError
+from tfx_jax.training.optimizer import decays, make_optimizer, make_schedule
+
+PEAK, WARMUP, STEPS, SHARE = 0.5, 10, 50, 0.1
+# All that the config's section holds.
+SETTINGS = {"b1": 0.9, "b2": 0.98, "eps": 1e-6, "momentum": 0.8, "weight_decay": 0.1}
+KNOWN = ["adam", "adamw", "sgd", "lion", "adafactor", "lamb", "radam", "novograd"]
+
+
+def rates(schedule, steps, warmup=WARMUP, share=SHARE):
+  rate = make_schedule(schedule, PEAK, warmup, share, STEPS)
+  return np.array([rate(step) for step in steps])
+
+
+@pytest.mark.parametrize("schedule", ["rsqrt", "cosine", "linear", "constant"])
+def test_warm_up_is_a_line_to_the_peak(schedule):
+  np.testing.assert_allclose(rates(schedule, [0, 1, 8, 9]), [0.05, 0.1, 0.45, 0.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("schedule", "formula"),
+  [
+    ("rsqrt", lambda n: PEAK * math.sqrt(WARMUP / n)),
+    (
+      "cosine",
+      lambda n: PEAK * (SHARE + (1 - SHARE) * (1 + math.cos(math.pi * (n - 10) / 40)) / 2),
+    ),
+    ("linear", lambda n: PEAK * (1 - (1 - SHARE) * (n - 10) / 40)),
+    ("constant", lambda n: PEAK),
+  ],
+)
+def test_after_warm_up_the_formula_holds(schedule, formula):
+  steps = [9, 10, 17, 30, 48, 49]
+  expected = [formula(step + 1) for step in steps]
+  np.testing.assert_allclose(rates(schedule, steps), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("schedule"), ["cosine", "linear"])
+def test_the_last_step_and_those_after_it_have_the_final_share(schedule):
+  np.testing.assert_allclose(rates(schedule, [49, 50, 500]), PEAK * SHARE, rtol=1e-5)
+  np.testing.assert_allclose(rates(schedule, [49], share=0.0), 0, atol=1e-7)
+
+
+@pytest.mark.parametrize("schedule", ["rsqrt", "cosine", "linear", "constant"])
+def test_without_warm_up_the_first_step_has_the_peak(schedule):
+  np.testing.assert_allclose(rates(schedule, [0], warmup=0), PEAK, rtol=1e-6)
+
+
+def test_an_unknown_schedule_names_the_nearest():
+  with pytest.raises(UserError, match=r"optimizer.schedule='cosin', did you mean 'cosine'\?"):
+    make_schedule("cosin", PEAK, WARMUP, SHARE, STEPS)
+
+
+def make_params():
+  rng = np.random.default_rng(0)
+  shapes = {
+    "mlp": {"kernel": (3, 4), "bias": (4,)},
+    "norm": {"scale": (3,), "bias": (3,)},
+    "embed": {"embedding": (5, 3)},
+  }
+  return {
+    layer: {name: rng.normal(size=shape).astype(np.float32) for name, shape in leaves.items()}
+    for layer, leaves in shapes.items()
+  }
+
+
+def train(optimizer, params, grads):
+  state = optimizer.init(params)
+  for grad in grads:
+    updates, state = optimizer.update(grad, state, params)
+    params = optax.apply_updates(params, updates)
+  return params
+
+
+def adamw(param, grads, rate, decay):
+  """Loshchilov & Hutter (2019), algorithm 2, in float64."""
+  b1, b2, eps = (SETTINGS[name] for name in ("b1", "b2", "eps"))
+  param, m, v = param.astype(np.float64), 0.0, 0.0
+  for t, grad in enumerate(grads, 1):
+    m, v = b1 * m + (1 - b1) * grad, b2 * v + (1 - b2) * grad**2
+    step = (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+    param = param - float(rate(t - 1)) * (step + decay * param)
+  return param
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adam_equals_its_definition(name):
+  rate = make_schedule("rsqrt", PEAK, 2, 0.0, STEPS)
+  params = make_params()
+  rng = np.random.default_rng(1)
+  grads = [
+    {
+      layer: {key: rng.normal(size=x.shape).astype(np.float32) for key, x in leaves.items()}
+      for layer, leaves in params.items()
+    }
+    for _ in range(3)
+  ]
+  trained = train(make_optimizer(rate, name, 0.0, **SETTINGS), params, grads)
+  for layer, leaves in params.items():
+    for key, param in leaves.items():
+      decay = 0.1 if name == "adamw" and key in ("kernel", "embedding") else 0.0
+      expected = adamw(param, [grad[layer][key] for grad in grads], rate, decay)
+      np.testing.assert_allclose(trained[layer][key], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_only_matrices_decay_boxed_or_not():
+  expected = {
+    "mlp": {"kernel": True, "bias": False},
+    "norm": {"scale": False, "bias": False},
+    "embed": {"embedding": True},
+  }
+  params = make_params()
+  assert decays(params) == expected
+  boxed = {
+    layer: {key: nn.Partitioned(x, (None,) * x.ndim) for key, x in leaves.items()}
+    for layer, leaves in params.items()
+  }
+  assert nn.unbox(decays(boxed)) == expected
+
+
+def test_sgd_has_momentum():
+  params = {"kernel": np.zeros(2, np.float32)}
+  grads = [{"kernel": np.array(g, np.float32)} for g in ([1, 0], [0, 1], [1, 1])]
+  optimizer = make_optimizer(lambda step: 0.5, "sgd", 0.0, **SETTINGS)
+  # The three steps have [1, 0], [0.8, 1] and [0.64 + 1, 0.8 + 1].
+  np.testing.assert_allclose(
+    train(optimizer, params, grads)["kernel"], [-0.5 * 3.44, -0.5 * 2.8], rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize(
+  ("clip_norm", "factor"), [(0.0, 1.0), (1.0, 0.2), (5.0, 1.0), (10.0, 1.0), (2.5, 0.5)]
+)
+def test_the_gradient_is_clipped_by_its_global_norm(clip_norm, factor):
+  params = {"a": {"kernel": jnp.zeros(1)}, "b": {"bias": jnp.zeros(1)}}
+  grad = {"a": {"kernel": jnp.full(1, 3.0)}, "b": {"bias": jnp.full(1, -4.0)}}
+  optimizer = make_optimizer(lambda step: 1.0, "sgd", clip_norm)
+  trained = train(optimizer, params, [grad])
+  np.testing.assert_allclose(trained["a"]["kernel"], -3 * factor, rtol=1e-6)
+  np.testing.assert_allclose(trained["b"]["bias"], 4 * factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_known_optimizers_take_the_settings_they_have(name):
+  params = make_params()
+  optimizer = make_optimizer(lambda step: 0.1, name, 1.0, **SETTINGS)
+  trained = train(optimizer, params, [params])
+  assert all(
+    np.isfinite(x).all() and (x != params[layer][key]).all()
+    for layer, leaves in trained.items()
+    for key, x in leaves.items()
+  )
+
+
+@pytest.mark.parametrize(
+  ("name", "hint"),
+  [("adamv", "did you mean 'adamw'"), ("chain", "known: adam"), ("tree", "known: adam")],
+)
+def test_what_is_no_optimizer_is_refused(name, hint):
+  with pytest.raises(UserError, match=f"optimizer.name='{name}'.*{hint}"):
+    make_optimizer(lambda step: 0.1, name, 1.0)

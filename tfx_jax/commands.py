@@ -1,0 +1,234 @@
+"""What the command line does: train, evaluate, generate, prepare."""
+
+import json
+import os
+import signal
+import sys
+from typing import TextIO
+
+import jax
+from absl import logging
+from ml_collections import ConfigDict
+
+from tfx_jax import build, config_io
+from tfx_jax import run as run_lib
+from tfx_jax.curves import draw_curves
+from tfx_jax.errors import UserError
+from tfx_jax.evaluation.evaluate import loss_figures, text_figures
+from tfx_jax.report import MetricsLog, write_samples
+from tfx_jax.training.checkpoint import Checkpoints
+from tfx_jax.training.loop import Counters
+from tfx_jax.training.loop import train as train_loop
+from tfx_jax.training.state import plan_state
+from tfx_jax.training.step import make_loss_step
+
+
+def train(config: ConfigDict, workdir: str) -> int:
+  """Trains, or goes on training, and ends with the figures of the test set."""
+  for split in build.SPLITS:
+    build.make_reader(config, split)
+  say(f"workdir {workdir}")
+  _settle_config(config, workdir)
+  tokenizers = build.make_tokenizers(config, workdir)
+  loader = _training_data(config, tokenizers)
+  validation = build.make_loader(config, build.make_corpus(config, "validation", tokenizers))
+  examples = build.read_examples(config, "validation", config.train.decode_examples)
+  build.make_corpus(config, "test", tokenizers)
+
+  parallel = build.make_parallel(config)
+  model = build.make_model(config, tokenizers)
+  optimizer, schedule = build.make_optimization(config)
+  make_state, shardings = plan_state(model, optimizer, config.seed, run_lib.EXAMPLE, parallel)
+  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
+  latest = checkpoints.latest()
+  if latest is None:
+    state, counters = make_state(), Counters()
+    _describe(state.params, parallel)
+  else:
+    abstract = jax.eval_shape(make_state.jitted)
+    state, saved = checkpoints.restore(latest, abstract, shardings)
+    counters = Counters(**saved)
+  finished = latest is not None and (latest >= config.train.num_steps or counters.stopped_early)
+  if latest is not None:
+    say(f"{'finished' if finished else 'going on'} at step {latest:,}")
+
+  generator = build.make_generator(config, model, tokenizers, parallel)
+  loss_step = parallel.jit(make_loss_step(model))
+  task = build.make_task(config)
+
+  def validate(params, step, decode, between_batches) -> dict:  # noqa: ANN001
+    figures = loss_figures(loss_step, params, validation, parallel)
+    if decode:
+      texts, rows = text_figures(generator, params, task, examples, lambda count: between_batches())
+      figures |= texts
+      write_samples(workdir, step, "validation", rows, 0)
+    draw_curves(workdir)
+    return figures
+
+  if not finished or counters.evaluated < latest:
+    log = MetricsLog(workdir, resume_at=counters.log_bytes)
+    train_step = parallel.jit(build.make_step(config, model, optimizer, schedule), donate_argnums=0)
+    try:
+      state, counters, caught = train_loop(
+        state=state,
+        counters=counters,
+        train_step=train_step,
+        loader=loader,
+        parallel=parallel,
+        checkpoints=checkpoints,
+        log=log,
+        validate=validate,
+        timetable=build.make_timetable(config),
+      )
+    finally:
+      log.close()
+      draw_curves(workdir)
+    if caught:
+      say(
+        f"stopped by {signal.Signals(caught).name} at step {int(state.step):,}; "
+        "the same command goes on from there"
+      )
+      return 128 + caught
+  checkpoints.close()
+  del state
+  done = _test_line(workdir) if finished else None
+  if done is None:
+    return evaluate(config, workdir)
+  say(_table(done))
+  return 0
+
+
+def evaluate(config: ConfigDict, workdir: str) -> int:
+  """Decodes a split, scores it, and records the figures with the checkpoint they are of."""
+  split = config.evaluate.split
+  run = run_lib.load(workdir, config=config)
+  count = len(build.read_examples(config, split))
+  with _counter(count, f"decoding {split}") as done:
+    figures, rows = run.evaluate(split, done)
+  figures = {"checkpoint": config.evaluate.checkpoint, "checkpoint_step": run.step, **figures}
+  log = MetricsLog(workdir)
+  log.write(run.step, split, figures)
+  log.close()
+  say(write_samples(workdir, run.step, split, rows, config.evaluate.num_samples))
+  say(_table(figures))
+  if picture := draw_curves(workdir):
+    say(f"curves in {picture}")
+  return 0
+
+
+def generate(config: ConfigDict, workdir: str, source: TextIO, target: TextIO) -> int:
+  """Generates from each line of `source`, in order; empty lines stay empty.
+
+  With `generate.scores` or several hypotheses an input, lines are TSV: input number from 1, rank
+  from 1, score, log-probability, text.
+  """
+  try:
+    texts = [line.rstrip("\r\n") for line in source]
+  except UnicodeDecodeError as error:
+    raise UserError(f"--input={source.name} is not UTF-8: {error.reason}") from error
+  run = run_lib.load(workdir, config=config)
+  with _counter(sum(1 for text in texts if text.strip()), "generating") as done:
+    results = run.generator(run.params, texts, done)
+  table = config.generate.scores or config.generate.num_return > 1
+  for number, hypotheses in enumerate(results, 1):
+    if not table:
+      target.write((hypotheses[0].text if hypotheses else "") + "\n")
+      continue
+    for rank, best in enumerate(hypotheses, 1):
+      target.write(f"{number}\t{rank}\t{best.score:.6f}\t{best.log_prob:.6f}\t{best.text}\n")
+  return 0
+
+
+def prepare(config: ConfigDict, workdir: str) -> int:
+  """Makes the tokenizer and the tokenised corpora, ahead of training."""
+  for split in build.SPLITS:
+    build.make_reader(config, split)
+  _settle_config(config, workdir)
+  tokenizers = build.make_tokenizers(config, workdir)
+  for split in build.SPLITS:
+    say(f"{split}: {json.dumps(build.make_corpus(config, split, tokenizers).report)}")
+  return 0
+
+
+def say(text: str) -> None:
+  """Tells the user; standard output is for results."""
+  print(text, file=sys.stderr, flush=True)
+
+
+def _settle_config(config: ConfigDict, workdir: str) -> None:
+  """Writes the configuration into the workdir, unless the workdir is another run's."""
+  old = config_io.read_config(workdir)
+  if old is not None:
+    changes = build.differences(old.to_dict(), config.to_dict())
+    fixed = [line for line in changes if line.split(".")[0].split(":")[0] in build.FIXED]
+    if fixed:
+      raise UserError(
+        f"{workdir} holds another run ({fixed[0]}): choose another --workdir, or the old setting"
+      )
+    for line in changes:
+      say(f"changed since this run began: {line}")
+    cores = config_io.recorded_cpu_count(workdir)
+    if cores != config_io.cpu_count():
+      say(f"begun on {cores} processors, now {config_io.cpu_count()}: results differ by rounding")
+    if not changes:
+      return
+  elif os.path.isdir(os.path.join(workdir, "checkpoints")):
+    raise UserError(f"{workdir} holds checkpoints but no config.json: choose another --workdir")
+  config_io.write_config(workdir, config)
+
+
+def _training_data(config: ConfigDict, tokenizers: tuple) -> object:
+  corpus = build.make_corpus(config, "train", tokenizers)
+  loader = build.make_loader(config, corpus)
+  counts, (source, target) = corpus.report, loader.density()
+  dropped = counts["pairs_too_long"] + counts["pairs_empty"]
+  say(
+    f"{counts['pairs_kept']:,} pairs in {loader.rows(0):,} rows of {config.data.source_length} + "
+    f"{config.data.target_length} tokens, {source:.1%} and {target:.1%} of them real; "
+    f"{dropped:,} pairs dropped ({counts['pairs_too_long']:,} too long, "
+    f"{counts['pairs_empty']:,} empty)"
+  )
+  return loader
+
+
+def _describe(params: object, parallel: object) -> None:
+  from clu import parameter_overview
+
+  logging.info(parameter_overview.get_parameter_overview(params, include_stats=False))
+  sizes = ", ".join(f"{name} {size}" for name, size in parallel.sizes.items())
+  say(
+    f"{run_lib.count_parameters(params):,} parameters on {jax.device_count()} "
+    f"{jax.default_backend()} device(s) ({sizes})"
+  )
+
+
+def _test_line(workdir: str) -> dict | None:
+  """The figures of the last line of the log, if it is a test's."""
+  path = os.path.join(workdir, "metrics.jsonl")
+  if not os.path.exists(path):
+    return None
+  with open(path, encoding="utf-8") as file:
+    lines = [line for line in file if line.endswith("\n")]
+  last = json.loads(lines[-1]) if lines else {}
+  return last if last.get("split") == "test" else None
+
+
+def _table(figures: dict) -> str:
+  width = max(map(len, figures))
+  shown = (f"{v:.4f}" if isinstance(v, float) else v for v in figures.values())
+  return "\n".join(f"{name:<{width}}  {value}" for name, value in zip(figures, shown, strict=True))
+
+
+class _counter:
+  """A bar of texts done; called with the size of each batch."""
+
+  def __init__(self, total: int, title: str):
+    from tqdm.auto import tqdm
+
+    self._bar = tqdm(total=total, desc=title, unit=" texts", file=sys.stderr)
+
+  def __enter__(self):
+    return self._bar.update
+
+  def __exit__(self, *_: object):
+    self._bar.close()

@@ -1,0 +1,166 @@
+"""The configuration: every section with its keys, defaults and what they mean.
+
+An experiment is a file with `get_config(argument)` that starts from `base()` and changes what
+differs. The keys of a section are the arguments of what it builds; see `build.py`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def base() -> ConfigDict:
+  """Returns the defaults of all sections."""
+  config = ConfigDict(
+    {
+      "seed": 0,
+      "task": {
+        # A file of tasks/, or package.module:Name.
+        "name": "translate",
+        # The fields of a record that are read and written: file suffixes, columns or keys.
+        "source": "en",
+        "target": "de",
+        # Figures on decoded text: bleu, chrf, exact_match, or package.module:function.
+        "metrics": ("bleu", "chrf"),
+        # sacreBLEU's tokenisation of the references.
+        "bleu_tokenize": "13a",
+        "lowercase": False,
+      },
+      "data": {
+        # text (PREFIX.FIELD[.gz]), tsv, jsonl, cldr (built in), or package.module:Name.
+        "format": "text",
+        "train": "",
+        "validation": "",
+        "test": "",
+        # Names of a TSV file's columns; by default the source, then the target.
+        "columns": (),
+        # Where tokenised corpora are kept; by default in the user's cache folder.
+        "cache_dir": "",
+        # Tokens of a training row; a longer sentence is dropped and counted.
+        "source_length": 64,
+        "target_length": 64,
+        # Rows of an update, over all devices.
+        "batch_size": 32,
+      },
+      "tokenizer": {
+        # unigram, bpe (SentencePiece), bytes or characters.
+        "kind": "unigram",
+        "vocab_size": 8000,
+        # One for both languages, or one for each.
+        "joint": True,
+        "character_coverage": 1.0,
+        "normalization": "nmt_nfkc",
+        "byte_fallback": False,
+        # Sentences it is trained on, at most, of each language.
+        "max_sentences": 1_000_000,
+        # An existing tokenizer (a folder of ours, or a SentencePiece .model) in place of training.
+        "path": "",
+      },
+      "model": {
+        "architecture": "encoder_decoder",
+        "encoder_layers": 6,
+        "decoder_layers": 6,
+        "features": 512,
+        "num_heads": 8,
+        # Key/value heads; 0: as many as heads.
+        "num_kv_heads": 0,
+        # 0: features / num_heads.
+        "head_dim": 0,
+        "feed_forward": 2048,
+        # relu, gelu, gelu_tanh, silu; gated: the activated half multiplies a linear one.
+        "activation": "relu",
+        "gated": False,
+        "use_bias": True,
+        # layer_norm or rms_norm; pre, post or sandwich.
+        "norm": "layer_norm",
+        "norm_placement": "pre",
+        "norm_epsilon": 1e-6,
+        # sinusoidal, learned, rotary, alibi, bucket (T5's) or none.
+        "position": "sinusoidal",
+        "max_positions": 512,
+        # One table for both embeddings; the output's kernel is the target embedding's table.
+        "share_embeddings": True,
+        "tie_output": True,
+        "scale_embeddings": True,
+        "output_bias": False,
+        # V is rounded up to a multiple of this.
+        "vocab_multiple": 8,
+        "dropout": 0.1,
+        "attention_dropout": 0.0,
+        "activation_dropout": 0.0,
+        # Layers run by one scanned program (compiles quickly) or unrolled (runs quickly).
+        "scan_layers": False,
+        # What the backward pass keeps of a layer: none (all of it), dots, full (nothing).
+        "remat": "none",
+        # float32, bfloat16, or auto: bfloat16 on GPU and TPU. Parameters are float32.
+        "dtype": "auto",
+      },
+      "optimizer": {
+        # adam, adamw, sgd, or any of Optax's by name.
+        "name": "adamw",
+        # rsqrt (inverse square root), cosine, linear or constant; all after a linear warm-up.
+        "schedule": "rsqrt",
+        "learning_rate": 1e-3,
+        "warmup_steps": 4000,
+        # The last learning rate of cosine and linear, as a share of the highest.
+        "final_share": 0.0,
+        "b1": 0.9,
+        "b2": 0.98,
+        "eps": 1e-9,
+        "momentum": 0.0,
+        # Of matrices; biases and norms do not decay.
+        "weight_decay": 0.0,
+        # Greatest norm of the gradient; 0: no clipping.
+        "clip_norm": 1.0,
+      },
+      "train": {
+        "num_steps": 100_000,
+        "label_smoothing": 0.1,
+        "z_loss": 0.0,
+        # The loss is taken in this many pieces along the target; 0: pieces of about 512 tokens.
+        "loss_chunks": 0,
+        # Gradients are summed over this many parts of a batch.
+        "microbatches": 1,
+        "log_every": 100,
+        # Validation by loss, and by decoded text.
+        "eval_every": 1000,
+        "decode_every": 5000,
+        # Sentences of the validation set that are decoded; 0: all.
+        "decode_examples": 0,
+        "checkpoint_every": 1000,
+        # Latest checkpoints kept, beside the best one.
+        "keep_checkpoints": 1,
+        # What makes a checkpoint the best: loss, or a metric of decoded text.
+        "best_metric": "loss",
+        # Validations without a better one after which training ends; 0: never.
+        "patience": 0,
+      },
+      "evaluate": {
+        # best, latest, or a step.
+        "checkpoint": "best",
+        "split": "test",
+        "num_samples": 10,
+      },
+      "generate": {
+        "beam_size": 4,
+        "num_return": 1,
+        # gnmt (Wu et al. 2016) or power.
+        "length_penalty_form": "gnmt",
+        "length_penalty": 0.6,
+        "min_length": 1,
+        # Tokens of an output, EOS counted: at most this, and at most ratio * source + 10.
+        "max_length": 128,
+        "max_length_ratio": 2.0,
+        # Longer inputs are cut, with a warning.
+        "max_source_length": 256,
+        "batch_size": 32,
+        # Lines as TSV: input number, rank, score, log-probability, text.
+        "scores": False,
+      },
+      "mesh": {
+        # Devices along each axis; -1: all that are left.
+        "data": -1,
+        "fsdp": 1,
+        "tensor": 1,
+      },
+    }
+  )
+  return config.lock()

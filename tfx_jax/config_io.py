@@ -1,0 +1,148 @@
+"""Configurations from experiment files, command-line overrides and workdirs."""
+
+import ast
+import importlib.util
+import json
+import os
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from tfx_jax.config import base
+from tfx_jax.errors import UserError, nearest
+
+FORMAT_VERSION = 1
+_FILE = "config.json"
+
+
+def read_experiment(name: str) -> ConfigDict:
+  """The configuration of 'FILE.py' or 'FILE.py:ARGUMENT', from its `get_config`.
+
+  Raises:
+    UserError: if there is no such file, or it sets a key that does not exist.
+  """
+  path, _, argument = name.partition(":")
+  if not os.path.isfile(path):
+    raise UserError(f"--config={name}: there is no file {path}")
+  spec = importlib.util.spec_from_file_location("experiment", path)
+  if spec is None:
+    raise UserError(f"--config={name}: {path} is not a Python file")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  if not hasattr(module, "get_config"):
+    raise UserError(f"--config={name}: {path} has no function get_config")
+  try:
+    return module.get_config(argument) if argument else module.get_config()
+  except (AttributeError, KeyError, TypeError) as error:
+    # A locked configuration explains itself in the first line.
+    raise UserError(f"--config={name}: {str(error).splitlines()[0]}") from error
+
+
+def override(config: ConfigDict, key: str, text: str) -> None:
+  """Sets 'section.name' to what `text` means for the type it has.
+
+  Raises:
+    UserError: for an unknown key, or a text that is no value of its type.
+  """
+  *sections, name = key.split(".")
+  place, path = config, "config"
+  for section in [*sections, name]:
+    if not isinstance(place, ConfigDict) or section not in place:
+      choices = list(place) if isinstance(place, ConfigDict) else []
+      raise UserError(f"--config.{key}: {path} has no key '{section}'{nearest(section, choices)}")
+    parent, place, path = place, place[section], f"{path}.{section}"
+  if isinstance(place, ConfigDict):
+    raise UserError(f"--config.{key}: that is a section; its keys are {', '.join(place)}")
+  parent[name] = _parse(key, text, place)
+
+
+def _parse(key: str, text: str, old: Any) -> Any:
+  if isinstance(old, str):
+    return text
+  if isinstance(old, tuple) and not text.lstrip().startswith(("(", "[")):
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+  try:
+    value = ast.literal_eval({"true": "True", "false": "False"}.get(text.lower(), text))
+  except (ValueError, SyntaxError):
+    value = text
+  if isinstance(old, tuple) and isinstance(value, list | tuple):
+    return tuple(value)
+  if isinstance(old, float) and isinstance(value, int | float) and not isinstance(value, bool):
+    return float(value)
+  if isinstance(old, int) and isinstance(value, float) and value.is_integer():
+    value = int(value)
+  if type(value) is not type(old):
+    raise UserError(f"--config.{key}={text} is not of type {type(old).__name__}")
+  return value
+
+
+def write_config(workdir: str, config: ConfigDict) -> None:
+  """Writes WORKDIR/config.json, whole or not at all.
+
+  Raises:
+    UserError: if the workdir cannot be written.
+  """
+  path = os.path.join(workdir, _FILE)
+  content = {
+    "format_version": FORMAT_VERSION,
+    # The number of threads shapes sums: bit-for-bit claims hold for the same number.
+    "cpu_count": cpu_count(),
+    "config": config.to_dict(),
+  }
+  try:
+    os.makedirs(workdir, exist_ok=True)
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+      json.dump(content, file, indent=1)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(path + ".tmp", path)
+  except OSError as error:
+    raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
+
+
+def read_config(workdir: str) -> ConfigDict | None:
+  """The configuration that a workdir was made with, or None if it holds no run.
+
+  Keys that have been added since have their defaults.
+
+  Raises:
+    UserError: if it cannot be read.
+  """
+  content = _content(workdir)
+  if content is None:
+    return None
+  config = base()
+  with config.unlocked():
+    for section, values in content["config"].items():
+      if isinstance(values, dict) and section in config:
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        config[section].update(values)
+      else:
+        config[section] = values
+  return config
+
+
+def recorded_cpu_count(workdir: str) -> int | None:
+  """How many processors the run was begun with."""
+  return (_content(workdir) or {}).get("cpu_count")
+
+
+def cpu_count() -> int:
+  """Processors that this process may use."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _content(workdir: str) -> dict | None:
+  path = os.path.join(workdir, _FILE)
+  if not os.path.exists(path):
+    return None
+  try:
+    with open(path, encoding="utf-8") as file:
+      content = json.load(file)
+    version = content["format_version"]
+    content["config"].items()
+  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    raise UserError(f"cannot read {path}: {error}; is {workdir} the workdir of a run?") from error
+  if version > FORMAT_VERSION:
+    raise UserError(f"{path} has format {version}; this version reads up to {FORMAT_VERSION}")
+  return content

@@ -1,0 +1,166 @@
+"""Draws a run's metrics.jsonl as one picture of small panels."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tfx_jax.errors import UserError
+
+_SCORES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match %"}
+_TEST_FIGURES = _SCORES | {"loss": "loss", "perplexity": "perplexity"}
+_BLUE, _ORANGE, _GREEN, _GREY = "#3b6fb6", "#d9622b", "#3a8f5c", "#5b6470"
+
+_Line = Mapping[str, Any]
+
+
+class _Curve(NamedTuple):
+  steps: Sequence[float]
+  values: Sequence[float]
+  style: Mapping[str, Any]
+
+
+class _Panel(NamedTuple):
+  title: str
+  unit: str
+  curves: Sequence[_Curve]
+  tick: str = "{x:g}"
+  from_zero: bool = True
+
+
+def draw_curves(workdir: str) -> str | None:
+  """Draws WORKDIR/curves.png: loss, text metrics, learning rate and speed over steps.
+
+  Args:
+    workdir: of the run; lines of its metrics.jsonl that are not valid JSON are skipped.
+
+  Returns:
+    The picture's path, or None where there is nothing to draw yet.
+
+  Raises:
+    UserError: the workdir cannot be read or written.
+  """
+  try:
+    lines = _read(os.path.join(workdir, "metrics.jsonl"))
+    panels = [panel for panel in _panels(lines) if panel.curves]
+    if not panels:
+      return None
+    figure = _draw(panels, os.path.basename(os.path.abspath(workdir)), _test_figures(lines))
+    path = os.path.join(workdir, "curves.png")
+    figure.savefig(path + ".tmp", format="png", dpi=160)
+    os.replace(path + ".tmp", path)
+  except OSError as e:
+    raise UserError(
+      f"cannot draw curves in workdir {workdir}: {e.strerror or e}; free its disk or its rights"
+    ) from e
+  return path
+
+
+def _read(path: str) -> list[_Line]:
+  if not os.path.exists(path):
+    return []
+  lines = []
+  with open(path, encoding="utf-8", errors="replace") as f:
+    for text in f:
+      try:
+        line = json.loads(text)
+      except ValueError:
+        continue
+      if isinstance(line, dict) and _is_number(line.get("step")):
+        lines.append(line)
+  return lines
+
+
+def _is_number(value: Any) -> bool:
+  return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _curves(lines: Sequence[_Line], split: str, name: str, **style: Any) -> list[_Curve]:
+  """Returns the curve of a figure, or no curve where no line of the split holds it."""
+  chosen = [r for r in lines if r.get("split") == split and _is_number(r.get(name))]
+  return [_Curve([r["step"] for r in chosen], [r[name] for r in chosen], style)] if chosen else []
+
+
+def _panels(lines: Sequence[_Line]) -> list[_Panel]:
+  dots = {"marker": "o", "markersize": 3.5}
+  loss = _curves(lines, "validation", "loss", label="validation", color=_ORANGE, **dots)
+  best = []
+  if loss:
+    value, step = min(zip(loss[0].values, loss[0].steps, strict=True))
+    label = f"best: {value:.4g} at {step:,}"
+    star = {"marker": "*", "markersize": 13, "markeredgecolor": "white", "linestyle": "none"}
+    best = [_Curve([step], [value], {"label": label, "color": _ORANGE, "zorder": 3} | star)]
+  scores = [
+    curve
+    for (name, label), color in zip(_SCORES.items(), (_BLUE, _GREEN, _ORANGE), strict=True)
+    for curve in _curves(lines, "validation", name, label=label, color=color, **dots)
+  ]
+  train_loss = _curves(lines, "train", "loss", label="train", color=_BLUE)
+  rate = _curves(lines, "train", "learning_rate", color=_GREY)
+  speed = _curves(lines, "train", "tokens_per_second", color=_GREY)
+  return [
+    _Panel("Loss", "nats per token", train_loss + loss + best, from_zero=False),
+    _Panel("Validation scores", "0 to 100", scores),
+    _Panel("Learning rate", "", rate),
+    _Panel("Speed", "target tokens per second", speed, "{x:,.0f}"),
+  ]
+
+
+def _test_figures(lines: Sequence[_Line]) -> str:
+  """Returns the figures of the last line of the test split, or an empty text."""
+  test = [line for line in lines if line.get("split") == "test"]
+  if not test:
+    return ""
+  known = _TEST_FIGURES.items()
+  figures = [f"{label} {test[-1][n]:.4g}" for n, label in known if _is_number(test[-1].get(n))]
+  return f"test, step {test[-1]['step']:,}:  " + "   ".join(figures)
+
+
+def _draw(panels: Sequence[_Panel], title: str, subtitle: str) -> Any:
+  # The object interface: pyplot would keep global state and choose a window system.
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+  from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+  columns = min(len(panels), 2)
+  rows = math.ceil(len(panels) / columns)
+  figure = Figure(figsize=(9.4, 2.7 * rows + 0.6), layout="constrained")
+  FigureCanvasAgg(figure)
+  figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
+  figure.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
+  if subtitle:
+    figure.supxlabel(subtitle, fontsize=10)
+  # On the title's line, where it can hide no curve.
+  legend = {
+    "loc": "lower right",
+    "bbox_to_anchor": (1.02, 0.985),
+    "ncols": 3,
+    "fontsize": 8.5,
+    "frameon": False,
+    "handlelength": 1.3,
+    "handletextpad": 0.5,
+    "columnspacing": 1.1,
+  }
+  last_step = max(max(curve.steps) for panel in panels for curve in panel.curves)
+  for number, panel in enumerate(panels, 1):
+    axes = figure.add_subplot(rows, columns, number)
+    for curve in panel.curves:
+      axes.plot(curve.steps, curve.values, **({"linewidth": 1.4} | curve.style))
+    axes.set_title(panel.title, fontsize=11, loc="left")
+    axes.set_xlabel("step", fontsize=9)
+    axes.set_ylabel(panel.unit, fontsize=9)
+    axes.tick_params(labelsize=8.5, color="#bbbbbb")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_formatter(StrMethodFormatter(panel.tick))
+    axes.grid(color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#bbbbbb")
+    axes.set_xlim(0, 1.02 * max(last_step, 1))
+    if panel.from_zero:
+      axes.set_ylim(bottom=0)
+    if any("label" in curve.style for curve in panel.curves):
+      axes.legend(**legend)
+  return figure

@@ -1,0 +1,1 @@
+"""Text to batches; no JAX in here."""

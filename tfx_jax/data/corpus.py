@@ -1,0 +1,254 @@
+"""A corpus read once and tokenised once, into memory-mapped arrays keyed by content."""
+
+import contextlib
+import dataclasses
+import functools
+import glob
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tfx_jax.data.example import Example
+from tfx_jax.data.tokenizer import EOS, Tokenizer
+from tfx_jax.errors import UserError
+
+_FORMAT = 1
+_REPORT = "report.json"
+_OFFSET = "<i8"
+_CHUNK = 1 << 14  # pairs in memory at a time
+_LEFTOVER_SECONDS = 24 * 3600
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ragged:
+  """Sequences of unequal length, end to end.
+
+  Attributes:
+    tokens: all sequences, [sum of lengths], uint16 or int32.
+    offsets: where each begins, and the end, [N + 1], int64.
+  """
+
+  tokens: np.ndarray
+  offsets: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.offsets) - 1
+
+  def __getitem__(self, i: int) -> np.ndarray:
+    """Returns sequence i, a view."""
+    i = range(len(self))[i]
+    return self.tokens[self.offsets[i] : self.offsets[i + 1]]
+
+  @functools.cached_property
+  def lengths(self) -> np.ndarray:
+    """Lengths, [N] int32."""
+    return np.diff(self.offsets).astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Corpus:
+  """The tokenised pairs of one split; every sequence ends with EOS.
+
+  Attributes:
+    sources: token ids of the sources, memory-mapped.
+    targets: those of the targets; target i belongs to source i.
+    report: pairs_read, pairs_kept, pairs_too_long, pairs_empty; source_tokens and target_tokens
+      (kept ones, with EOS); seconds the making took.
+  """
+
+  sources: Ragged
+  targets: Ragged
+  report: dict[str, Any]
+
+
+def prepare(
+  examples: Iterable[Example],
+  fingerprint: str,
+  source_tokenizer: Tokenizer,
+  target_tokenizer: Tokenizer,
+  cache_dir: str,
+  max_source_length: int,
+  max_target_length: int,
+) -> Corpus:
+  """Opens the tokenised corpus in the cache, or makes it there, in one pass and a bounded memory.
+
+  Pairs with an empty side and pairs longer than allowed are dropped and counted. Whoever makes the
+  same corpus at the same time does no harm: the first to finish wins.
+
+  Args:
+    examples: the pairs; not touched if the cache has them already.
+    fingerprint: of all that decides what `examples` yields.
+    source_tokenizer: for the sources.
+    target_tokenizer: for the targets.
+    cache_dir: where corpora are kept, each in a folder named by the hash of what it is made from.
+    max_source_length: longest source kept, in tokens with EOS.
+    max_target_length: longest target kept, in tokens with EOS.
+
+  Raises:
+    UserError: if no pair is left, or `cache_dir` cannot be written.
+  """
+  prints = [fingerprint, source_tokenizer.fingerprint, target_tokenizer.fingerprint]
+  key = json.dumps([_FORMAT, *prints, max_source_length, max_target_length]).encode()
+  name = f"corpus-{hashlib.blake2b(key, digest_size=16).hexdigest()}"
+  folder = os.path.join(cache_dir, name)
+  building = os.path.join(cache_dir, f"tmp-{name}-{uuid.uuid4().hex}")
+  with _using(cache_dir):
+    if corpus := _open(folder):
+      return corpus
+    os.makedirs(cache_dir, exist_ok=True)
+    _remove_leftovers(cache_dir)
+    os.mkdir(building)
+  try:
+    sources = _Side(building, "source", source_tokenizer, max_source_length)
+    targets = _Side(building, "target", target_tokenizer, max_target_length)
+    report = _build(examples, sources, targets, cache_dir)
+    with _using(cache_dir):
+      _publish(building, folder, report)
+      if corpus := _open(folder):
+        return corpus
+      raise OSError(f"{folder} cannot be read back")
+  finally:
+    shutil.rmtree(building, ignore_errors=True)
+
+
+class _Side:
+  """The sources or the targets while they are written."""
+
+  def __init__(self, folder: str, name: str, tokenizer: Tokenizer, longest: int) -> None:
+    self.name, self.tokenizer, self.longest = name, tokenizer, longest
+    self.paths = _paths(folder, name)
+    self.dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<i4")
+    self.size = 0
+
+  def append(self, sequences: list[list[int]]) -> None:
+    """Writes sequences of ids, EOS put after each."""
+    lengths = np.fromiter((len(ids) + 1 for ids in sequences), np.int64, len(sequences))
+    stream = itertools.chain.from_iterable([*ids, EOS] for ids in sequences)
+    tokens = np.fromiter(stream, self.dtype, int(lengths.sum()))
+    ends = (self.size + np.cumsum(lengths)).astype(_OFFSET)
+    if not self.size:
+      ends = np.concatenate([np.zeros(1, _OFFSET), ends])
+    # Opened anew for each chunk: a handle kept open could fail in closing, past all handling.
+    for path, array in zip(self.paths, (tokens, ends), strict=True):
+      with open(path, "ab") as file:
+        file.write(array)
+    self.size += len(tokens)
+
+
+def _build(
+  examples: Iterable[Example], sources: _Side, targets: _Side, cache_dir: str
+) -> dict[str, Any]:
+  """Writes all pairs that are kept; returns the report."""
+  start = time.monotonic()
+  read = empty = long = kept = 0
+  examples = iter(examples)
+  while chunk := list(itertools.islice(examples, _CHUNK)):
+    texts = [pair for pair in chunk if pair.source.strip() and pair.target.strip()]
+    encoded = zip(
+      sources.tokenizer.encode([pair.source for pair in texts]),
+      targets.tokenizer.encode([pair.target for pair in texts]),
+      strict=True,
+    )
+    full = [(source, target) for source, target in encoded if source and target]
+    fitting = [
+      (source, target)
+      for source, target in full
+      if len(source) < sources.longest and len(target) < targets.longest
+    ]
+    read += len(chunk)
+    empty += len(chunk) - len(full)
+    long += len(full) - len(fitting)
+    kept += len(fitting)
+    if fitting:
+      with _using(cache_dir):
+        sources.append([source for source, _ in fitting])
+        targets.append([target for _, target in fitting])
+  if not kept:
+    raise UserError(
+      f"no pair is left of the {read} read: {empty} with an empty side, {long} longer than "
+      f"data.max_source_length={sources.longest} or data.max_target_length={targets.longest} tokens"
+    )
+  return {
+    "format": _FORMAT,
+    "pairs_read": read,
+    "pairs_kept": kept,
+    "pairs_too_long": long,
+    "pairs_empty": empty,
+    "source_tokens": sources.size,
+    "target_tokens": targets.size,
+    "source_dtype": sources.dtype.str,
+    "target_dtype": targets.dtype.str,
+    "seconds": round(time.monotonic() - start, 3),
+  }
+
+
+def _publish(building: str, folder: str, report: dict[str, Any]) -> None:
+  """Makes the finished folder visible under its name, all at once."""
+  with open(os.path.join(building, _REPORT), "w") as file:
+    json.dump(report, file)
+  for entry in os.scandir(building):
+    with open(entry.path, "rb+") as file:
+      os.fsync(file.fileno())
+  if os.path.lexists(folder) and _open(folder) is None:
+    damaged = f"{building}-damaged"
+    os.rename(folder, damaged)
+    shutil.rmtree(damaged, ignore_errors=True)
+  try:
+    os.rename(building, folder)
+  except OSError:
+    if _open(folder) is None:  # else somebody else has finished it meanwhile
+      raise
+
+
+def _open(folder: str) -> Corpus | None:
+  """Returns the corpus in `folder`, or None where it is missing, incomplete or damaged."""
+  try:
+    with open(os.path.join(folder, _REPORT)) as file:
+      report = json.load(file)
+    sides = [_map(folder, name, report) for name in ("source", "target")]
+  except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+    return None
+  return Corpus(*sides, report)
+
+
+def _map(folder: str, side: str, report: dict[str, Any]) -> Ragged:
+  arrays = []
+  sizes = (report[f"{side}_tokens"], report["pairs_kept"] + 1)
+  for path, dtype, size in zip(
+    _paths(folder, side), (report[f"{side}_dtype"], _OFFSET), sizes, strict=True
+  ):
+    if os.path.getsize(path) != size * np.dtype(dtype).itemsize:
+      raise ValueError(f"{path} is cut")
+    arrays.append(np.memmap(path, dtype, "r", shape=(size,)))
+  return Ragged(*arrays)
+
+
+def _paths(folder: str, side: str) -> tuple[str, str]:
+  return os.path.join(folder, f"{side}_tokens.bin"), os.path.join(folder, f"{side}_offsets.bin")
+
+
+def _remove_leftovers(cache_dir: str) -> None:
+  """Deletes what builds killed more than a day ago left behind."""
+  for folder in glob.glob(os.path.join(glob.escape(cache_dir), "tmp-corpus-*")):
+    with contextlib.suppress(OSError):
+      paths = [folder, *(entry.path for entry in os.scandir(folder))]
+      if time.time() - max(map(os.path.getmtime, paths)) > _LEFTOVER_SECONDS:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _using(cache_dir: str) -> Iterator[None]:
+  """Tells a full disk, missing rights and the like as the error of the setting they are."""
+  try:
+    yield
+  except OSError as error:
+    message = f"cannot use data.cache_dir={cache_dir}: {error.strerror or error}"
+    raise UserError(message) from error

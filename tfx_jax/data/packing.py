@@ -1,0 +1,128 @@
+"""Packing: which sequences share a row, and how a row becomes arrays. Pure NumPy.
+
+`plan` is a function of (seed, epoch, lengths) alone, so any process can compute any epoch and a
+resumed run needs to remember a position, not a state.
+"""
+
+import bisect
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tfx_jax.data.tokenizer import BOS
+
+# Pairs that are packed together: enough to fill rows well, few enough to keep epochs random.
+WINDOW = 1024
+
+
+class Plan(NamedTuple):
+  """Rows of one epoch: row r holds the pairs `order[offsets[r]:offsets[r+1]]`."""
+
+  order: np.ndarray
+  offsets: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.offsets) - 1
+
+  def row(self, number: int) -> np.ndarray:
+    """Numbers of the pairs in a row."""
+    return self.order[self.offsets[number] : self.offsets[number + 1]]
+
+
+def plan(
+  seed: int, epoch: int, lengths: np.ndarray, source_length: int, target_length: int
+) -> Plan:
+  """Distributes all pairs over rows, in an order of this epoch's own.
+
+  Within windows of a random order, pairs are placed from the longest to the shortest into the row
+  they fill best (best-fit decreasing); then the rows are shuffled. Each pair is in one row.
+
+  Args:
+    seed: of the run.
+    epoch: counted from 0.
+    lengths: int [N,2], tokens of each source and target, none longer than a row.
+    source_length: source tokens of a row.
+    target_length: target tokens of a row.
+  """
+  rng = np.random.default_rng([seed, epoch])
+  order = rng.permutation(len(lengths))
+  capacity = np.array([source_length, target_length])
+  rows: list[list[int]] = []
+  for start in range(0, len(order), WINDOW):
+    rows += _best_fit_decreasing(order[start : start + WINDOW], lengths, capacity)
+  rows = [rows[number] for number in rng.permutation(len(rows))]
+  sizes = [len(row) for row in rows]
+  return Plan(np.concatenate(rows), np.concatenate([[0], np.cumsum(sizes)]))
+
+
+def _best_fit_decreasing(
+  pairs: np.ndarray, lengths: np.ndarray, capacity: np.ndarray
+) -> list[list[int]]:
+  # Lengths in units of which both a row's S and its T make S * T: exact integers, comparable.
+  full = int(capacity.prod())
+  sizes = lengths[pairs] * capacity[::-1]
+  by_size = np.argsort(-sizes.max(axis=1), kind="stable")
+  rows: list[list[int]] = []
+  # What is left of each row: (sum, row, source, target), ascending, so the first fit is the best.
+  left: list[tuple[int, int, int, int]] = []
+  for pair, (source, target) in zip(pairs[by_size].tolist(), sizes[by_size].tolist(), strict=True):
+    for place in range(bisect.bisect_left(left, (source + target,)), len(left)):
+      if left[place][2] >= source and left[place][3] >= target:
+        _, row, source_left, target_left = left.pop(place)
+        break
+    else:
+      row, source_left, target_left = len(rows), full, full
+      rows.append([])
+    rows[row].append(pair)
+    source_left, target_left = source_left - source, target_left - target
+    bisect.insort(left, (source_left + target_left, row, source_left, target_left))
+  return rows
+
+
+def pack(
+  sources: Sequence[Sequence[np.ndarray]],
+  targets: Sequence[Sequence[np.ndarray]],
+  source_length: int,
+  target_length: int,
+) -> dict[str, np.ndarray]:
+  """Lays rows of sequences out as a batch.
+
+  Args:
+    sources: for each row, its source sequences of token ids, EOS included.
+    targets: for each row, its target sequences, in the same order.
+    source_length: S.
+    target_length: T.
+
+  Returns:
+    int32 `inputs`, `inputs_segments`, `inputs_positions` [B,S]; `decoder_inputs`, `targets`,
+    `targets_segments`, `targets_positions` [B,T]; float32 `weights` [B,T]. Each target is shifted
+    by itself: its first decoder input is BOS, whatever came before it in the row.
+  """
+  inputs = lay_out(sources, source_length)
+  outputs = lay_out(targets, target_length)
+  shifted = [[np.concatenate([[BOS], target[:-1]]) for target in row] for row in targets]
+  return {
+    "inputs": inputs[0],
+    "inputs_segments": inputs[1],
+    "inputs_positions": inputs[2],
+    "decoder_inputs": lay_out(shifted, target_length)[0],
+    "targets": outputs[0],
+    "targets_segments": outputs[1],
+    "targets_positions": outputs[2],
+    "weights": (outputs[1] > 0).astype(np.float32),
+  }
+
+
+def lay_out(rows: Sequence[Sequence[np.ndarray]], length: int) -> np.ndarray:
+  """Tokens, segments from 1 and positions from 0, int32 [3,B,length], zeros where padded."""
+  out = np.zeros((3, len(rows), length), np.int32)
+  for number, row in enumerate(rows):
+    start = 0
+    for segment, tokens in enumerate(row, 1):
+      end = start + len(tokens)
+      out[0, number, start:end] = tokens
+      out[1, number, start:end] = segment
+      out[2, number, start:end] = np.arange(len(tokens))
+      start = end
+  return out

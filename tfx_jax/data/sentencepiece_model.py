@@ -1,0 +1,117 @@
+"""Sentencepiece models as bytes: trained in memory, and compared by what they do."""
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import sentencepiece
+
+from tfx_jax.errors import UserError
+
+# The pieces of a unigram model depend on the number of training threads: pinned, whatever machine.
+_THREADS = 8
+_LONGEST_LINE = 1 << 16
+# In sentencepiece's ModelProto: the trainer's settings, and those of them that encoding still reads
+# (model type, whitespace as suffix, byte fallback) with their defaults.
+_TRAINER_SPEC, _TRAINER_DEFAULTS = 2, {3: 1, 24: 0, 35: 0}
+
+
+def train(texts: Iterable[str], **settings: Any) -> bytes:
+  """Returns a serialized model; the same texts and settings give the same.
+
+  Args:
+    texts: read once, as a stream; what it raises comes through.
+    **settings: of `sentencepiece.SentencePieceTrainer.train`.
+
+  Raises:
+    UserError: for a setting out of its range, or a vocabulary that the texts cannot fill.
+  """
+  coverage, most = settings["character_coverage"], settings["input_sentence_size"]
+  if not 0.98 <= coverage <= 1:
+    raise UserError(f"tokenizer.character_coverage={coverage} is not in 0.98 … 1")
+  if most < 0 or 0 < most <= 100:
+    raise UserError(f"tokenizer.max_sentences={most} is neither 0 (all) nor above 100")
+  failure = []
+
+  def stream() -> Iterator[str]:
+    # sentencepiece turns what the iterator raises into its own RuntimeError: kept here to raise.
+    try:
+      yield from texts
+    except BaseException as error:
+      failure.append(error)
+      raise
+
+  model = io.BytesIO()
+  try:
+    sentencepiece.SentencePieceTrainer.train(
+      sentence_iterator=stream(),
+      model_writer=model,
+      num_threads=_THREADS,
+      max_sentence_length=_LONGEST_LINE,
+      minloglevel=2,
+      **settings,
+    )
+  except RuntimeError as error:
+    if failure:
+      raise failure[0] from None
+    raise UserError(_mended(str(error), settings["vocab_size"])) from error
+  return model.getvalue()
+
+
+def essence(model: bytes) -> list[tuple[int, Any]]:
+  """Returns the part of a serialized model that decides how it encodes and decodes.
+
+  These are the pieces, scores, normalisation and algorithm, not the other settings of training.
+  """
+  kept, trainer = [], dict(_TRAINER_DEFAULTS)
+  for number, value in _fields(model):
+    if number == _TRAINER_SPEC:
+      trainer.update((key, v) for key, v in _fields(value) if key in trainer)
+    else:
+      kept.append((number, value))
+  return [*kept, *sorted(trainer.items())]
+
+
+def _mended(message: str, vocab_size: int) -> str:
+  """Returns sentencepiece's message in terms of the config."""
+  size = f"tokenizer.vocab_size={vocab_size}"
+  if found := re.search(r"size too high .*<= (\d+)", message):
+    return f"{size} is more than the text allows: at most {found[1]}"
+  if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+    return (
+      f"{size} does not hold the characters of the text: at least {found[1]}, "
+      "or a lower tokenizer.character_coverage"
+    )
+  if "sentences_.empty()" in message or "all_chars_count" in message:
+    return "no text to train the tokenizer on"
+  return f"sentencepiece could not be trained: {' '.join(message.split())}"
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+  """Yields (field number, value) of a protocol buffer: an int, or the bytes as they are.
+
+  The encoding: https://protobuf.dev/programming-guides/encoding
+  """
+  place = 0
+
+  def varint() -> int:
+    nonlocal place
+    number = shift = 0
+    while True:
+      byte = message[place]
+      place += 1
+      number |= (byte & 0x7F) << shift
+      shift += 7
+      if byte < 0x80:
+        return number
+
+  while place < len(message):
+    key = varint()
+    if key & 7 == 0:
+      value = varint()
+    else:
+      size = varint() if key & 7 == 2 else {1: 8, 5: 4}[key & 7]
+      value = message[place : place + size]
+      place += size
+    yield key >> 3, value

@@ -1,0 +1,277 @@
+"""Text to token ids and back: sentencepiece, bytes or characters, saved with the run.
+
+Ids 0 to 3 are the same specials in every tokenizer, so models and decoding need not ask for them.
+"""
+
+import collections
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import sentencepiece
+
+from tfx_jax.data import sentencepiece_model
+from tfx_jax.errors import UserError, nearest
+
+PAD, EOS, UNK, BOS = 0, 1, 2, 3
+SPECIALS = ("<pad>", "</s>", "<unk>", "<s>")
+KINDS = ("unigram", "bpe", "bytes", "characters")
+NORMALIZATIONS = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity")
+_FORMAT = 1
+_SPEC, _MODEL = "tokenizer.json", "sentencepiece.model"
+
+
+class Tokenizer(Protocol):
+  """Text to ids and back.
+
+  Attributes:
+    vocab_size: number of pieces, the four specials included.
+    fingerprint: changes exactly when `encode` or `decode` may give something else.
+  """
+
+  vocab_size: int
+
+  @property
+  def fingerprint(self) -> str: ...  # noqa: D102
+
+  def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    """Returns the ids of each text, without BOS or EOS."""
+    ...
+
+  def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+    """Returns the text of each sequence up to its first EOS, specials left out."""
+    ...
+
+  def pieces(self, ids: Sequence[int]) -> list[str]:
+    """Returns a printable name for each id, specials included."""
+    ...
+
+  def save(self, folder: str) -> None:
+    """Writes the tokenizer to a folder, for `load_tokenizer`."""
+    ...
+
+
+def train_tokenizer(
+  texts: Iterable[str],
+  kind: str,
+  vocab_size: int,
+  character_coverage: float,
+  normalization: str,
+  byte_fallback: bool,
+  max_sentences: int,
+) -> Tokenizer:
+  """Makes a tokenizer of the texts; the same texts and settings give the same tokenizer.
+
+  Args:
+    texts: read once, as a stream; not read at all for 'bytes'.
+    kind: 'unigram' or 'bpe' (sentencepiece), 'bytes' (of UTF-8, always 260 ids) or 'characters'
+      (the most frequent ones, none normalised). What follows but `vocab_size` is sentencepiece's.
+    vocab_size: number of pieces, the four specials included; for 'characters' at most so many.
+    character_coverage: the share of characters that become pieces; others are UNK, or bytes.
+    normalization: a rule of sentencepiece; 'identity' changes nothing but runs of spaces.
+    byte_fallback: whether 256 pieces are bytes, so that nothing is UNK.
+    max_sentences: how many lines, drawn over the whole stream, are trained on; 0 for all.
+
+  Raises:
+    UserError: for a setting out of its range, or a vocabulary that the texts cannot fill.
+  """
+  if kind not in KINDS:
+    raise UserError(f"tokenizer.kind='{kind}' is unknown{nearest(kind, KINDS)}")
+  if normalization not in NORMALIZATIONS:
+    hint = nearest(normalization, NORMALIZATIONS)
+    raise UserError(f"tokenizer.normalization='{normalization}' is unknown{hint}")
+  if kind == "bytes":
+    return ByteTokenizer()
+  if vocab_size <= len(SPECIALS):
+    raise UserError(f"tokenizer.vocab_size={vocab_size} leaves no room beside the four specials")
+  if kind == "characters":
+    counts = collections.Counter()
+    for text in texts:
+      counts.update(text)
+    if not counts:
+      raise UserError("no text to train the tokenizer on")
+    order = sorted(counts, key=lambda character: (-counts[character], character))
+    return CharacterTokenizer("".join(order[: vocab_size - len(SPECIALS)]))
+  model = sentencepiece_model.train(
+    texts,
+    model_type=kind,
+    vocab_size=vocab_size,
+    character_coverage=character_coverage,
+    normalization_rule_name=normalization,
+    byte_fallback=byte_fallback,
+    input_sentence_size=max_sentences,
+    pad_id=PAD,
+    eos_id=EOS,
+    unk_id=UNK,
+    bos_id=BOS,
+  )
+  return SentencePieceTokenizer(model)
+
+
+def load_tokenizer(folder: str) -> Tokenizer:
+  """Loads what `save` wrote, or a sentencepiece model file of other origin (NAME.model).
+
+  Raises:
+    UserError: if it is missing, damaged, or numbers the special pieces in another way.
+  """
+  if folder.endswith(".model") and not os.path.isdir(folder):
+    return SentencePieceTokenizer(_read(folder), folder)
+  path = os.path.join(folder, _SPEC)
+  try:
+    spec = json.loads(_read(path))
+    if spec["format"] != _FORMAT:
+      raise UserError(f"{path} has format {spec['format']}, this version reads {_FORMAT}")
+    match spec["kind"]:
+      case "bytes":
+        tokenizer = ByteTokenizer()
+      case "characters":
+        tokenizer = CharacterTokenizer(spec["characters"])
+      case "sentencepiece":
+        model = os.path.join(folder, _MODEL)
+        tokenizer = SentencePieceTokenizer(_read(model), model)
+      case kind:
+        raise UserError(f"{path} has a tokenizer of unknown kind '{kind}'")
+    if spec["fingerprint"] != tokenizer.fingerprint:
+      raise UserError(f"the tokenizer in {folder} is damaged: its files do not belong together")
+  except UserError:
+    raise
+  except (ValueError, KeyError, TypeError) as error:
+    raise UserError(f"{path} is damaged: {type(error).__name__} {error}") from error
+  return tokenizer
+
+
+class SentencePieceTokenizer:
+  """A sentencepiece model, unigram or BPE."""
+
+  def __init__(self, model: bytes, origin: str = "the model") -> None:
+    """Reads a serialized model; `origin` is named in errors."""
+    try:
+      # An empty model is taken for none at all, and every later call then fails.
+      self._processor = sentencepiece.SentencePieceProcessor(model_proto=model or b"\0")
+    except RuntimeError as error:
+      raise UserError(f"{origin} is not a sentencepiece model, or a damaged one") from error
+    processor = self._processor
+    found = (processor.pad_id(), processor.eos_id(), processor.unk_id(), processor.bos_id())
+    if found != (PAD, EOS, UNK, BOS):
+      raise UserError(
+        f"{origin} has pad, eos, unk, bos = {found} and needs {PAD, EOS, UNK, BOS}: "
+        f"train it with --pad_id={PAD} --eos_id={EOS} --unk_id={UNK} --bos_id={BOS}"
+      )
+    self._model = model
+    self.vocab_size = processor.vocab_size()
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    """Hash of the pieces, scores, normalisation and algorithm, not of how they were trained."""
+    return _hash("sentencepiece", sentencepiece_model.essence(self._model))
+
+  def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    """Returns the ids of each text; a batch is shared among the machine's cores."""
+    return self._processor.encode(list(texts), num_threads=-1)
+
+  def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
+    # Given an empty list, sentencepiece takes it for one sequence and returns one text.
+    return self._processor.decode([_content(sequence) for sequence in ids]) if len(ids) else []
+
+  def pieces(self, ids: Sequence[int]) -> list[str]:  # noqa: D102
+    return [self._processor.id_to_piece(int(i)) for i in ids]
+
+  def save(self, folder: str) -> None:  # noqa: D102
+    _save(folder, {"kind": "sentencepiece", "fingerprint": self.fingerprint}, self._model)
+
+
+class ByteTokenizer:
+  """The bytes of UTF-8, each byte b as the id 4 + b."""
+
+  vocab_size = len(SPECIALS) + 256
+  fingerprint = "bytes"
+
+  def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
+    return [[len(SPECIALS) + byte for byte in text.encode()] for text in texts]
+
+  def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+    """Returns the texts; bytes that are no UTF-8 become U+FFFD."""
+    raw = (bytes(i - len(SPECIALS) for i in _content(sequence)) for sequence in ids)
+    return [text.decode("utf-8", "replace") for text in raw]
+
+  def pieces(self, ids: Sequence[int]) -> list[str]:  # noqa: D102
+    names = [*SPECIALS, *(chr(b) if 32 < b < 127 else f"<0x{b:02X}>" for b in range(256))]
+    return [names[i] for i in ids]
+
+  def save(self, folder: str) -> None:  # noqa: D102
+    _save(folder, {"kind": "bytes", "fingerprint": self.fingerprint})
+
+
+class CharacterTokenizer:
+  """Single characters; those it does not know are UNK."""
+
+  def __init__(self, characters: str) -> None:
+    self._names = [*SPECIALS, *characters]
+    self._ids = {character: i for i, character in enumerate(characters, len(SPECIALS))}
+    self.vocab_size = len(self._names)
+    self.fingerprint = _hash("characters", characters)
+
+  def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
+    return [[self._ids.get(character, UNK) for character in text] for text in texts]
+
+  def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
+    return ["".join(self.pieces(_content(sequence))) for sequence in ids]
+
+  def pieces(self, ids: Sequence[int]) -> list[str]:  # noqa: D102
+    return [self._names[i] for i in ids]
+
+  def save(self, folder: str) -> None:  # noqa: D102
+    characters = "".join(self._names[len(SPECIALS) :])
+    spec = {"kind": "characters", "fingerprint": self.fingerprint, "characters": characters}
+    _save(folder, spec)
+
+
+def _content(sequence: Sequence[int]) -> list[int]:
+  """Returns the ids before the first EOS that stand for text."""
+  ids = [int(i) for i in sequence]
+  end = ids.index(EOS) if EOS in ids else len(ids)
+  return [i for i in ids[:end] if i >= len(SPECIALS)]
+
+
+def _hash(*parts: object) -> str:
+  # ascii() writes the same in every Python, where repr() depends on its Unicode tables.
+  return hashlib.blake2b(ascii(parts).encode(), digest_size=16).hexdigest()
+
+
+def _read(path: str) -> bytes:
+  try:
+    with open(path, "rb") as file:
+      return file.read()
+  except OSError as error:
+    raise UserError(f"cannot read the tokenizer {path}: {error.strerror}") from error
+
+
+def _save(folder: str, spec: dict[str, Any], model: bytes | None = None) -> None:
+  """Writes the model, then what makes it a tokenizer, each whole or not at all."""
+  text = json.dumps({"format": _FORMAT, **spec}).encode()
+  try:
+    os.makedirs(folder, exist_ok=True)
+    for name, content in ((_MODEL, model), (_SPEC, text)):
+      if content is not None:
+        _write(os.path.join(folder, name), content)
+  except OSError as error:
+    raise UserError(f"cannot write the tokenizer to {folder}: {error.strerror}") from error
+
+
+def _write(path: str, content: bytes) -> None:
+  temporary = f"{path}.{uuid.uuid4().hex}"
+  try:
+    with open(temporary, "wb") as file:
+      file.write(content)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      os.remove(temporary)
+    raise

@@ -1,0 +1,189 @@
+"""Beam search over `step(tokens, parents, cache) -> (logits, cache)`; it knows no model.
+
+A hypothesis is a sequence that ends with EOS. Its score is
+
+    log_prob / penalty(length),    penalty(n) = ((c + n) / (c + 1)) ** length_penalty,
+
+with EOS counted in both. c = 5 is the penalty of Wu et al. (2016, arXiv:1609.08144, eq. 14), c = 0
+the plain power. At every step the continuations of a row's W live beams are ranked: those among
+the W best that end enter the pool of the best R hypotheses, and the W best of those that do not
+end live on. With W = 1 and no length penalty this is greedy search.
+
+A row stops when its R pooled hypotheses can no longer change: log-probabilities only fall, and the
+penalty is monotone in the length, so a live beam of log-probability p can reach at most
+max(p / penalty(next), p / penalty(max_length)). The result is therefore the same as without the
+stop, for any length penalty, negative ones included.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from tfx_jax.decoding.logits import NEG_INF, forbid, limit_length
+
+PENALTY_OFFSETS = {"gnmt": 5.0, "power": 0.0}
+
+Step = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
+
+
+@struct.dataclass
+class BeamSettings:
+  """Numbers of the search; all but the token ids are traced, so changing them compiles nothing.
+
+  Attributes:
+    length_penalty: exponent, scalar.
+    penalty_offset: c of the penalty, scalar; see `PENALTY_OFFSETS`.
+    min_length: int32 [B].
+    max_length: int32 [B], EOS counted.
+    eos: id of the end token.
+    forbidden: ids that are never generated.
+  """
+
+  length_penalty: jax.Array
+  penalty_offset: jax.Array
+  min_length: jax.Array
+  max_length: jax.Array
+  eos: int = struct.field(pytree_node=False)
+  forbidden: tuple[int, ...] = struct.field(pytree_node=False, default=())
+
+  def penalty(self, length: jax.Array) -> jax.Array:
+    """What a hypothesis of `length` tokens has its log-probability divided by."""
+    return ((self.penalty_offset + length) / (self.penalty_offset + 1.0)) ** self.length_penalty
+
+
+@struct.dataclass
+class BeamState:
+  """Where the search stands after `length` tokens.
+
+  Attributes:
+    length: int32 scalar.
+    live_tokens: int32 [B,W,T].
+    live_log_prob: [B,W], minus infinity for an empty beam.
+    parents: int32 [B,W], the beam of the step before that each live beam continues.
+    done_tokens: int32 [B,R,T], best first; zeros after EOS.
+    done_score: [B,R], minus infinity for an empty place.
+    done_log_prob: [B,R].
+    finished: bool [B].
+  """
+
+  length: jax.Array
+  live_tokens: jax.Array
+  live_log_prob: jax.Array
+  parents: jax.Array
+  done_tokens: jax.Array
+  done_score: jax.Array
+  done_log_prob: jax.Array
+  finished: jax.Array
+
+  @property
+  def last_tokens(self) -> jax.Array:
+    """The newest token of each live beam, [B,W]."""
+    return jax.lax.dynamic_index_in_dim(self.live_tokens, self.length - 1, 2, keepdims=False)
+
+
+def begin(
+  logits: jax.Array,
+  settings: BeamSettings,
+  active: jax.Array,
+  *,
+  width: int,
+  num_return: int,
+  length: int,
+) -> BeamState:
+  """Starts a search from the prompt's logits [B,V] and makes its first expansion.
+
+  Args:
+    logits: [B,V], of the first token to generate.
+    settings: see `BeamSettings`.
+    active: bool [B]; rows that only fill up the batch are false and finished at once.
+    width: W, live beams per row.
+    num_return: R, hypotheses kept per row, at most W.
+    length: T, room for tokens; at least every `max_length`.
+  """
+  rows, vocab = logits.shape
+  state = BeamState(
+    length=jnp.zeros((), jnp.int32),
+    live_tokens=jnp.zeros((rows, width, length), jnp.int32),
+    live_log_prob=jnp.full((rows, width), NEG_INF).at[:, 0].set(jnp.where(active, 0.0, NEG_INF)),
+    parents=jnp.zeros((rows, width), jnp.int32),
+    done_tokens=jnp.zeros((rows, num_return, length), jnp.int32),
+    done_score=jnp.full((rows, num_return), NEG_INF),
+    done_log_prob=jnp.full((rows, num_return), NEG_INF),
+    finished=~active,
+  )
+  return expand(state, jnp.broadcast_to(logits[:, None], (rows, width, vocab)), settings)
+
+
+def advance(
+  step: Step, state: BeamState, cache: Any, settings: BeamSettings, steps: jax.Array
+) -> tuple[BeamState, Any]:
+  """Goes on for at most `steps` tokens, or until every row is finished."""
+  limit = jnp.minimum(state.length + steps, state.live_tokens.shape[2])
+
+  def unfinished(carry: tuple[BeamState, Any]) -> jax.Array:
+    return (carry[0].length < limit) & ~carry[0].finished.all()
+
+  def body(carry: tuple[BeamState, Any]) -> tuple[BeamState, Any]:
+    state, cache = carry
+    logits, cache = step(state.last_tokens, state.parents, cache)
+    return expand(state, logits, settings), cache
+
+  return jax.lax.while_loop(unfinished, body, (state, cache))
+
+
+def expand(state: BeamState, logits: jax.Array, settings: BeamSettings) -> BeamState:
+  """Continues every live beam by one token, given the logits [B,W,V]."""
+  _, width, vocab = logits.shape
+  length = state.length + 1
+  log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+  log_probs = forbid(log_probs, settings.forbidden)
+  log_probs = limit_length(
+    log_probs, length, settings.min_length, settings.max_length, settings.eos
+  )
+  # At most W of 2W candidates end, so W others are always left to live on.
+  total = (state.live_log_prob[..., None] + log_probs).reshape(-1, width * vocab)
+  log_prob, index = jax.lax.top_k(total, 2 * width)
+  beam, token = index // vocab, index % vocab
+  tokens = jnp.take_along_axis(state.live_tokens, beam[..., None], axis=1)
+  tokens = jax.lax.dynamic_update_slice_in_dim(tokens, token[..., None], state.length, axis=2)
+  ends = token == settings.eos
+
+  score = log_prob / settings.penalty(length)
+  score = jnp.where(ends, score, NEG_INF).at[:, width:].set(NEG_INF)
+  done_score, done_tokens, done_log_prob = _best(
+    state.done_score.shape[1],
+    jnp.concatenate([state.done_score, score], axis=1),
+    jnp.concatenate([state.done_tokens, tokens], axis=1),
+    jnp.concatenate([state.done_log_prob, log_prob], axis=1),
+  )
+  live_log_prob, live_tokens, parents = _best(
+    width, jnp.where(ends, NEG_INF, log_prob), tokens, beam
+  )
+
+  hope = live_log_prob[:, 0]
+  hope = jnp.maximum(
+    hope / settings.penalty(length + 1), hope / settings.penalty(settings.max_length)
+  )
+  finished = state.finished | (done_score[:, -1] >= hope)
+  return BeamState(
+    length=length,
+    live_tokens=live_tokens,
+    live_log_prob=jnp.where(finished[:, None], NEG_INF, live_log_prob),
+    parents=parents,
+    done_tokens=done_tokens,
+    done_score=done_score,
+    done_log_prob=done_log_prob,
+    finished=finished,
+  )
+
+
+def _best(count: int, score: jax.Array, *others: jax.Array) -> tuple[jax.Array, ...]:
+  """The `count` highest of `score` [B,M], best first, and the same places of the `others`."""
+  score, index = jax.lax.top_k(score, count)
+  gathered = (
+    jnp.take_along_axis(x, index.reshape(index.shape + (1,) * (x.ndim - 2)), axis=1) for x in others
+  )
+  return score, *gathered

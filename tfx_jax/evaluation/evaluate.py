@@ -1,0 +1,51 @@
+"""Figures of a model on a split: by loss over tokens, and by metrics of decoded text."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from tfx_jax.data.example import Example
+from tfx_jax.data.loader import Loader
+from tfx_jax.evaluation.generate import Generator
+from tfx_jax.metrics import perplexity
+from tfx_jax.parallel import Parallel
+
+
+class Task(Protocol):
+  """What an evaluation needs to know of a task."""
+
+  def figures(
+    self, predictions: Sequence[str], examples: Sequence[Example]
+  ) -> dict[str, float | str]:
+    """The metrics of predictions."""
+    ...
+
+
+def loss_figures(
+  loss_step: Callable, params: Any, loader: Loader, parallel: Parallel
+) -> dict[str, float]:
+  """Cross-entropy in nats per token, EOS counted, and its exponential, over all of a corpus."""
+  parts = [loss_step(params, parallel.place(batch)) for batch in loader.once()]
+  whole = functools.reduce(lambda a, b: a.merge(b), jax.device_get(parts))
+  loss = float(np.float64(whole.total) / np.float64(whole.count))
+  return {"loss": loss, "perplexity": perplexity(loss)}
+
+
+def text_figures(
+  generator: Generator,
+  params: Any,
+  task: Task,
+  examples: Sequence[Example],
+  on_batch: Callable[[int], None] = lambda count: None,
+) -> tuple[dict[str, float | str], list[dict[str, str]]]:
+  """The task's metrics on decoded text, and rows of source, reference and output to look at."""
+  hypotheses = generator(params, [example.source for example in examples], on_batch)
+  outputs = [best[0].text if best else "" for best in hypotheses]
+  rows = [
+    {"source": example.source, "reference": example.target, "output": output}
+    for example, output in zip(examples, outputs, strict=True)
+  ]
+  return task.figures(outputs, examples), rows

@@ -1,0 +1,59 @@
+"""Log-probabilities of given targets."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from tfx_jax.data.packing import pack
+from tfx_jax.parallel import Parallel
+
+
+class Scorer:
+  """Scores pairs of token sequences with a model.
+
+  Args:
+    model: whose probabilities are asked for.
+    parallel: the mesh.
+    batch_size: pairs scored at a time.
+  """
+
+  def __init__(self, model: nn.Module, parallel: Parallel, batch_size: int):
+    self._parallel = parallel
+    self._rows = -(-batch_size // parallel.batch_shards) * parallel.batch_shards
+    self._log_probs = parallel.jit(functools.partial(_log_probs, model))
+
+  def __call__(
+    self, params: Any, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+  ) -> list[float]:
+    """The sum of each target's log-probabilities in nats; sequences end with EOS."""
+    order = sorted(range(len(sources)), key=lambda i: (len(sources[i]), len(targets[i])))
+    scores = np.zeros(len(sources))
+    for start in range(0, len(order), self._rows):
+      members = order[start : start + self._rows]
+      empty = [[]] * (self._rows - len(members))
+      rows = [[[np.asarray(side[i])] for i in members] + empty for side in (sources, targets)]
+      lengths = [max(len(row[0]) for row in side if row) for side in rows]
+      batch = pack(*rows, *(_rounded(length) for length in lengths))
+      found = self._log_probs(params, self._parallel.place(batch))
+      scores[members] = np.asarray(found)[: len(members)]
+    return scores.tolist()
+
+
+def _log_probs(model: nn.Module, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+  """Sums [B] over each row's targets."""
+  hidden = model.apply({"params": params}, batch)
+  logits = model.apply({"params": params}, hidden, method="logits").astype(jnp.float32)
+  log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), batch["targets"][..., None], axis=-1)[
+    ..., 0
+  ]
+  return (log_probs * batch["weights"]).sum(axis=1)
+
+
+def _rounded(length: int) -> int:
+  """The next power of two from 16 on, so that few shapes are compiled."""
+  return max(16, 1 << (length - 1).bit_length())

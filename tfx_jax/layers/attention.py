@@ -1,0 +1,132 @@
+"""Attention of any number of query heads over as many or fewer key/value heads."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from tfx_jax.layers import axes
+from tfx_jax.layers.cache import KeyValues
+from tfx_jax.layers.dropout import Dropout
+from tfx_jax.layers.linear import add, kernel_init
+from tfx_jax.layers.mask import Mask, lower
+from tfx_jax.layers.position import rotate
+
+
+class Attention(nn.Module):
+  """Scaled dot-product attention (Vaswani et al. 2017, 3.2; grouped: arXiv:2305.13245).
+
+  Query head n reads key/value head n // (N/K). Projections are separate parameters and one product
+  where the input is shared.
+
+  Attributes:
+    features: D.
+    num_heads: N.
+    num_kv_heads: K, a divisor of N.
+    head_dim: H.
+    use_bias: whether the four projections have biases.
+    dropout_rate: of the attention weights.
+    rotary: whether queries and keys are rotated by their positions.
+    dtype: of the products; the softmax is float32.
+  """
+
+  features: int
+  num_heads: int
+  num_kv_heads: int
+  head_dim: int
+  use_bias: bool = True
+  dropout_rate: float = 0.0
+  rotary: bool = False
+  dtype: jnp.dtype = jnp.float32
+
+  def setup(self):
+    d, n, k, h = self.features, self.num_heads, self.num_kv_heads, self.head_dim
+    names = (axes.EMBED, axes.HEADS, None)
+    self.query = _Projection((d, n, h), names, 1, self.use_bias)
+    self.key = _Projection((d, k, h), names, 1, self.use_bias)
+    self.value = _Projection((d, k, h), names, 1, self.use_bias)
+    self.out = _Projection((n, h, d), (axes.HEADS, None, axes.EMBED), 2, self.use_bias)
+    self.dropout = Dropout(self.dropout_rate)
+
+  def project(self, x: jax.Array, positions: jax.Array | None) -> tuple[jax.Array, KeyValues]:
+    """Self-attention's queries [B,T,K,N/K,H], keys and values [B,K,T,H] of x [B,T,D]."""
+    y = self._fused(x, self.query, self.key, self.value)
+    query, key, value = y[..., :-2, :], y[..., -2, :], y[..., -1, :]
+    if self.rotary:
+      query, key = rotate(query, positions), rotate(key, positions)
+    return query, _key_values(key, value)
+
+  def project_query(self, x: jax.Array) -> jax.Array:
+    """Cross-attention's queries [B,T,K,N/K,H] of x [B,T,D]."""
+    return self._fused(x, self.query)
+
+  def project_memory(self, memory: jax.Array) -> KeyValues:
+    """Cross-attention's keys and values [B,K,S,H] of the memory [B,S,D]."""
+    y = self._fused(memory, self.key, self.value)
+    return _key_values(y[..., 0, :], y[..., 1, :])
+
+  def attend(
+    self,
+    query: jax.Array,
+    memory: KeyValues,
+    mask: Mask | jax.Array,
+    bias: jax.Array | None = None,
+  ) -> jax.Array:
+    """Attends from `query` [B,T,K,N/K,H] to the keys and values; returns [B,T,D].
+
+    Args:
+      query: from `project` or `project_query`.
+      memory: keys and values [B,K,S,H].
+      mask: symbolic, or bool [B,T,S]. A query that may see nothing gets a mean, never NaN.
+      bias: added to the scores, [1,N,T,S].
+    """
+    group = self.num_heads // self.num_kv_heads
+    scores = jnp.einsum("btkgh,bksh->bkgts", query * self.head_dim**-0.5, memory.keys)
+    scores = scores.astype(jnp.float32)
+    if bias is not None:
+      bias = bias.astype(jnp.float32)
+      bias = bias.reshape(1, self.num_kv_heads, group, *bias.shape[2:])
+      scores = scores + bias
+    scores = jnp.where(lower(mask)[:, None, None], scores, jnp.finfo(jnp.float32).min)
+    weights = self.dropout(jax.nn.softmax(scores).astype(self.dtype))
+    y = jnp.einsum("bkgts,bksh->btkgh", weights, memory.values)
+    y = y.reshape(*y.shape[:2], self.num_heads, self.head_dim)
+    y = axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_HEADS, None)
+    kernel, out_bias = self.out()
+    y = jnp.einsum("btnh,nhd->btd", y, kernel.astype(self.dtype))
+    return y if out_bias is None else add(y, out_bias)
+
+  def _fused(self, x: jax.Array, *projections: "_Projection") -> jax.Array:
+    """One product for several projections of x [B,T,D], grouped by key/value head: [B,T,K,G,H]."""
+
+    def grouped(array: jax.Array) -> jax.Array:
+      *lead, heads, dim = array.shape
+      return array.reshape(*lead, self.num_kv_heads, heads // self.num_kv_heads, dim)
+
+    kernels, biases = zip(*(projection() for projection in projections), strict=True)
+    kernel = jnp.concatenate([grouped(kernel) for kernel in kernels], axis=2)
+    y = jnp.einsum("btd,dkgh->btkgh", x.astype(self.dtype), kernel.astype(self.dtype))
+    if self.use_bias:
+      y = add(y, jnp.concatenate([grouped(bias) for bias in biases], axis=1))
+    return axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_HEADS, None, None)
+
+
+class _Projection(nn.Module):
+  """Kernel and bias of one projection; the product is made by whoever fuses them."""
+
+  shape: tuple[int, ...]
+  names: tuple[str | None, ...]
+  num_inputs: int
+  use_bias: bool
+
+  @nn.compact
+  def __call__(self) -> tuple[jax.Array, jax.Array | None]:
+    kernel = axes.param(self, "kernel", kernel_init(self.num_inputs), self.shape, self.names)
+    if not self.use_bias:
+      return kernel, None
+    shape, names = self.shape[self.num_inputs :], self.names[self.num_inputs :]
+    return kernel, axes.param(self, "bias", nn.initializers.zeros, shape, names)
+
+
+def _key_values(key: jax.Array, value: jax.Array) -> KeyValues:
+  """From [B,S,K,H] to the layout of the cache."""
+  return KeyValues(*(jnp.swapaxes(x, 1, 2) for x in (key, value)))

@@ -1,0 +1,126 @@
+"""Keys and values of what has been read and written so far; the only file that knows their layout.
+
+A row of the batch has one prompt and W beams. Prompt and memory (encoder states) are stored once
+per row, for all beams are just W queries over them. The generated part is append-only: slot (t, w)
+holds what beam w wrote at step t, and `ancestors[b, w, t]` says which slot of step t the present
+beam w descends from. Reordering beams therefore moves a small table of integers and never the
+cache; attention sees all slots of a row under the ancestry mask.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+
+@struct.dataclass
+class KeyValues:
+  """Keys and values [B,K,S,H] of one attention, heads before length so products need no copy."""
+
+  keys: jax.Array
+  values: jax.Array
+
+  def write(self, new: "KeyValues", slot: jax.Array) -> "KeyValues":
+    """Writes `new` [B,K,W,H] at positions slot … slot+W-1 of the length axis."""
+    return jax.tree.map(
+      lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), slot, axis=2),
+      self,
+      new,
+    )
+
+  def grow(self, slots: int) -> "KeyValues":
+    """Appends empty `slots` to the length axis."""
+    return jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, slots), (0, 0))), self)
+
+
+@struct.dataclass
+class LayerCache:
+  """Of one layer: its own keys and values, and those of the memory it reads, if it reads one."""
+
+  own: KeyValues
+  memory: KeyValues | None = None
+
+
+@struct.dataclass
+class Cache:
+  """State of decoding for all layers of a decoder.
+
+  The length axis of a layer's own keys and values has P prompt slots, then `length * width`
+  generated ones, step by step. P, length and width are read off `prompt` and `ancestors`.
+
+  Attributes:
+    layers: of each layer, its own [B,K,P+length*W,H] and the memory's [B,K,S,H].
+    memory_segments: [B,S], nonzero where the memory is real, or None.
+    prompt: bool [B,P], true where the prompt is real (prompts are padded on the left).
+    ancestors: int32 [B,W,length].
+    index: int32 scalar, generated steps written so far, one for the whole batch.
+    positions: int32 [B], the position of the next token of each row.
+  """
+
+  layers: tuple[LayerCache, ...]
+  memory_segments: jax.Array | None
+  prompt: jax.Array
+  ancestors: jax.Array
+  index: jax.Array
+  positions: jax.Array
+
+  @classmethod
+  def create(
+    cls,
+    layers: Sequence[LayerCache],
+    memory_segments: jax.Array | None,
+    prompt: jax.Array,
+    length: int,
+    width: int,
+  ) -> "Cache":
+    """Makes room for `length` steps of `width` beams after a prompt's keys and values [B,K,P,H]."""
+    rows = prompt.shape[0]
+    return cls(
+      layers=tuple(layer.replace(own=layer.own.grow(length * width)) for layer in layers),
+      memory_segments=memory_segments,
+      prompt=prompt,
+      ancestors=jnp.zeros((rows, width, length), jnp.int32),
+      index=jnp.zeros((), jnp.int32),
+      positions=prompt.sum(axis=1, dtype=jnp.int32),
+    )
+
+  @property
+  def width(self) -> int:
+    """Beams per row."""
+    return self.ancestors.shape[1]
+
+  @property
+  def slot(self) -> jax.Array:
+    """Where the present step's W keys and values are written, a scalar."""
+    return self.prompt.shape[1] + self.index * self.width
+
+  def reorder(self, parents: jax.Array) -> "Cache":
+    """Lets each beam of the present step descend from beam `parents` [B,W] of the one before."""
+    ancestors = jnp.take_along_axis(self.ancestors, parents[:, :, None], axis=1)
+    own = jax.lax.broadcasted_iota(jnp.int32, (*parents.shape, 1), 1)
+    ancestors = jax.lax.dynamic_update_slice_in_dim(ancestors, own, self.index, axis=2)
+    return self.replace(ancestors=ancestors)
+
+  def mask(self) -> jax.Array:
+    """Which slots the present step's beams may see: bool [B,W,P+length*W]."""
+    rows, width, length = self.ancestors.shape
+    slots = (rows, width, length, width)
+    own = self.ancestors[..., None] == jax.lax.broadcasted_iota(jnp.int32, slots, 3)
+    own &= jax.lax.broadcasted_iota(jnp.int32, slots, 2) <= self.index
+    prompt = jnp.broadcast_to(self.prompt[:, None, :], (rows, width, self.prompt.shape[1]))
+    return jnp.concatenate([prompt, own.reshape(rows, width, length * width)], axis=-1)
+
+  def key_index(self) -> jax.Array:
+    """Row index of every slot, int32 [P+length*W]; differences of these feed relative positions."""
+    prompt, length = self.prompt.shape[1], self.ancestors.shape[2]
+    generated = jnp.repeat(jnp.arange(length), self.width)
+    return jnp.concatenate([jnp.arange(prompt), prompt + generated])
+
+  def query_index(self) -> jax.Array:
+    """Row index of the present step, int32 [1]."""
+    return (self.prompt.shape[1] + self.index)[None]
+
+  def step(self, layers: Sequence[LayerCache]) -> "Cache":
+    """Moves on to the next step, with what the layers wrote at this one."""
+    return self.replace(layers=tuple(layers), index=self.index + 1, positions=self.positions + 1)

@@ -1,0 +1,40 @@
+"""Dropout whose random bits cost a few integer operations per element."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class Dropout(nn.Module):
+  """Zeroes elements with probability `rate` and scales the rest; active when given a 'dropout' rng.
+
+  Attributes:
+    rate: probability of a zero, in [0, 1).
+  """
+
+  rate: float
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    if self.rate == 0.0 or not self.has_rng("dropout"):
+      return x
+    keep = random_bits(self.make_rng("dropout"), x.shape) >= jnp.uint32(self.rate * 2**32)
+    return jnp.where(keep, x * jnp.asarray(1.0 / (1.0 - self.rate), x.dtype), 0)
+
+
+def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """Uniform uint32 of `shape`: a hash of each element's number, seeded by `key`.
+
+  The finaliser of a 32-bit multiply-xorshift hash (constants of Chris Wellons' hash prospector,
+  "lowbias32"). It is no generator for statistics, but ample for dropout; unlike Threefry it fuses
+  into its consumer, is computed anew in the backward pass instead of stored, and does not depend
+  on how the array is sharded.
+  """
+  seed = jax.random.bits(key, (2,), jnp.uint32)
+  number, stride = jnp.zeros(shape, jnp.uint32), 1
+  for axis in reversed(range(len(shape))):
+    number += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride % 2**32)
+    stride *= shape[axis]
+  h = (number ^ seed[0]) * jnp.uint32(0x9E3779B1) + seed[1]
+  h = (h ^ (h >> 16)) * jnp.uint32(0x7FEB352D)
+  h = (h ^ (h >> 15)) * jnp.uint32(0x846CA68B)
+  return h ^ (h >> 16)

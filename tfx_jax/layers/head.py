@@ -1,0 +1,44 @@
+"""From hidden states to a distribution over the vocabulary."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from tfx_jax.layers import axes
+from tfx_jax.layers.linear import add
+
+
+class VocabularyHead(nn.Module):
+  """[B,T,D] -> logits [B,T,V]; the vocabulary's padding is never likely.
+
+  Attributes:
+    features: D.
+    vocab_size: V, padding included.
+    num_tokens: tokens that exist; the logits of the others are the lowest float.
+    tied: whether the kernel is the embedding table given to the call.
+    use_bias: whether each token has a bias.
+    dtype: of the product.
+  """
+
+  features: int
+  vocab_size: int
+  num_tokens: int
+  tied: bool
+  use_bias: bool = False
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, hidden: jax.Array, table: jax.Array | None = None) -> jax.Array:
+    if not self.tied:
+      init = nn.initializers.normal(self.features**-0.5)
+      shape = (self.vocab_size, self.features)
+      table = axes.param(self, "kernel", init, shape, (axes.VOCAB, axes.EMBED))
+    hidden, table = hidden.astype(self.dtype), table.astype(self.dtype)
+    logits = jnp.einsum("btd,vd->btv", hidden, table)
+    if self.use_bias:
+      zeros = nn.initializers.zeros
+      logits = add(logits, axes.param(self, "bias", zeros, (self.vocab_size,), (axes.VOCAB,)))
+    if self.num_tokens < self.vocab_size:
+      token = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2)
+      logits = jnp.where(token < self.num_tokens, logits, jnp.finfo(logits.dtype).min)
+    return axes.constrain(logits, axes.BATCH, axes.LENGTH, axes.ACT_VOCAB)

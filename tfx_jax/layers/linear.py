@@ -1,0 +1,52 @@
+"""Linear maps whose parameters carry logical axis names."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from tfx_jax.layers import axes
+
+
+def kernel_init(num_inputs: int) -> jax.nn.initializers.Initializer:
+  """Glorot uniform for a kernel whose first `num_inputs` axes are inputs, the rest outputs."""
+
+  def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    ins, outs = range(num_inputs), range(num_inputs, len(shape))
+    return nn.initializers.variance_scaling(
+      1.0, "fan_avg", "uniform", in_axis=tuple(ins), out_axis=tuple(outs)
+    )(key, shape, dtype)
+
+  return init
+
+
+class Linear(nn.Module):
+  """[..., inputs] -> [..., outputs], with an optional bias.
+
+  Attributes:
+    inputs: size of the last axis of the input.
+    outputs: size of the last axis of the output.
+    names: logical names of the kernel's two axes.
+    use_bias: whether a bias is added.
+    dtype: of the product and the output.
+  """
+
+  inputs: int
+  outputs: int
+  names: tuple[str, str]
+  use_bias: bool = True
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    kernel = axes.param(self, "kernel", kernel_init(1), (self.inputs, self.outputs), self.names)
+    y = x.astype(self.dtype) @ kernel.astype(self.dtype)
+    if self.use_bias:
+      zeros = nn.initializers.zeros
+      y = add(y, axes.param(self, "bias", zeros, (self.outputs,), self.names[1:]))
+    return y
+
+
+def add(x: jax.Array, bias: jax.Array) -> jax.Array:
+  """Adds `bias` along the last axes of `x`, in the dtype of `x`."""
+  bias = bias.astype(x.dtype)
+  return x + bias.reshape((1,) * (x.ndim - bias.ndim) + bias.shape)

@@ -1,0 +1,139 @@
+"""A stack of layers whose parameters are stacked [L,…], however it is run."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from tfx_jax.layers import axes
+from tfx_jax.layers.block import Context
+from tfx_jax.layers.cache import LayerCache
+
+REMAT_POLICIES = {
+  "none": None,
+  "full": jax.checkpoint_policies.nothing_saveable,
+  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+class Stack(nn.Module):
+  """`num_layers` blocks and what belongs to them together.
+
+  Attributes:
+    block: makes one layer.
+    num_layers: L.
+    final_norm: makes the norm after the last layer, or None (post-norm stacks have their own).
+    relative: makes the bias by distance that all layers share, or None.
+    scan: whether layers are run by one scanned program (quick to compile) or unrolled (quick to
+      run); the parameters are the same.
+    remat: what the backward pass finds saved of a layer: a key of `REMAT_POLICIES`.
+  """
+
+  block: Callable[..., nn.Module]
+  num_layers: int
+  final_norm: Callable[[], nn.Module] | None = None
+  relative: Callable[[], nn.Module] | None = None
+  scan: bool = False
+  remat: str = "none"
+
+  def setup(self):
+    self.layers = _Layers(self.block, self.num_layers)
+    if self.relative is not None:
+      self.relative_bias = self.relative()
+    if self.final_norm is not None:
+      self.norm = self.final_norm()
+
+  def __call__(
+    self, x: jax.Array, context: Context, memory: jax.Array | None = None, *, keep: bool = False
+  ) -> tuple[jax.Array, list[LayerCache]]:
+    """Runs whole sequences: [B,T,D] -> [B,T,D], with each layer's keys and values if `keep`.
+
+    Args:
+      x: [B,T,D].
+      context: its `bias` is filled in here.
+      memory: [B,S,D], what cross-attention reads.
+      keep: whether keys and values are returned; else an empty list.
+    """
+    index = jnp.arange(x.shape[1])
+    context = self._with_bias(context, index, index)
+    params = self.layers(x, context, memory)
+    keys = jax.random.split(self.make_rng("dropout"), self.num_layers) if self._training() else None
+
+    block = self.block(parent=None)
+
+    def layer(x: jax.Array, params: Any, key: jax.Array | None) -> tuple[jax.Array, LayerCache]:
+      rngs = {} if key is None else {"dropout": key}
+      return block.apply({"params": params}, x, context, memory, rngs=rngs)
+
+    if self.remat != "none":
+      layer = jax.checkpoint(layer, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan)
+    kept = []
+    if self.scan and not keep:
+      x, _ = jax.lax.scan(lambda x, args: (layer(x, *args)[0], None), x, (params, keys))
+    else:
+      for index, layer_params in enumerate(_unstack(params, self.num_layers)):
+        x, cache = layer(x, layer_params, None if keys is None else keys[index])
+        kept.append(cache)
+    return self._finish(x), kept if keep else []
+
+  def decode(
+    self,
+    x: jax.Array,
+    context: Context,
+    caches: Sequence[LayerCache],
+    query_index: jax.Array,
+    key_index: jax.Array,
+  ) -> tuple[jax.Array, list[LayerCache]]:
+    """Runs one step of W beams [B,W,D] on the layers' caches; returns them with the step written.
+
+    `query_index` [1] and `key_index` [S] are the row indices of the step and of the cache's slots.
+    """
+    context = self._with_bias(context, query_index, key_index)
+    block, written = self.block(parent=None), []
+    for params, cache in zip(_unstack(self.layers(), self.num_layers), caches, strict=True):
+      x, cache = block.apply({"params": params}, x, context, None, cache)
+      written.append(cache)
+    return self._finish(x), written
+
+  def _with_bias(self, context: Context, query: jax.Array, key: jax.Array) -> Context:
+    if self.relative is None:
+      return context
+    return context.replace(bias=self.relative_bias(query, key))
+
+  def _finish(self, x: jax.Array) -> jax.Array:
+    return x if self.final_norm is None else self.norm(x)
+
+  def _training(self) -> bool:
+    return self.has_rng("dropout")
+
+
+class _Layers(nn.Module):
+  """The blocks' parameters, each leaf stacked [L,…]; initialised by running one on examples."""
+
+  block: Callable[..., nn.Module]
+  num_layers: int
+
+  @nn.compact
+  def __call__(self, *example: Any) -> Any:
+    if not self.is_initializing():
+      return self.get_variable("params", "stacked")
+
+    def init(key: jax.Array) -> Any:
+      block, keys = self.block(parent=None), jax.random.split(key, self.num_layers)
+      params = jax.vmap(lambda key: block.init(key, *example)["params"])(keys)
+      return jax.tree.map(
+        lambda box: box.replace(names=(axes.LAYERS, *box.names)),
+        params,
+        is_leaf=lambda x: isinstance(x, nn.Partitioned),
+      )
+
+    return nn.unbox(self.param("stacked", init))
+
+
+def _unstack(params: Any, count: int) -> list[Any]:
+  """One tree per layer of leaves stacked [L,…]; its gradient is a concatenation, not a sum."""
+  leaves, tree = jax.tree.flatten(params)
+  pieces = [[jnp.squeeze(piece, 0) for piece in jnp.split(leaf, count)] for leaf in leaves]
+  return [jax.tree.unflatten(tree, layer) for layer in zip(*pieces, strict=True)]

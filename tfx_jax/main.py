@@ -1,0 +1,134 @@
+"""The command line: train, evaluate, generate, prepare. `--help` says how."""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TextIO
+
+from absl import logging
+
+from tfx_jax import config_io
+from tfx_jax.errors import UserError, nearest
+
+MODES = ("train", "evaluate", "generate", "prepare")
+USAGE = """python -m tfx_jax.main --config=FILE.py[:ARGUMENT] [--workdir=DIR] [--config.KEY=VALUE …]
+       python -m tfx_jax.main --workdir=DIR --mode=evaluate
+       python -m tfx_jax.main --workdir=DIR --mode=generate --input=FILE|- --output=FILE|-
+       python -m tfx_jax.main --config=FILE.py --mode=prepare"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs a command; returns the exit code. What a user can mend is told in one line."""
+  # Progress and figures are for people; only warnings of libraries are.
+  logging.set_verbosity(logging.WARNING)
+  try:
+    options, overrides = _parse(sys.argv[1:] if arguments is None else arguments)
+    return _run(options, overrides)
+  except UserError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    return 128 + signal.SIGINT
+  except BrokenPipeError:
+    # Whoever read our output has left, as `head` does.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
+
+
+def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+  """Options, and pairs of config key and text in the order given."""
+  overrides, rest = [], []
+  words = iter(arguments)
+  for word in words:
+    if word.startswith("--config."):
+      key, given, value = word.removeprefix("--config.").partition("=")
+      overrides.append((key, value if given else "True"))
+    else:
+      rest.append(word)
+  parser = argparse.ArgumentParser(
+    "tfx_jax.main", usage=USAGE, allow_abbrev=False, exit_on_error=False
+  )
+  parser.add_argument("--config", default="", help="experiment file, and its argument")
+  parser.add_argument("--workdir", default="", help="where the run is kept; default runs/NAME")
+  parser.add_argument("--mode", default="train", help=", ".join(MODES))
+  parser.add_argument("--input", default="-", help="texts to generate from, one a line; -: stdin")
+  parser.add_argument("--output", default="-", help="where outputs are written; -: stdout")
+  try:
+    options, unknown = parser.parse_known_args(rest)
+  except argparse.ArgumentError as error:
+    raise UserError(str(error)) from error
+  if unknown:
+    name = unknown[0].split("=")[0]
+    known = ["--config", "--workdir", "--mode", "--input", "--output"]
+    raise UserError(f"unknown argument {unknown[0]}{nearest(name, known)}")
+  if options.mode not in MODES:
+    raise UserError(f"--mode={options.mode}{nearest(options.mode, MODES)}")
+  return options, overrides
+
+
+def _run(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+  if not options.config and not options.workdir:
+    raise UserError("give --config=FILE.py, or --workdir=DIR of a run; --help says more")
+  if options.config:
+    config = config_io.read_experiment(options.config)
+  else:
+    config = config_io.read_config(options.workdir)
+    if config is None:
+      raise UserError(f"{options.workdir} holds no run; give --config=FILE.py to begin one there")
+  for key, text in overrides:
+    config_io.override(config, key, text)
+  workdir = options.workdir or os.path.join("runs", _name(options.config))
+
+  if options.mode == "generate" and options.input != "-" and not os.path.isfile(options.input):
+    raise UserError(f"--input={options.input}: there is no such file")
+  # Everything slow to import comes after the quick mistakes.
+  import jax
+
+  from tfx_jax import build, commands
+
+  if not jax.config.jax_compilation_cache_dir:
+    jax.config.update("jax_compilation_cache_dir", os.path.join(build.cache_folder(), "xla"))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+  build.validate(config)
+  if options.mode == "prepare":
+    return commands.prepare(config, workdir)
+  if options.mode == "evaluate":
+    return commands.evaluate(config, workdir)
+  if options.mode == "generate":
+    with _opened(options.input, "r") as source, _opened(options.output, "w") as target:
+      return commands.generate(config, workdir, source, target)
+  return commands.train(config, workdir)
+
+
+def _name(config: str) -> str:
+  """'experiments/wmt.py:big' -> 'wmt-big'."""
+  path, _, argument = config.partition(":")
+  name = os.path.splitext(os.path.basename(path))[0]
+  return f"{name}-{argument}" if argument else name
+
+
+@contextlib.contextmanager
+def _opened(path: str, mode: str) -> Iterator[TextIO]:
+  """A UTF-8 file, or for '-' the standard stream; a file written appears when it is whole."""
+  if path == "-":
+    stream = sys.stdin if mode == "r" else sys.stdout
+    stream.reconfigure(encoding="utf-8", newline="\n")
+    yield stream
+    stream.flush()
+    return
+  name = path + ".tmp" if mode == "w" else path
+  try:
+    with open(name, mode, encoding="utf-8", newline="\n") as file:
+      yield file
+    if mode == "w":
+      os.replace(name, path)
+  except OSError as error:
+    raise UserError(f"cannot {'read' if mode == 'r' else 'write'} {path}: {error}") from error
+
+
+if __name__ == "__main__":
+  sys.exit(main())

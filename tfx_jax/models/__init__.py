@@ -1,0 +1,1 @@
+"""Architectures made of layers; all have the same few methods."""

@@ -1,0 +1,128 @@
+"""The encoder-decoder Transformer: an encoder reads the source, a decoder writes the target."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from tfx_jax.layers.block import Context
+from tfx_jax.layers.cache import Cache
+from tfx_jax.layers.dropout import Dropout
+from tfx_jax.layers.mask import Mask
+
+Batch = Mapping[str, jax.Array]
+
+
+class EncoderDecoder(nn.Module):
+  """Embeddings, two stacks and a head. Dropout is active when a 'dropout' rng is given.
+
+  A batch holds `inputs` [B,S] and `decoder_inputs` [B,T], with `inputs_segments`,
+  `inputs_positions`, `targets_segments` and `targets_positions` of the same shapes.
+
+  Attributes:
+    embed_source: makes the encoder's embedding; None if it shares the decoder's.
+    embed_target: makes the decoder's embedding.
+    position_source: makes the encoder's absolute positions, [B,S] -> [B,S,D], or None.
+    position_target: makes the decoder's, or None.
+    encoder: makes the encoder stack.
+    decoder: makes the decoder stack.
+    head: makes the head; if it is tied, it is given the decoder's table.
+    dropout_rate: of the embeddings.
+  """
+
+  embed_source: Callable[[], nn.Module] | None
+  embed_target: Callable[[], nn.Module]
+  position_source: Callable[[], Callable] | None
+  position_target: Callable[[], Callable] | None
+  encoder: Callable[[], nn.Module]
+  decoder: Callable[[], nn.Module]
+  head: Callable[[], nn.Module]
+  dropout_rate: float = 0.0
+
+  def setup(self):
+    self.target_embed = self.embed_target()
+    if self.embed_source is not None:
+      self.source_embed = self.embed_source()
+    if self.position_source is not None:
+      self.source_position = self.position_source()
+    if self.position_target is not None:
+      self.target_position = self.position_target()
+    self.encoder_stack = self.encoder()
+    self.decoder_stack = self.decoder()
+    self.output = self.head()
+    self.dropout = Dropout(self.dropout_rate)
+
+  def __call__(self, batch: Batch) -> jax.Array:
+    """Hidden states [B,T,D] of the decoder, each having seen the targets before its own."""
+    memory = self.encode(batch)
+    hidden, _ = self._decode_prompt(batch, memory, keep=False)
+    if self.is_initializing():
+      self.logits(hidden[:, :1])
+    return hidden
+
+  def logits(self, hidden: jax.Array) -> jax.Array:
+    """Logits [B,T,V] of hidden states [B,T,D]."""
+    return self.output(hidden, self.target_embed.table() if self.output.tied else None)
+
+  def encode(self, batch: Batch) -> jax.Array:
+    """The encoder's states [B,S,D]."""
+    embed = self.target_embed if self.embed_source is None else self.source_embed
+    x = embed(batch["inputs"])
+    if self.position_source is not None:
+      x = x + self.source_position(batch["inputs_positions"]).astype(x.dtype)
+    segments = batch["inputs_segments"]
+    context = Context(batch["inputs_positions"], Mask(segments, segments))
+    return self.encoder_stack(self.dropout(x), context)[0]
+
+  def prefill(self, batch: Batch, length: int, width: int) -> tuple[jax.Array, Cache]:
+    """Reads sources and prompts once, and makes room to write.
+
+    Args:
+      batch: its `decoder_inputs` [B,P] are the prompts, BOS first, padded on the left, with
+        `targets_segments` 1 where they are real and `targets_positions` counted from 0 there.
+      length: room for tokens to generate.
+      width: W, beams of each row.
+
+    Returns:
+      logits [B,V] of the first token to generate, and the cache.
+    """
+    hidden, layers = self._decode_prompt(batch, self.encode(batch), keep=True)
+    prompt = batch["targets_segments"] > 0
+    cache = Cache.create(layers, batch["inputs_segments"], prompt, length, width)
+    return self.logits(hidden[:, -1:])[:, 0], cache
+
+  def decode(self, tokens: jax.Array, parents: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+    """One step: `tokens` [B,W] continue beams `parents` [B,W]; logits [B,W,V] of the next."""
+    cache = cache.reorder(parents)
+    positions = jnp.broadcast_to(cache.positions[:, None], tokens.shape)
+    context = Context(
+      positions,
+      cache.mask(),
+      Mask(jnp.ones_like(tokens), cache.memory_segments),
+      slot=cache.slot,
+    )
+    hidden, layers = self.decoder_stack.decode(
+      self._embed_target(tokens, positions),
+      context,
+      cache.layers,
+      cache.query_index(),
+      cache.key_index(),
+    )
+    return self.logits(hidden), cache.step(layers)
+
+  def _decode_prompt(self, batch: Batch, memory: jax.Array, keep: bool) -> tuple:
+    segments, positions = batch["targets_segments"], batch["targets_positions"]
+    context = Context(
+      positions,
+      Mask(segments, segments, causal=True),
+      Mask(segments, batch["inputs_segments"]),
+    )
+    x = self._embed_target(batch["decoder_inputs"], positions)
+    return self.decoder_stack(x, context, memory, keep=keep)
+
+  def _embed_target(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
+    x = self.target_embed(tokens)
+    if self.position_target is not None:
+      x = x + self.target_position(positions).astype(x.dtype)
+    return self.dropout(x)

@@ -1,0 +1,102 @@
+"""The mesh, and what is sharded over which of its axes; the only file that names devices.
+
+Parameters are sharded over `fsdp` along the model dimension and over `tensor` along heads,
+feed-forward and vocabulary; batches over `data` and `fsdp` together.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from tfx_jax.errors import UserError
+
+AXES = ("data", "fsdp", "tensor")
+
+RULES = (
+  ("embed", "fsdp"),
+  ("heads", "tensor"),
+  ("mlp", "tensor"),
+  ("vocab", "tensor"),
+  ("layers", None),
+  ("batch", ("data", "fsdp")),
+  ("length", None),
+  ("act_embed", None),
+  ("act_heads", "tensor"),
+  ("act_mlp", "tensor"),
+  ("act_vocab", "tensor"),
+)
+
+
+class Parallel:
+  """A mesh of all devices and the rules that go with it.
+
+  Args:
+    data: devices over which only the batch is split; -1: all that are left by the others.
+    fsdp: devices over which batch, parameters and optimizer state are split.
+    tensor: devices over which heads, feed-forward and vocabulary are split.
+
+  Raises:
+    UserError: if the sizes do not multiply to the number of devices.
+  """
+
+  def __init__(self, data: int = -1, fsdp: int = 1, tensor: int = 1):
+    sizes = [data, fsdp, tensor]
+    count = jax.device_count()
+    if sizes.count(-1) == 1:
+      known = math.prod(size for size in sizes if size != -1)
+      sizes[sizes.index(-1)] = count // known
+    if math.prod(sizes) != count or min(sizes) < 1:
+      asked = ", ".join(f"mesh.{name}={size}" for name, size in zip(AXES, (data, fsdp, tensor)))
+      raise UserError(f"{asked}: the sizes must multiply to the {count} devices there are")
+    self.sizes = dict(zip(AXES, sizes))
+    self.mesh = jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    self.replicated = NamedSharding(self.mesh, PartitionSpec())
+    self.by_row = NamedSharding(self.mesh, PartitionSpec(("data", "fsdp")))
+
+  @property
+  def batch_shards(self) -> int:
+    """How many parts a batch is split into."""
+    return self.sizes["data"] * self.sizes["fsdp"]
+
+  @contextlib.contextmanager
+  def context(self) -> Iterator[None]:
+    """Where logical constraints mean this mesh."""
+    with jax.set_mesh(self.mesh), nn.logical_axis_rules(RULES):
+      yield
+
+  def jit(self, function: Callable, **options: Any) -> Callable:
+    """`jax.jit` for this mesh and these rules; trace and call happen in `context`."""
+    jitted = jax.jit(function, **options)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+      with self.context():
+        return jitted(*args, **kwargs)
+
+    call.jitted = jitted
+    return call
+
+  def shardings(self, boxed: Any) -> Any:
+    """The sharding of each leaf of a tree of abstract, boxed parameters or of a state of them.
+
+    Raises ValueError for a logical name that no rule knows.
+    """
+    known = {name for name, _ in RULES}
+    specs = nn.get_partition_spec(boxed)
+    for spec in jax.tree.leaves(specs, is_leaf=lambda x: isinstance(x, PartitionSpec)):
+      unknown = {name for name in spec if name is not None} - known
+      if unknown:
+        raise ValueError(f"no sharding rule for the logical axes {sorted(unknown)}")
+    return nn.logical_to_mesh_sharding(specs, self.mesh, RULES)
+
+  def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Global arrays, split by row, of each process's share of a batch."""
+    return {
+      name: jax.make_array_from_process_local_data(self.by_row, array)
+      for name, array in batch.items()
+    }

@@ -1,0 +1,132 @@
+"""A trained run for people: `run = tfx_jax.load(workdir)`, then generate, score, evaluate."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from tfx_jax import build, config_io
+from tfx_jax.data.packing import pack
+from tfx_jax.data.tokenizer import EOS, Tokenizer
+from tfx_jax.errors import UserError
+from tfx_jax.evaluation.evaluate import loss_figures, text_figures
+from tfx_jax.evaluation.generate import Hypothesis
+from tfx_jax.evaluation.score import Scorer
+from tfx_jax.training.checkpoint import restore_params
+from tfx_jax.training.state import plan_params
+from tfx_jax.training.step import make_loss_step
+
+# Rows and columns of the batch that parameters are shaped by; they depend on neither.
+EXAMPLE = pack([[]], [[]], 8, 8)
+
+
+class Run:
+  """A model with its parameters, tokenizers and settings.
+
+  Attributes:
+    config: the run's configuration.
+    params: the model's parameters.
+    step: the training step they are from.
+  """
+
+  def __init__(
+    self,
+    config: ConfigDict,
+    params: Any,
+    step: int,
+    *,
+    model: Any,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    parallel: Any,
+  ):
+    self.config, self.params, self.step = config, params, step
+    self.model, self.tokenizers, self.parallel = model, tokenizers, parallel
+
+  def generate(self, inputs: Sequence[str], **settings: Any) -> list[list[Hypothesis]]:
+    """For each input its hypotheses, best first.
+
+    Args:
+      inputs: texts.
+      **settings: changes of `config.generate` for this call, such as `beam_size`, `num_return`,
+        `length_penalty`, `max_length`.
+
+    Raises:
+      UserError: for an unknown setting.
+    """
+    if isinstance(inputs, str):
+      raise UserError("generate takes a list of texts: generate(['…'])")
+    return self.generator(self.params, inputs, **settings)
+
+  def score(
+    self, inputs: Sequence[str], targets: Sequence[str] | Sequence[Sequence[int]]
+  ) -> list[float]:
+    """The summed log-probability in nats of each target, given its input.
+
+    Args:
+      inputs: texts.
+      targets: texts, to which EOS is added, or token lists, which are taken as they are.
+    """
+    if len(inputs) != len(targets):
+      raise UserError(f"score got {len(inputs)} inputs but {len(targets)} targets")
+    source, target = self.tokenizers
+    sources = [[*ids, EOS] for ids in source.encode(list(inputs))]
+    encoded = [
+      [*target.encode([text])[0], EOS] if isinstance(text, str) else list(text) for text in targets
+    ]
+    return self._scorer(self.params, sources, encoded)
+
+  def evaluate(
+    self, split: str = "test", on_batch: Any = lambda count: None
+  ) -> tuple[dict[str, float | str], list[dict[str, str]]]:
+    """Figures on a split by loss and by decoded text, and rows of texts to look at."""
+    examples = build.read_examples(self.config, split)
+    loader = build.make_loader(self.config, build.make_corpus(self.config, split, self.tokenizers))
+    loss_step = self.parallel.jit(make_loss_step(self.model))
+    figures = loss_figures(loss_step, self.params, loader, self.parallel)
+    task = build.make_task(self.config)
+    texts, rows = text_figures(self.generator, self.params, task, examples, on_batch)
+    return figures | texts, rows
+
+  @functools.cached_property
+  def generator(self) -> Any:
+    """Generates texts by the run's settings."""
+    return build.make_generator(self.config, self.model, self.tokenizers, self.parallel)
+
+  @functools.cached_property
+  def _scorer(self) -> Scorer:
+    return Scorer(self.model, self.parallel, self.config.generate.batch_size)
+
+
+def load(
+  workdir: str, checkpoint: str | int | None = None, config: ConfigDict | None = None
+) -> Run:
+  """Opens a trained run.
+
+  Args:
+    workdir: that it was trained in.
+    checkpoint: "best", "latest" or a step; by default `config.evaluate.checkpoint`.
+    config: in place of the workdir's own, with other settings of generation and the like.
+
+  Raises:
+    UserError: if the workdir holds no trained run.
+  """
+  if config is None:
+    config = config_io.read_config(workdir)
+  if config is None:
+    raise UserError(f"{workdir} holds no run: there is no config.json in it")
+  build.validate(config)
+  parallel = build.make_parallel(config)
+  tokenizers = build.saved_tokenizers(config, workdir)
+  model = build.make_model(config, tokenizers)
+  abstract, shardings = plan_params(model, EXAMPLE, parallel)
+  which = str(checkpoint if checkpoint is not None else config.evaluate.checkpoint)
+  params, step = restore_params(workdir, which, abstract, shardings)
+  return Run(config, params, step, model=model, tokenizers=tokenizers, parallel=parallel)
+
+
+def count_parameters(params: Any) -> int:
+  """How many numbers a tree of parameters holds."""
+  return int(sum(np.prod(x.shape) for x in jax.tree.leaves(params)))

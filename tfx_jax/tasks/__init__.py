@@ -1,0 +1,1 @@
+"""What is read and written, and how outputs are judged; one file a task."""

@@ -1,0 +1,1 @@
+"""From a state to a better one, without losing any."""

@@ -1,0 +1,169 @@
+"""Checkpoints through Orbax: the state, and beside it what else a resumed run must know."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as managers
+
+from tfx_jax.errors import UserError
+from tfx_jax.training.state import TrainState
+
+
+class _LatestAndBest(managers.PreservationPolicy):
+  """Keeps the latest checkpoints and the best one."""
+
+  def __init__(self, latest: int):
+    self._latest = managers.LatestN(latest)
+    self.best_step: int | None = None
+
+  def should_preserve(
+    self, checkpoints: Sequence[Any], *, context: managers.PreservationContext
+  ) -> Sequence[bool]:
+    latest = self._latest.should_preserve(checkpoints, context=context)
+    return [
+      keep or info.step == self.best_step for keep, info in zip(latest, checkpoints, strict=True)
+    ]
+
+
+class Checkpoints:
+  """The folder `checkpoints` of a workdir, a subfolder per step.
+
+  A checkpoint appears whole or not at all: it is written under another name and then renamed.
+
+  Args:
+    workdir: of the run.
+    keep: latest checkpoints kept, beside the best one.
+
+  Raises:
+    UserError: if the folder cannot be written.
+  """
+
+  def __init__(self, workdir: str, keep: int = 1):
+    self._folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
+    self._policy = _LatestAndBest(keep)
+    options = ocp.CheckpointManagerOptions(
+      preservation_policy=self._policy, cleanup_tmp_directories=True
+    )
+    try:
+      self._manager = ocp.CheckpointManager(self._folder, options=options)
+    except OSError as error:
+      raise UserError(f"cannot write checkpoints to {self._folder}: {error.strerror}") from error
+
+  def latest(self) -> int | None:
+    """The newest step saved, or None."""
+    return self._manager.latest_step()
+
+  def save(self, state: TrainState, progress: Mapping[str, Any]) -> None:
+    """Saves in the background, after the save before; at most one copy is in flight.
+
+    Args:
+      state: arrays; they may be donated as soon as this returns.
+      progress: what JSON can hold; its `best_step` is the checkpoint to keep beside the latest.
+    """
+    self.wait()
+    self._policy.best_step = progress.get("best_step")
+    arguments = ocp.args.Composite(
+      state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(dict(progress))
+    )
+    try:
+      self._manager.save(int(state.step), args=arguments, force=True)
+    except OSError as error:
+      raise UserError(f"cannot save to {self._folder}: {error.strerror}") from error
+
+  def wait(self) -> None:
+    """Returns when the save in flight is on disk.
+
+    Raises:
+      UserError: if it could not be written.
+    """
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:
+      cause = next((e for e in _causes(error) if isinstance(e, OSError)), error)
+      reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
+      raise UserError(f"cannot save to {self._folder}: {reason}") from error
+
+  def restore(self, step: int, abstract: TrainState, shardings: Any) -> tuple[TrainState, dict]:
+    """The state of `step`, sharded as asked, and its progress."""
+    target = jax.tree.map(
+      lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+      abstract,
+      shardings,
+    )
+    arguments = ocp.args.Composite(
+      state=ocp.args.StandardRestore(target), progress=ocp.args.JsonRestore()
+    )
+    restored = self._manager.restore(step, args=arguments)
+    self._policy.best_step = restored["progress"].get("best_step")
+    return restored["state"], restored["progress"]
+
+  def close(self) -> None:
+    """Waits for the save in flight and lets go of the folder."""
+    self.wait()
+    self._manager.close()
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+  found = []
+  while error is not None:
+    found.append(error)
+    error = error.__cause__ or error.__context__
+  return found
+
+
+def restore_params(
+  workdir: str, which: str, abstract_params: Any, shardings: Any
+) -> tuple[Any, int]:
+  """The parameters of one checkpoint, and its step.
+
+  Args:
+    workdir: of the run.
+    which: "latest", "best" or a step.
+    abstract_params: shapes and dtypes.
+    shardings: of each leaf.
+
+  Raises:
+    UserError: if there is no such checkpoint.
+  """
+  folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
+  if not os.path.isdir(folder):
+    raise UserError(f"{workdir} holds no checkpoints: train it first")
+  with ocp.CheckpointManager(folder) as manager:
+    steps = manager.all_steps()
+    step = _choose(manager, steps, which, workdir)
+    target = {
+      "params": jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        abstract_params,
+        shardings,
+      )
+    }
+    arguments = ocp.args.PyTreeRestore(
+      target,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+      partial_restore=True,
+    )
+    restored = manager.restore(step, args=ocp.args.Composite(state=arguments))
+  return restored["state"]["params"], step
+
+
+def _choose(manager: ocp.CheckpointManager, steps: Sequence[int], which: str, workdir: str) -> int:
+  """The step that `which` means."""
+  if not steps:
+    raise UserError(f"{workdir} holds no checkpoints: train it first")
+  latest = max(steps)
+  if which == "latest":
+    return latest
+  if which == "best":
+    progress = manager.restore(latest, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))[
+      "progress"
+    ]
+    best = progress.get("best_step")
+    return latest if best is None else best
+  if not which.isdigit() or int(which) not in steps:
+    known = ", ".join(map(str, sorted(steps)))
+    raise UserError(f"evaluate.checkpoint='{which}': use best, latest or one of the steps {known}")
+  return int(which)

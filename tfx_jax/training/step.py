@@ -1,0 +1,118 @@
+"""The training step: sums of loss and gradient first, one division, one update."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from clu import metrics
+from flax import linen as nn
+
+from tfx_jax.losses import chunked_cross_entropy, cross_entropy
+from tfx_jax.training.optimizer import Schedule
+from tfx_jax.training.state import TrainState
+
+Batch = Mapping[str, jax.Array]
+
+# Tokens of a piece of the loss when none is asked for: logits then stay in a processor's cache.
+CHUNK_TOKENS = 512
+
+
+def make_train_step(
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  schedule: Schedule,
+  seed: int,
+  *,
+  label_smoothing: float,
+  z_loss: float,
+  loss_chunks: int,
+  microbatches: int,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]:
+  """Returns step(state, batch) -> (state, figures), to be jitted with the state donated.
+
+  The gradient is that of the loss summed over the whole batch, divided once by the batch's weight:
+  `microbatches` parts of the rows, however padded, give the same update as one. Randomness comes
+  from (seed, step) alone.
+
+  Figures are clu metrics: `loss`, the cross-entropy in nats per token, and `objective`, which is
+  minimised, carry their sums and weights; `grad_norm` and `learning_rate` are of this step.
+  """
+
+  def sums(params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    hidden = model.apply({"params": params}, batch, rngs={"dropout": key})
+    return chunked_cross_entropy(
+      lambda hidden: model.apply({"params": params}, hidden, method="logits"),
+      hidden,
+      batch["targets"],
+      batch["weights"],
+      chunks=loss_chunks or default_chunks(*hidden.shape[:2]),
+      label_smoothing=label_smoothing,
+      z_loss=z_loss,
+    )
+
+  def accumulate(params: Any, batch: Batch, key: jax.Array) -> tuple:
+    """Sums of the objective, of the cross-entropy, and of the gradient, over all microbatches."""
+    gradient = jax.value_and_grad(sums, has_aux=True)
+    if microbatches == 1:
+      return gradient(params, batch, key)
+    # Strided, so that each device's rows stay where they are.
+    parts = {
+      name: jnp.swapaxes(x.reshape(-1, microbatches, *x.shape[1:]), 0, 1)
+      for name, x in batch.items()
+    }
+
+    def body(total: tuple, part: tuple) -> tuple[tuple, None]:
+      batch, number = part
+      return jax.tree.map(
+        jnp.add, total, gradient(params, batch, jax.random.fold_in(key, number))
+      ), None
+
+    shapes = jax.eval_shape(gradient, params, jax.tree.map(lambda x: x[0], parts), key)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.scan(body, zeros, (parts, jnp.arange(microbatches)))[0]
+
+  def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, Any]]:
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    (objective, nll), grads = accumulate(state.params, batch, key)
+    weight = batch["weights"].sum()
+    grads = jax.tree.map(lambda g: g / jnp.maximum(weight, 1.0), grads)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    figures = {
+      "loss": metrics.Average(total=nll, count=weight),
+      "objective": metrics.Average(total=objective, count=weight),
+      "grad_norm": metrics.LastValue(value=optax.tree.norm(grads)),
+      "learning_rate": metrics.LastValue(value=schedule(state.step)),
+    }
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, opt_state), figures
+
+  return step
+
+
+def make_loss_step(model: nn.Module) -> Callable[[Any, Batch], metrics.Average]:
+  """Returns loss(params, batch): the cross-entropy's sum and weight, in nats and tokens."""
+
+  def loss(params: Any, batch: Batch) -> metrics.Average:
+    hidden = model.apply({"params": params}, batch)
+    chunks = default_chunks(*hidden.shape[:2])
+    pieces = tuple(
+      jnp.moveaxis(x.reshape(x.shape[0], chunks, -1, *x.shape[2:]), 1, 0)
+      for x in (hidden, batch["targets"], batch["weights"])
+    )
+
+    def nll(piece: tuple) -> jax.Array:
+      hidden, targets, weights = piece
+      logits = model.apply({"params": params}, hidden, method="logits")
+      return cross_entropy(logits, targets, weights)[1]
+
+    return metrics.Average(total=jax.lax.map(nll, pieces).sum(), count=batch["weights"].sum())
+
+  return loss
+
+
+def default_chunks(rows: int, length: int) -> int:
+  """The divisor of `length` whose pieces come closest to `CHUNK_TOKENS` tokens from above."""
+  wanted = max(rows * length // CHUNK_TOKENS, 1)
+  return max(n for n in range(1, length + 1) if length % n == 0 and n <= wanted)
