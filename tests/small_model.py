@@ -26,7 +26,7 @@ def small_model(dropout=0.0, layers=1):
   block = functools.partial(
     Block, attention, functools.partial(FeedForward, FEATURES, 32), norm, dropout_rate=dropout
   )
-  stack = functools.partial(Stack, num_layers=layers, features=FEATURES, final_norm=norm)
+  stack = functools.partial(Stack, num_layers=layers, final_norm=norm)
   position = functools.partial(functools.partial, sinusoidal, features=FEATURES)
   return EncoderDecoder(
     embed_source=None,

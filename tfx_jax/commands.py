@@ -67,7 +67,12 @@ def train(config: ConfigDict, workdir: str) -> int:
 
   if not finished or counters.evaluated < latest:
     log = MetricsLog(workdir, resume_at=counters.log_bytes)
-    train_step = parallel.jit(build.make_step(config, model, optimizer, schedule), donate_argnums=0)
+    # Left to itself, the compiler names the same shardings otherwise, and step 2 compiles again.
+    train_step = parallel.jit(
+      build.make_step(config, model, optimizer, schedule),
+      donate_argnums=0,
+      out_shardings=(shardings, None),
+    )
     try:
       state, counters, caught = train_loop(
         state=state,
@@ -158,7 +163,8 @@ def say(text: str) -> None:
 def _settle_config(config: ConfigDict, workdir: str) -> None:
   """Writes the configuration into the workdir, unless the workdir is another run's."""
   old = config_io.read_config(workdir)
-  if old is not None:
+  made = [name for name in ("checkpoints", "tokenizer") if os.path.isdir(f"{workdir}/{name}")]
+  if old is not None and made:
     changes = build.differences(old.to_dict(), config.to_dict())
     fixed = [line for line in changes if line.split(".")[0].split(":")[0] in build.FIXED]
     if fixed:
@@ -172,8 +178,8 @@ def _settle_config(config: ConfigDict, workdir: str) -> None:
       say(f"begun on {cores} processors, now {config_io.cpu_count()}: results differ by rounding")
     if not changes:
       return
-  elif os.path.isdir(os.path.join(workdir, "checkpoints")):
-    raise UserError(f"{workdir} holds checkpoints but no config.json: choose another --workdir")
+  elif made:
+    raise UserError(f"{workdir} holds {made[0]} but no config.json: choose another --workdir")
   config_io.write_config(workdir, config)
 
 

@@ -50,11 +50,11 @@ class Parallel:
     count = jax.device_count()
     if sizes.count(-1) == 1:
       known = math.prod(size for size in sizes if size != -1)
-      sizes[sizes.index(-1)] = count // known
+      sizes[sizes.index(-1)] = count // max(known, 1)
     if math.prod(sizes) != count or min(sizes) < 1:
-      asked = ", ".join(f"mesh.{name}={size}" for name, size in zip(AXES, (data, fsdp, tensor)))
+      asked = f"mesh.data={data}, mesh.fsdp={fsdp}, mesh.tensor={tensor}"
       raise UserError(f"{asked}: the sizes must multiply to the {count} devices there are")
-    self.sizes = dict(zip(AXES, sizes))
+    self.sizes = dict(zip(AXES, sizes, strict=True))
     self.mesh = jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
     self.replicated = NamedSharding(self.mesh, PartitionSpec())
     self.by_row = NamedSharding(self.mesh, PartitionSpec(("data", "fsdp")))

@@ -1,5 +1,6 @@
 import collections
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -128,6 +129,20 @@ def test_held_out_sentences_combine_three_slots_that_training_does_not(spoken):
   assert not combinations["validation"] & combinations["test"]
 
 
+def test_splits_share_no_combination_where_few_are_possible():
+  items = {
+    "territory": [("territory", code) for code in TERRITORIES[:8]],
+    "style": [("style", "or")],
+  }
+  drawn = {}
+  for split in SPLITS:
+    sentences = cldr._Draw(split, items, "seed").sentences("territory", ["territory"])
+    drawn[split] = {frozenset(said) for _, said in itertools.islice(sentences, 500)}
+  assert len(drawn["train"]) > 100 and len(drawn["test"]) > 5
+  assert min(map(len, drawn["test"] | drawn["validation"])) == 3
+  assert len(set.union(*drawn.values())) == sum(map(len, drawn.values()))
+
+
 def test_a_date_belongs_to_one_split(spoken):
   days = {
     split: {tuple(i[2:5]) for items in spoken[split] for i in items if i[0] in ("date", "moment")}
@@ -171,6 +186,12 @@ def test_a_locale_is_itself_whatever_was_read_before():
   month = ("month", 3)
   names = [Side(Locale.parse(name)).item(month) for name in ("ja", "de", "ar", "de")]
   assert names == ["3月", "März", "مارس", "März"]
+
+
+def test_marks_of_layout_and_other_spaces_are_gone():
+  items = [("territory", "DE"), ("territory", "FR"), ("territory", "IT")]
+  assert "\u200f" not in Side(Locale.parse("fa")).sentence("standard", items)
+  assert Side(Locale.parse("fr")).item(("currency", 1_500, "EUR")) == "1 500 euros"
 
 
 def test_fingerprint_tells_contents_apart(monkeypatch):

@@ -11,8 +11,7 @@ PAIRS, SOURCE_LENGTH, TARGET_LENGTH = 53, 12, 16
 
 def ragged(lengths, offset):
   """Sequence i consists of the number i + offset, and EOS."""
-  numbers = np.arange(len(lengths)) + offset
-  sequences = [[number] * (length - 1) + [EOS] for number, length in zip(numbers, lengths)]
+  sequences = [[i + offset] * (length - 1) + [EOS] for i, length in enumerate(lengths)]
   return Ragged(
     np.concatenate(sequences).astype(np.uint16), np.concatenate([[0], np.cumsum(lengths)])
   )
@@ -147,5 +146,5 @@ def test_density_is_the_share_of_real_tokens(loader):
 
 
 def test_a_batch_that_does_not_divide_is_refused(loader):
-  with pytest.raises(UserError, match="data.batch_size=6 does not divide over 4 processes"):
+  with pytest.raises(UserError, match=r"data\.batch_size=6 does not divide over 4 processes"):
     loader(6, process_index=0, process_count=4)

@@ -1,5 +1,6 @@
 """The encoder-decoder once more: NumPy, float64, one sentence at a time, no mask but causality."""
 
+import functools
 import math
 
 import jax
@@ -47,22 +48,16 @@ def embed(settings, p, side, table, tokens):
 
 def stack(settings, p, x, memory=None):
   scores = distance_bias(settings, p, len(x), causal=memory is not None)
+  own = functools.partial(attention, settings, bias=scores, rotary=settings.position == "rotary")
+  cross = functools.partial(attention, settings, memory=memory)
   for index in range(LAYERS):
     layer = jax.tree.map(lambda leaf, index=index: leaf[index], p["layers"]["stacked"])
-
-    def own(x, p=layer["self_attention"]):
-      return attention(settings, p, x, x, scores, settings.position == "rotary")
-
-    def cross(x, p=layer.get("memory_attention")):
-      return attention(settings, p, x, memory)
-
-    def mlp(x, p=layer["mlp"]):
-      return feed_forward(settings, p, x)
-
-    x = residual(settings, layer["attention_residual"], x, own)
+    sublayers = [("attention_residual", own, "self_attention")]
     if memory is not None:
-      x = residual(settings, layer["memory_residual"], x, cross)
-    x = residual(settings, layer["mlp_residual"], x, mlp)
+      sublayers += [("memory_residual", cross, "memory_attention")]
+    sublayers += [("mlp_residual", functools.partial(feed_forward, settings), "mlp")]
+    for around, sublayer, name in sublayers:
+      x = residual(settings, layer[around], x, functools.partial(sublayer, layer[name]))
   return x if settings.placement == "post" else normed(settings, p["norm"], x)
 
 
@@ -97,8 +92,8 @@ def distance_bias(settings, p, length, causal):
   return bias
 
 
-def attention(settings, p, x, memory, bias=None, rotary=False):
-  out = np.zeros_like(x)
+def attention(settings, p, x, memory=None, bias=None, rotary=False):
+  out, memory = np.zeros_like(x), x if memory is None else memory
   for head in range(HEADS):
     shared = head * settings.kv_heads // HEADS
     query = project(settings, p["query"], x, head)

@@ -162,7 +162,7 @@ def test_known_optimizers_take_the_settings_they_have(name):
 
 @pytest.mark.parametrize(
   ("name", "hint"),
-  [("adamv", "did you mean 'adamw'"), ("chain", "known: adam"), ("tree", "known: adam")],
+  [("admw", "did you mean 'adamw'"), ("chain", "known: adam"), ("tree", "known: adam")],
 )
 def test_what_is_no_optimizer_is_refused(name, hint):
   with pytest.raises(UserError, match=f"optimizer.name='{name}'.*{hint}"):

@@ -126,10 +126,8 @@ def _corpus(source: Locale, target: Locale) -> dict[str, list[tuple[str, str, st
   sides = Side(source), Side(target)
   items = inventory(sides)
   kinds = {kind: [g for g in groups.split() if items[g]] for kind, groups in KINDS.items()}
-  kinds = {
-    kind: groups for kind, groups in kinds.items() if sum(len(items[g]) for g in groups) > 19
-  }
-  if len(kinds) < len(KINDS) - 1 or not items["style"]:
+  kinds = {kind: gs for kind, gs in kinds.items() if sum(len(items[g]) for g in gs) > 19}
+  if len(kinds) < len(KINDS) - 1 or not items["style"] or not items["date"]:
     raise UserError(f"fields: CLDR names too few things in '{source}' or '{target}' for a corpus")
   seen = set(), set()  # texts of all splits: one source has one target, and one target one source
   known = set(), set()  # words of training
@@ -186,9 +184,8 @@ class _Draw:
       yield from (("standard", [item]) for item in alone if _split_of([item]) == self.split)
     for _ in range(10 * SIZES[self.split]):
       length = self.pick(_LENGTHS[self.split])
-      length = {"date": length // 2, "time": length // 2}.get(
-        kind, length
-      )  # a date has three slots
+      if kind in ("date", "time"):
+        length //= 2  # a date alone has three slots
       items = [self.item(self.pick(groups)) for _ in range(length)]
       if kind == "time":
         items[0] = ("moment", *self.item("date")[1:], *items[0][1:])

@@ -8,6 +8,7 @@ import copy
 import datetime
 import functools
 import itertools
+import re
 from collections.abc import Sequence
 
 import babel
@@ -54,12 +55,7 @@ AMOUNTS = (1, 2, 3, 4, 5, 8, 10, 12, 15, 20, 25, 30, 50, 75, 100, 150, 200, 250,
 PRICES = (*AMOUNTS[4:], 1_000, 1_500, 2_000, 2_500, 5_000, 7_500, 10_000, 50_000)
 MILLIONS = (2, 3, 4, 5, 8, 10, 20, 25, 30, 50, 75, 100, 200, 500)
 
-_INVISIBLE = dict.fromkeys(
-  map(
-    ord,
-    "\xad\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff",
-  )
-)
+_INVISIBLE = re.compile(r"[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 
 class Locale(babel.Locale):
@@ -131,7 +127,7 @@ def inventory(sides: Sequence[Side]) -> dict[str, list[Item]]:
 
 def _clean(text: str) -> str:
   """Returns the text with plain spaces for all others, and without invisible marks of layout."""
-  return " ".join(text.translate(_INVISIBLE).split())
+  return " ".join(_INVISIBLE.sub("", text).split())
 
 
 def _render(locale: Locale, item: Item) -> str:

@@ -1,0 +1,63 @@
+"""The cache's bookkeeping against lists of lists."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tfx_jax.layers.cache import Cache, KeyValues, LayerCache
+
+B, W, P, LENGTH = 3, 4, 2, 5
+PROMPT = np.array([[1, 1], [0, 1], [0, 0]], bool)
+
+
+def key_values(length, value=0.0):
+  return KeyValues(*(jnp.full((B, 2, length, 3), value + i) for i in range(2)))
+
+
+def create():
+  return Cache.create([LayerCache(key_values(P, 1.0))], None, jnp.asarray(PROMPT), LENGTH, W)
+
+
+def test_room_is_made_after_the_prompt():
+  cache = create()
+  (layer,) = cache.layers
+  assert layer.own.keys.shape == (B, 2, P + LENGTH * W, 3)
+  np.testing.assert_array_equal(layer.own.values[:, :, :P], np.full((B, 2, P, 3), 2.0))
+  assert not layer.own.keys[:, :, P:].any()
+  assert (cache.width, int(cache.index), int(cache.slot)) == (W, 0, P)
+  assert cache.positions.tolist() == [2, 1, 0]
+
+
+def test_write_touches_its_slots_only():
+  old, new = key_values(P + LENGTH * W), key_values(W, 5.0)
+  written = jax.jit(KeyValues.write)(old, new, jnp.int32(P + W))
+  keys = np.asarray(written.keys)
+  assert (keys[:, :, P + W : P + 2 * W] == 5.0).all()
+  assert not keys[:, :, : P + W].any()
+  assert not keys[:, :, P + 2 * W :].any()
+  assert (np.asarray(written.values)[:, :, P + W : P + 2 * W] == 6.0).all()
+
+
+def test_a_beam_sees_the_prompt_and_what_its_ancestors_wrote():
+  rng, cache = np.random.default_rng(0), create()
+  seen = [[[] for _ in range(W)] for _ in range(B)]
+  for step in range(LENGTH):
+    parents = rng.integers(0, W, (B, W))
+    cache = cache.reorder(jnp.asarray(parents, jnp.int32))
+    seen = [[[*seen[b][parents[b, w]], P + step * W + w] for w in range(W)] for b in range(B)]
+    mask = np.asarray(cache.mask())
+    assert mask.shape == (B, W, P + LENGTH * W)
+    assert int(cache.slot) == P + step * W
+    for b in range(B):
+      for w in range(W):
+        own = [s for s in np.flatnonzero(mask[b, w]).tolist() if s >= P]
+        assert own == seen[b][w]
+        np.testing.assert_array_equal(mask[b, w, :P], PROMPT[b])
+    assert cache.query_index().tolist() == [P + step]
+    assert cache.positions.tolist() == [2 + step, 1 + step, step]
+    cache = cache.step(cache.layers)
+
+
+def test_slots_of_one_step_have_one_index():
+  generated = [P + step for step in range(LENGTH) for _ in range(W)]
+  assert create().key_index().tolist() == [*range(P), *generated]

@@ -1,0 +1,135 @@
+"""Stacks: stored one way, run in several that are the same."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from tfx_jax.layers.attention import Attention
+from tfx_jax.layers.block import Block, Context
+from tfx_jax.layers.feed_forward import FeedForward
+from tfx_jax.layers.mask import Mask
+from tfx_jax.layers.norm import LayerNorm
+from tfx_jax.layers.position import BucketBias
+from tfx_jax.layers.stack import REMAT_POLICIES, Stack
+
+B, T, S, D, LAYERS = 2, 5, 4, 16, 2
+
+
+def make(scan=False, remat="none", num_layers=LAYERS, final_norm=True):
+  attention = functools.partial(Attention, D, 4, 2, 4, dropout_rate=0.2)
+  norm = functools.partial(LayerNorm, D)
+  block = functools.partial(
+    Block,
+    attention,
+    functools.partial(FeedForward, D, 24),
+    norm,
+    cross_attention=attention,
+    dropout_rate=0.2,
+  )
+  relative = functools.partial(BucketBias, 4, False, 8, 16)
+  return Stack(block, num_layers, norm if final_norm else None, relative, scan, remat)
+
+
+def context():
+  segments = jnp.asarray([[1] * T, [1] * (T - 2) + [0] * 2])
+  positions = jnp.broadcast_to(jnp.arange(T), (B, T))
+  return Context(
+    positions, Mask(segments, segments, causal=True), Mask(segments, jnp.ones((B, S), jnp.int32))
+  )
+
+
+def arrays(seed=0):
+  rng = np.random.default_rng(seed)
+  return tuple(jnp.asarray(rng.normal(size=(B, n, D)), jnp.float32) for n in (T, S))
+
+
+@functools.cache
+def initial():
+  x, memory = arrays()
+  return jax.jit(lambda key: make().init(key, x, context(), memory))(jax.random.key(0))
+
+
+def params():
+  return nn.unbox(initial())
+
+
+def loss(stack, params, x, memory, key=None):
+  rngs = {} if key is None else {"dropout": key}
+  y, _ = stack.apply(params, x, context(), memory, rngs=rngs)
+  return jnp.vdot(y, jnp.cos(jnp.arange(y.size)))
+
+
+@functools.cache
+def value_and_grads(scan, remat):
+  """Of parameters, input and memory, with dropout."""
+  function = functools.partial(loss, make(scan, remat), key=jax.random.key(3))
+  return jax.jit(jax.value_and_grad(function, argnums=(0, 1, 2)))(params(), *arrays())
+
+
+def test_parameters_are_stacked_named_and_differ_by_layer():
+  tree = initial()["params"]
+  assert set(tree) == {"layers", "relative_bias", "norm"}
+  leaves = jax.tree_util.tree_leaves_with_path(
+    tree["layers"]["stacked"], is_leaf=lambda x: isinstance(x, nn.Partitioned)
+  )
+  for path, leaf in leaves:
+    assert leaf.value.shape[0] == LAYERS
+    assert leaf.names[0] == "layers"
+    assert len(leaf.names) == leaf.value.ndim
+    if "kernel" in jax.tree_util.keystr(path):
+      for one, other in itertools.combinations(np.asarray(leaf.value), 2):
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.3
+        np.testing.assert_allclose(one.std(), other.std(), rtol=0.3)
+
+
+@pytest.mark.parametrize(("scan", "remat"), [(False, "dots"), (True, "none"), (True, "full")])
+def test_ways_to_run_give_one_loss_and_one_gradient(scan, remat):
+  """With dropout: its zeros are the same, forward, backward and again."""
+  expected = jax.tree_util.tree_leaves_with_path(value_and_grads(False, "none"))
+  found = jax.tree.leaves(value_and_grads(scan, remat))
+  for (path, x), y in zip(expected, found, strict=True):
+    np.testing.assert_allclose(y, x, rtol=1e-4, atol=1e-5)
+    # A key's bias moves all scores of a query alike, and softmax does not see it.
+    assert np.abs(x).max() > 1e-3 or "['key']['bias']" in jax.tree_util.keystr(path)
+
+
+def test_scanned_equals_unrolled_without_dropout():
+  plain, scanned = (
+    float(jax.jit(functools.partial(loss, make(scan)))(params(), *arrays()))
+    for scan in (False, True)
+  )
+  assert plain == pytest.approx(scanned, rel=1e-5)
+  assert abs(plain - value_and_grads(False, "none")[0]) > 1e-3, "dropout did nothing"
+
+
+def test_scan_and_remat_do_what_they_say():
+  def lowered(scan, remat):
+    function = jax.grad(functools.partial(loss, make(scan, remat)))
+    return jax.jit(function).lower(params(), *arrays()).as_text()
+
+  assert "while" in lowered(True, "none")
+  products = {remat: lowered(False, remat).count("dot_general") for remat in REMAT_POLICIES}
+  assert products["none"] < products["dots"] < products["full"]
+
+
+def test_layers_run_in_order_and_are_kept():
+  """One layer at a time, each on the output of the one before, gives the whole."""
+  tree, (x, memory) = params()["params"], arrays()
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def run(stack, tree, x):
+    return stack.apply({"params": tree}, x, context(), memory, keep=True)
+
+  whole, kept = run(make(final_norm=False), tree, x)
+  for index in range(LAYERS):
+    layer = jax.tree.map(lambda leaf, index=index: leaf[index][None], tree["layers"]["stacked"])
+    one = make(num_layers=1, final_norm=False)
+    x, (cache,) = run(one, tree | {"layers": {"stacked": layer}}, x)
+    for found, expected in zip(jax.tree.leaves(kept[index]), jax.tree.leaves(cache), strict=True):
+      np.testing.assert_allclose(found, expected, atol=1e-5)
+  np.testing.assert_allclose(x, whole, atol=1e-5)

@@ -1,0 +1,176 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from small_model import FEATURES, TARGET_LENGTH, TOKENS, VOCABULARY, small_batch, small_model
+
+from tfx_jax.layers.dropout import Dropout
+from tfx_jax.losses import cross_entropy
+from tfx_jax.training import step as steps
+from tfx_jax.training.optimizer import make_optimizer, make_schedule
+from tfx_jax.training.state import TrainState, init_params
+from tfx_jax.training.step import default_chunks, make_loss_step, make_train_step
+
+SMOOTHING, Z_LOSS = 0.1, 0.01
+BATCH = small_batch(8)
+
+
+class Bag(nn.Module):
+  """The least that has a model's methods: quick to compile."""
+
+  rate: float = 0.0
+
+  def setup(self):
+    shape = (VOCABULARY, FEATURES)
+    self.embedding = self.param("embedding", nn.initializers.normal(0.3), shape)
+    self.mix = nn.Dense(FEATURES)
+    self.dropout = Dropout(self.rate)
+
+  def __call__(self, batch):
+    source = self.embedding[batch["inputs"]].mean(axis=1, keepdims=True)
+    hidden = self.mix(self.embedding[batch["decoder_inputs"]] + source)
+    return self.dropout(jnp.tanh(hidden))
+
+  def logits(self, hidden):
+    return jnp.einsum("btd,vd->btv", hidden, self.embedding)
+
+
+def make_step(model, microbatches=1, optimizer="sgd", rate=1.0):
+  """A jitted step, and the optimizer."""
+  schedule = make_schedule("constant", rate, 0, 0.0, 100)
+  optimizer = make_optimizer(schedule, optimizer, 0.0)
+  step = make_train_step(
+    model,
+    optimizer,
+    schedule,
+    seed=5,
+    label_smoothing=SMOOTHING,
+    z_loss=Z_LOSS,
+    loss_chunks=4,
+    microbatches=microbatches,
+  )
+  return jax.jit(step, donate_argnums=0), optimizer
+
+
+def make_params(model):
+  return jax.device_get(nn.unbox(jax.jit(lambda: init_params(model, 0, BATCH))()))
+
+
+def new_state(params, optimizer, step=0):
+  """Of arrays that may be donated."""
+  return jax.tree.map(jnp.array, TrainState(np.int32(step), params, optimizer.init(params)))
+
+
+def figures_of(step, state):
+  state, figures = step(state, BATCH)
+  return state, {name: float(figure.compute()) for name, figure in figures.items()}
+
+
+def arrays_equal(one, other):
+  return all(jax.tree.leaves(jax.tree.map(np.array_equal, one, other)))
+
+
+@pytest.fixture(scope="module")
+def params():
+  return make_params(Bag())
+
+
+@pytest.fixture(scope="module")
+def plain(params):
+  """(objective, cross-entropy, gradient) of the mean over all tokens, without any parts."""
+
+  def mean(params):
+    model = Bag().bind({"params": params})
+    logits = model.logits(model(BATCH))
+    sums = cross_entropy(logits, BATCH["targets"], BATCH["weights"], SMOOTHING, Z_LOSS)
+    return tuple(x / BATCH["weights"].sum() for x in sums)
+
+  (objective, loss), grads = jax.jit(jax.value_and_grad(mean, has_aux=True))(params)
+  return float(objective), float(loss), grads
+
+
+@pytest.mark.parametrize("microbatches", [1, 2, 4])
+def test_microbatches_give_the_gradient_of_the_mean_over_all_tokens(params, plain, microbatches):
+  objective, loss, grads = plain
+  parts = BATCH["weights"].reshape(-1, microbatches, TARGET_LENGTH).sum(axis=(0, 2))
+  assert microbatches == 1 or parts.max() > 1.2 * parts.min()
+  step, optimizer = make_step(Bag(), microbatches)
+  state, figures = figures_of(step, new_state(params, optimizer))
+  # One step of SGD with rate 1 is the gradient.
+  updates = jax.tree.map(lambda before, after: before - after, params, state.params)
+  jax.tree.map(
+    lambda update, grad: np.testing.assert_allclose(update, grad, rtol=1e-4, atol=2e-6),
+    updates,
+    grads,
+  )
+  norm = np.sqrt(sum(np.square(grad).sum() for grad in jax.tree.leaves(grads)))
+  assert figures == pytest.approx(
+    {"loss": loss, "objective": objective, "grad_norm": norm, "learning_rate": 1.0}, rel=1e-5
+  )
+  assert state.step == 1
+
+
+@pytest.fixture(scope="module")
+def trained():
+  """A Transformer's step, compiled once, its optimizer and its first parameters."""
+  model = small_model(dropout=0.1)
+  return *make_step(model, 2, "adam", 0.03), make_params(model)
+
+
+def test_seed_and_step_alone_decide_the_bits(trained):
+  step, optimizer, params = trained
+  runs = [new_state(params, optimizer) for _ in range(2)]
+  for _ in range(3):
+    runs = [step(state, BATCH)[0] for state in runs]
+    assert arrays_equal(*runs)
+  # A state that begins at step 1 meets the dropout of step 1.
+  _, first = figures_of(step, new_state(params, optimizer))
+  _, second = figures_of(step, new_state(params, optimizer, step=1))
+  assert first["loss"] != second["loss"]
+  assert first["loss"] == pytest.approx(second["loss"], rel=0.2)
+
+
+def test_training_learns_compiles_once_and_reuses_memory(trained):
+  step, optimizer, params = trained
+  state, losses = new_state(params, optimizer), []
+  for _ in range(30):
+    before = state
+    state, figures = figures_of(step, state)
+    losses.append(figures["loss"])
+    assert all(x.is_deleted() for x in jax.tree.leaves(before.params))
+  assert state.step == 30
+  assert losses[0] == pytest.approx(np.log(TOKENS), rel=0.3)
+  assert losses[-1] < losses[0] / 2
+  assert step._cache_size() == 1
+
+
+def test_microbatches_differ_in_dropout(params):
+  # Two equal rows, one for each microbatch: with the same dropout they would have the same loss.
+  twice = {name: np.repeat(x[:1], 2, axis=0) for name, x in BATCH.items()}
+  step, optimizer = make_step(Bag(0.5), 2)
+  losses = []
+  for batch in (twice, twice | {"weights": twice["weights"] * np.float32([[1], [0]])}):
+    _, figures = step(new_state(params, optimizer), batch)
+    losses.append(float(figures["loss"].compute()))
+  assert losses[0] != pytest.approx(losses[1], rel=1e-4)
+
+
+def test_the_loss_step_is_plain_cross_entropy_without_dropout(params, plain):
+  _, loss, _ = plain
+  figure = jax.jit(make_loss_step(Bag(0.5)))(params, BATCH)
+  assert float(figure.count) == BATCH["weights"].sum()
+  assert float(figure.compute()) == pytest.approx(loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [512, 7])
+@pytest.mark.parametrize(
+  ("rows", "length"), [(1, 1), (1, 64), (32, 64), (32, 60), (3, 17), (8, 96)]
+)
+def test_chunks_divide_the_length_and_are_no_smaller_than_asked(rows, length, tokens, monkeypatch):
+  monkeypatch.setattr(steps, "CHUNK_TOKENS", tokens)
+  chunks = default_chunks(rows, length)
+  assert length % chunks == 0
+  assert chunks == 1 or rows * length // chunks >= tokens
+  finer = [n for n in range(chunks + 1, length + 1) if length % n == 0]
+  assert all(rows * length / n < tokens for n in finer)
