@@ -24,7 +24,7 @@ def get_config(pair="en-de"):
   config.data.batch_size = 64
   config.optimizer.update(learning_rate=3e-3, warmup_steps=400, schedule="linear")
   config.train.update(
-    num_steps=3000, log_every=50, eval_every=250, decode_every=1000, checkpoint_every=250
+    num_steps=3400, log_every=50, eval_every=200, decode_every=1000, checkpoint_every=200
   )
-  config.generate.update(max_source_length=64, max_length=64)
+  config.generate.update(beam_size=5, max_source_length=64, max_length=64)
   return config

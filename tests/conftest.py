@@ -9,5 +9,28 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory):
+  """The cache of all runs; the user's own is not touched."""
+  folder = str(tmp_path_factory.mktemp("cache"))
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("TFX_JAX_CACHE", folder)
+    yield folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+  """A finished tiny run as (argument that names its experiment, workdir); not to be changed."""
+  from tiny_run import write_experiment
+
+  from tfx_jax.main import main
+
+  folder = tmp_path_factory.mktemp("trained")
+  experiment, workdir = write_experiment(folder), str(folder / "run")
+  assert main([experiment, f"--workdir={workdir}"]) == 0
+  return experiment, workdir

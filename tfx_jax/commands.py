@@ -43,7 +43,7 @@ def train(config: ConfigDict, workdir: str) -> int:
   latest = checkpoints.latest()
   if latest is None:
     state, counters = make_state(), Counters()
-    _describe(state.params, parallel)
+    _describe(workdir, state.params, parallel)
   else:
     abstract = jax.eval_shape(make_state.jitted)
     state, saved = checkpoints.restore(latest, abstract, shardings)
@@ -197,10 +197,12 @@ def _training_data(config: ConfigDict, tokenizers: tuple) -> object:
   return loader
 
 
-def _describe(params: object, parallel: object) -> None:
+def _describe(workdir: str, params: object, parallel: object) -> None:
   from clu import parameter_overview
 
-  logging.info(parameter_overview.get_parameter_overview(params, include_stats=False))
+  overview = parameter_overview.get_parameter_overview(params, include_stats=False)
+  with open(os.path.join(workdir, "parameters.txt"), "w", encoding="utf-8") as file:
+    file.write(overview + "\n")
   sizes = ", ".join(f"{name} {size}" for name, size in parallel.sizes.items())
   say(
     f"{run_lib.count_parameters(params):,} parameters on {jax.device_count()} "

@@ -32,10 +32,14 @@ def read_experiment(name: str) -> ConfigDict:
   if not hasattr(module, "get_config"):
     raise UserError(f"--config={name}: {path} has no function get_config")
   try:
-    return module.get_config(argument) if argument else module.get_config()
-  except (AttributeError, KeyError, TypeError) as error:
+    config = module.get_config(argument) if argument else module.get_config()
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
     # A locked configuration explains itself in the first line.
     raise UserError(f"--config={name}: {str(error).splitlines()[0]}") from error
+  if not isinstance(config, ConfigDict):
+    kind = type(config).__name__
+    raise UserError(f"--config={name}: get_config returns no configuration but {kind}")
+  return config
 
 
 def override(config: ConfigDict, key: str, text: str) -> None:
@@ -112,13 +116,16 @@ def read_config(workdir: str) -> ConfigDict | None:
   if content is None:
     return None
   config = base()
-  with config.unlocked():
-    for section, values in content["config"].items():
-      if isinstance(values, dict) and section in config:
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        config[section].update(values)
-      else:
-        config[section] = values
+  try:
+    with config.unlocked():
+      for section, values in content["config"].items():
+        if isinstance(values, dict) and section in config:
+          values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+          config[section].update(values)
+        else:
+          config[section] = values
+  except TypeError as error:
+    raise UserError(f"cannot read {os.path.join(workdir, _FILE)}: {error}") from error
   return config
 
 
@@ -139,7 +146,7 @@ def _content(workdir: str) -> dict | None:
   try:
     with open(path, encoding="utf-8") as file:
       content = json.load(file)
-    version = content["format_version"]
+    version = int(content["format_version"])
     content["config"].items()
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise UserError(f"cannot read {path}: {error}; is {workdir} the workdir of a run?") from error

@@ -86,7 +86,7 @@ def test_dropped_pairs_are_counted(tmp_path, monkeypatch):
 
 def test_where_nothing_is_left_it_says_why(tmp_path):
   message = failure(lambda: make(tmp_path, [*EXAMPLES, Example("", "x")], max_source_length=2))
-  assert "4 read: 1 with an empty side, 3 longer than data.max_source_length=2" in message
+  assert "4 read: 1 with an empty side, 3 longer than data.source_length=2" in message
   assert "of the 0 read" in failure(lambda: make(tmp_path, []))
   assert os.listdir(tmp_path) == []
 

@@ -17,7 +17,7 @@ from tfx_jax.layers.norm import LayerNorm
 from tfx_jax.layers.position import BucketBias
 from tfx_jax.layers.stack import REMAT_POLICIES, Stack
 
-B, T, S, D, LAYERS = 2, 5, 4, 16, 2
+B, T, D, LAYERS = 2, 5, 16, 2
 
 
 def make(scan=False, remat="none", num_layers=LAYERS, final_norm=True):
@@ -28,7 +28,6 @@ def make(scan=False, remat="none", num_layers=LAYERS, final_norm=True):
     attention,
     functools.partial(FeedForward, D, 24),
     norm,
-    cross_attention=attention,
     dropout_rate=0.2,
   )
   relative = functools.partial(BucketBias, 4, False, 8, 16)
@@ -38,37 +37,33 @@ def make(scan=False, remat="none", num_layers=LAYERS, final_norm=True):
 def context():
   segments = jnp.asarray([[1] * T, [1] * (T - 2) + [0] * 2])
   positions = jnp.broadcast_to(jnp.arange(T), (B, T))
-  return Context(
-    positions, Mask(segments, segments, causal=True), Mask(segments, jnp.ones((B, S), jnp.int32))
-  )
+  return Context(positions, Mask(segments, segments, causal=True))
 
 
-def arrays(seed=0):
-  rng = np.random.default_rng(seed)
-  return tuple(jnp.asarray(rng.normal(size=(B, n, D)), jnp.float32) for n in (T, S))
+def example():
+  return jnp.asarray(np.random.default_rng(0).normal(size=(B, T, D)), jnp.float32)
 
 
 @functools.cache
 def initial():
-  x, memory = arrays()
-  return jax.jit(lambda key: make().init(key, x, context(), memory))(jax.random.key(0))
+  return jax.jit(lambda key: make().init(key, example(), context()))(jax.random.key(0))
 
 
 def params():
   return nn.unbox(initial())
 
 
-def loss(stack, params, x, memory, key=None):
+def loss(stack, params, x, key=None):
   rngs = {} if key is None else {"dropout": key}
-  y, _ = stack.apply(params, x, context(), memory, rngs=rngs)
+  y, _ = stack.apply(params, x, context(), rngs=rngs)
   return jnp.vdot(y, jnp.cos(jnp.arange(y.size)))
 
 
 @functools.cache
 def value_and_grads(scan, remat):
-  """Of parameters, input and memory, with dropout."""
+  """Of parameters and input, with dropout."""
   function = functools.partial(loss, make(scan, remat), key=jax.random.key(3))
-  return jax.jit(jax.value_and_grad(function, argnums=(0, 1, 2)))(params(), *arrays())
+  return jax.jit(jax.value_and_grad(function, argnums=(0, 1)))(params(), example())
 
 
 def test_parameters_are_stacked_named_and_differ_by_layer():
@@ -100,7 +95,7 @@ def test_ways_to_run_give_one_loss_and_one_gradient(scan, remat):
 
 def test_scanned_equals_unrolled_without_dropout():
   plain, scanned = (
-    float(jax.jit(functools.partial(loss, make(scan)))(params(), *arrays()))
+    float(jax.jit(functools.partial(loss, make(scan)))(params(), example()))
     for scan in (False, True)
   )
   assert plain == pytest.approx(scanned, rel=1e-5)
@@ -110,7 +105,7 @@ def test_scanned_equals_unrolled_without_dropout():
 def test_scan_and_remat_do_what_they_say():
   def lowered(scan, remat):
     function = jax.grad(functools.partial(loss, make(scan, remat)))
-    return jax.jit(function).lower(params(), *arrays()).as_text()
+    return jax.jit(function).lower(params(), example()).as_text()
 
   assert "while" in lowered(True, "none")
   products = {remat: lowered(False, remat).count("dot_general") for remat in REMAT_POLICIES}
@@ -119,11 +114,11 @@ def test_scan_and_remat_do_what_they_say():
 
 def test_layers_run_in_order_and_are_kept():
   """One layer at a time, each on the output of the one before, gives the whole."""
-  tree, (x, memory) = params()["params"], arrays()
+  tree, x = params()["params"], example()
 
   @functools.partial(jax.jit, static_argnums=0)
   def run(stack, tree, x):
-    return stack.apply({"params": tree}, x, context(), memory, keep=True)
+    return stack.apply({"params": tree}, x, context(), keep=True)
 
   whole, kept = run(make(final_norm=False), tree, x)
   for index in range(LAYERS):

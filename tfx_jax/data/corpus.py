@@ -174,7 +174,7 @@ def _build(
   if not kept:
     raise UserError(
       f"no pair is left of the {read} read: {empty} with an empty side, {long} longer than "
-      f"data.max_source_length={sources.longest} or data.max_target_length={targets.longest} tokens"
+      f"data.source_length={sources.longest} or data.target_length={targets.longest} tokens"
     )
   return {
     "format": _FORMAT,

@@ -154,16 +154,18 @@ def _choose(manager: ocp.CheckpointManager, steps: Sequence[int], which: str, wo
   """The step that `which` means."""
   if not steps:
     raise UserError(f"{workdir} holds no checkpoints: train it first")
+  known = {str(step): step for step in sorted(steps)}
   latest = max(steps)
-  if which == "latest":
-    return latest
   if which == "best":
     progress = manager.restore(latest, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))[
       "progress"
     ]
-    best = progress.get("best_step")
-    return latest if best is None else best
-  if not which.isdigit() or int(which) not in steps:
-    known = ", ".join(map(str, sorted(steps)))
-    raise UserError(f"evaluate.checkpoint='{which}': use best, latest or one of the steps {known}")
-  return int(which)
+    which = str(progress.get("best_step") or "latest")
+  if which == "latest":
+    return latest
+  if which not in known:
+    raise UserError(
+      f"{workdir} holds no checkpoint '{which}': set evaluate.checkpoint to best, latest or one "
+      f"of the steps {', '.join(known)}"
+    )
+  return known[which]
