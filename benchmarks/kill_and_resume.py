@@ -81,7 +81,8 @@ def _newest(workdir: str) -> int:
 def arrays(workdir: str) -> list[np.ndarray]:
   with ocp.CheckpointManager(os.path.join(os.path.abspath(workdir), "checkpoints")) as manager:
     restored = manager.restore(
-      STEPS, args=ocp.args.Composite(state=ocp.args.PyTreeRestore(), progress=ocp.args.JsonRestore())
+      STEPS,
+      args=ocp.args.Composite(state=ocp.args.PyTreeRestore(), progress=ocp.args.JsonRestore()),
     )
   return [np.asarray(x) for x in jax.tree.leaves(restored["state"])]
 

@@ -21,6 +21,7 @@ from tfx_jax import build, config_io
 from tfx_jax.data.loader import Position
 from tfx_jax.run import EXAMPLE, count_parameters
 from tfx_jax.training.state import plan_state
+from tfx_jax.validation import validate
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
   for word in overrides:
     key, _, text = word.removeprefix("--config.").partition("=")
     config_io.override(config, key, text)
-  build.validate(config)
+  validate(config)
 
   with tempfile.TemporaryDirectory() as workdir:
     tokenizers = build.make_tokenizers(config, workdir)

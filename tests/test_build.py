@@ -1,26 +1,16 @@
-import collections
-import functools
-import inspect
-import pathlib
-import re
-import sys
-import types
-
 import jax
 import numpy as np
 import pytest
-from tiny_run import SETTINGS, make_config, write_pairs
+from tiny_run import make_config, write_pairs
 
-from tfx_jax import build, commands, config_io, run
-from tfx_jax import main as command_line
-from tfx_jax.config import base
+from tfx_jax import build
+from tfx_jax.data.example import Example
 from tfx_jax.data.tokenizer import CharacterTokenizer
 from tfx_jax.errors import UserError
-from tfx_jax.layers import norm
 from tfx_jax.run import EXAMPLE, count_parameters
 from tfx_jax.training.state import plan_params
+from tfx_jax.validation import validate
 
-EXPERIMENTS = sorted((pathlib.Path(__file__).parent.parent / "experiments").glob("*.py"))
 TOKENIZERS = (CharacterTokenizer("abcdef "), CharacterTokenizer("ABCDEF !?"))
 
 
@@ -31,172 +21,194 @@ def failure(function, *args):
   return str(info.value)
 
 
-def keys(config):
-  for name, value in config.items():
-    yield from ([f"{name}.{key}" for key in value] if hasattr(value, "items") else [name])
+def shapes(changes):
+  """The parameters' shapes by their joined names."""
+  config = make_config(changes)
+  validate(config)
+  model = build.make_model(config, (TOKENIZERS[1], TOKENIZERS[1]))
+  params = plan_params(model, EXAMPLE, build.make_parallel(config))[0]
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  return {"/".join(key.key for key in path): leaf.shape for path, leaf in leaves}, params
 
 
-def with_keys(changes, config=None):
-  config = config or make_config()
-  for key, value in changes.items():
-    *section, name = key.split(".")
-    (config[section[0]] if section else config)[name] = value
-  return config
+def names(changes):
+  return set(shapes(changes)[0])
 
 
-# Experiments
+def ending(found, *ends):
+  return {name for name in found if name.endswith(ends)}
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_an_experiment_is_valid(path):
-  build.validate(config_io.read_experiment(str(path)))
+def test_positions_are_built_from_the_configuration():
+  kinds = {kind: names({"model.position": kind}) for kind in build.POSITIONS}
+  usual = kinds["none"]
+  assert usual == kinds["sinusoidal"] == kinds["rotary"] == kinds["alibi"]
+  learned = {"source_position/embedding", "target_position/embedding"}
+  assert kinds["learned"] - usual == learned
+  bias = {f"{side}_stack/relative_bias/embedding" for side in ("encoder", "decoder")}
+  assert kinds["bucket"] - usual == bias
+  made = {
+    kind: build.make_model(make_config({"model.position": kind}), TOKENIZERS) for kind in kinds
+  }
+  for kind, model in made.items():
+    assert (model.position_source is not None) == (kind in ("sinusoidal", "learned"))
+    for stack in (model.encoder, model.decoder):
+      assert (stack.keywords["relative"] is not None) == (kind in ("alibi", "bucket"))
+      assert stack().block().attention().rotary == (kind == "rotary")
+    for cross in [model.decoder().block().cross_attention()]:
+      assert not cross.rotary
+  assert made["bucket"].encoder().relative().bidirectional
+  assert not made["bucket"].decoder().relative().bidirectional
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_an_experiment_runs(path, tmp_path, monkeypatch):
-  monkeypatch.setattr(commands, "draw_curves", lambda workdir: None)
+def test_norms_are_built_from_the_configuration():
+  layer, rms = names({}), names({"model.norm": "rms_norm"})
+  assert {name for name in layer - rms if "norm" in name} == layer - rms != set()
+  assert all(name.endswith("bias") for name in layer - rms)
+  assert rms < layer
+  final = ending(layer, "stack/norm/scale", "stack/norm/bias")
+  assert len(final) == 4
+  assert names({"model.norm_placement": "post"}) == layer - final
+  sandwich = names({"model.norm_placement": "sandwich"})
+  assert len(ending(sandwich, "norms_1/scale")) == len(ending(sandwich, "norms_0/scale")) == 5
+
+
+def test_attention_and_feed_forward_are_built_from_the_configuration():
+  sizes = shapes({"model.num_heads": 4, "model.num_kv_heads": 2, "model.head_dim": 6})[0]
+  kernels = {name: size for name, size in sizes.items() if "attention" in name}
+  for name, size in kernels.items():
+    kind = name.split("/")[-2:]
+    if kind == ["query", "kernel"]:
+      assert size == (1, 16, 4, 6)
+    if kind in (["key", "kernel"], ["value", "kernel"]):
+      assert size == (1, 16, 2, 6)
+  assert not ending(names({"model.use_bias": False}), "bias")
+  plain, gated = (shapes({"model.gated": gated})[1] for gated in (False, True))
+  assert count_parameters(gated) - count_parameters(plain) == 2 * (16 * 32 + 32)
+  assert next(iter(sizes.values()))[0] == 1
+  sizes = shapes({"model.encoder_layers": 3, "model.decoder_layers": 2})[0]
+  assert {size[0] for name, size in sizes.items() if "encoder_stack/layers" in name} == {3}
+  assert {size[0] for name, size in sizes.items() if "decoder_stack/layers" in name} == {2}
+
+
+def test_embeddings_are_tied_three_ways():
+  table = 16 * 16  # 13 characters and specials, rounded up to a multiple of 8, times the features
+
+  def count(share, tie, bias=False):
+    changes = {"share_embeddings": share, "tie_output": tie, "output_bias": bias}
+    return count_parameters(shapes({f"model.{k}": v for k, v in changes.items()})[1])
+
+  all_tied = count(True, True)
+  assert count(False, True) == count(True, False) == all_tied + table
+  assert count(False, False) == all_tied + 2 * table
+  assert count(True, True, bias=True) == all_tied + 16
+
+
+def test_vocabularies_are_those_of_their_sides():
+  config = make_config({"model.share_embeddings": False, "tokenizer.joint": False})
+  config.model.vocab_multiple = 4
+  source, target = TOKENIZERS
+  assert (source.vocab_size, target.vocab_size) == (11, 13)
+  model = build.make_model(config, TOKENIZERS)
+  assert model.embed_source().vocab_size == 12
+  assert model.embed_target().vocab_size == model.head().vocab_size == 16
+  assert model.head().num_tokens == 13
+
+
+def test_the_type_of_the_products_is_that_of_the_device(monkeypatch):
+  def dtype(name):
+    return build.make_model(make_config({"model.dtype": name}), TOKENIZERS).head().dtype
+
+  assert [dtype(name) for name in ("auto", "float32", "bfloat16")] == [
+    np.float32,
+    np.float32,
+    jax.numpy.bfloat16,
+  ]
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert dtype("auto") == jax.numpy.bfloat16
+
+
+class Shouting:
+  """A task."""
+
+  def __init__(self, source, target, **settings):
+    self.fields, self.settings = (source, target), settings
+
+  def example(self, record):
+    return Example(record[self.fields[0]], record[self.fields[0]].upper())
+
+
+class Greetings:
+  """A reader."""
+
+  fingerprint = "greetings"
+
+  def __init__(self, path, fields):
+    self.path, self.fields = path, fields
+
+  def __iter__(self):
+    for name in ("anna", "berta"):
+      yield {field: f"{self.path} {name}" for field in self.fields}
+
+
+def test_a_task_and_a_reader_of_the_users_own(tmp_path):
+  config = make_config(
+    {
+      "task.name": f"{__name__}:Shouting",
+      "data.format": f"{__name__}:Greetings",
+      "data.train": "hi",
+      "data.cache_dir": str(tmp_path / "corpora"),
+    }
+  )
+  validate(config)
+  assert build.make_task(config).settings["lowercase"] is False
+  examples = build.read_examples(config, "train")
+  assert examples == [("hi anna", "HI ANNA", ""), ("hi berta", "HI BERTA", "")]
+  assert build.read_examples(config, "train", 1) == examples[:1]
+  tokenizers = build.make_tokenizers(config, str(tmp_path / "run"))
+  corpus = build.make_corpus(config, "train", tokenizers)
+  assert tokenizers[1].decode([corpus.targets[1]]) == ["HI BERTA"]
+  assert corpus.report["pairs_kept"] == 2
+
+
+def test_tokenizers_are_made_once_and_then_the_runs_own(tmp_path, monkeypatch):
   write_pairs(tmp_path)
-  tiny = {"data.format": "text", "task.metrics": "chrf", "train.num_steps": 2}
-  tiny |= {f"data.{split}": f"{tmp_path}/{split}" for split in build.SPLITS}
-  overrides = [f"--config.{key}={value}" for key, value in (SETTINGS | tiny).items()]
-  workdir = tmp_path / "run"
-  assert command_line.main([f"--config={path}", f"--workdir={workdir}", *overrides]) == 0
-  assert (workdir / "checkpoints" / "2").is_dir()
-  assert '"split": "test"' in (workdir / "metrics.jsonl").read_text().splitlines()[-1]
+  config = make_config({"model.share_embeddings": False}, tmp_path)
+  joint = build.make_tokenizers(config, str(tmp_path / "joint"))
+  assert joint[0].fingerprint == joint[1].fingerprint
+  assert joint[0].decode(joint[0].encode(["ab AB"])) == ["ab AB"]
+  config.tokenizer.joint = False
+  own = build.make_tokenizers(config, str(tmp_path / "own"))
+  assert [t.decode(t.encode(["aAbB"])) for t in own] == [["ab"], ["AB"]]
+  config.tokenizer.path = str(tmp_path / "own" / "tokenizer")
+  taken = build.make_tokenizers(config, str(tmp_path / "taken"))
+  assert [t.fingerprint for t in taken] == [t.fingerprint for t in own]
+  monkeypatch.setattr(build, "train_tokenizer", None)
+  config.tokenizer.path = ""
+  again = build.make_tokenizers(config, str(tmp_path / "own"))
+  assert [t.fingerprint for t in again] == [t.fingerprint for t in own]
 
 
-# Every key is read: another legal value makes something else.
-
-OTHER = {
-  "task.name": "os.path:Task",
-  "task.metrics": ("chrf",),
-  "task.bleu_tokenize": "char",
-  "data.columns": ("de", "en"),
-  "tokenizer.kind": "bpe",
-  "tokenizer.joint": False,
-  "model.architecture": "decoder",
-  "model.num_kv_heads": 2,
-  "model.head_dim": 16,
-  "model.activation": "gelu",
-  "model.norm": "rms_norm",
-  "model.norm_placement": "post",
-  "model.position": "rotary",
-  "model.vocab_multiple": 16,
-  "model.dropout": 0.2,
-  "model.remat": "full",
-  "model.dtype": "bfloat16",
-  "optimizer.name": "adam",
-  "optimizer.schedule": "constant",
-  "train.best_metric": "perplexity",
-  "generate.length_penalty_form": "power",
-  "generate.num_return": 2,
-  "mesh.data": 8,
-  "mesh.fsdp": 2,
-  "mesh.tensor": 2,
-}
-# Under which other settings a key means something.
-WHERE = {
-  "data.columns": {"data.format": "tsv"},
-  "tokenizer.joint": {"model.share_embeddings": False},
-  "model.max_positions": {"model.position": "learned"},
-  "optimizer.momentum": {"optimizer.name": "sgd"},
-  "optimizer.final_share": {"optimizer.schedule": "cosine"},
-  "mesh.data": {"mesh.fsdp": -1},
-}
-# What the commands themselves read.
-READ_BY_COMMANDS = (
-  "train.decode_examples",
-  "train.keep_checkpoints",
-  "evaluate.checkpoint",
-  "evaluate.split",
-  "evaluate.num_samples",
-  "generate.scores",
-)
+def test_a_split_without_data_names_its_key():
+  assert "data.test is empty" in failure(build.make_reader, make_config({"data.test": ""}), "test")
 
 
-def other(key, value):
-  """Another legal value."""
-  if key in OTHER:
-    return OTHER[key]
-  match value:
-    case bool():
-      return not value
-    case int():
-      return 2 * value + 16
-    case float():
-      return value / 2 + 0.01
-  return value + "x"
+def test_differences_are_lines_of_keys():
+  old, new = (
+    make_config(),
+    make_config({"seed": 5, "train.num_steps": 99, "task.metrics": ("chrf",)}),
+  )
+  assert build.differences(old.to_dict(), new.to_dict()) == [
+    "seed: 0 -> 5",
+    "task.metrics: ('bleu', 'chrf') -> ('chrf',)",
+    "train.num_steps: 12 -> 99",
+  ]
+  assert build.differences(old.to_dict(), old.to_dict()) == []
 
 
-def portrait(config, monkeypatch):
-  """All that is built from a configuration, or is told to who builds it, as text."""
-  told = []
-
-  def spy(name, result=None, keep=lambda *args, **settings: (args, settings)):
-    def spied(*args, **settings):
-      told.append((name, keep(*args, **settings)))
-      return result
-
-    monkeypatch.setattr(build, name, spied)
-
-  class Pairs:
-    fingerprint = "f"
-
-    def __iter__(self):
-      return iter(())
-
-  spy("open_reader", Pairs())
-  spy("train_tokenizer", TOKENIZERS[0], lambda texts, **settings: settings)
-  spy("load_tokenizer", TOKENIZERS[0])
-  corpus = types.SimpleNamespace(report=collections.defaultdict(int))
-  spy("prepare", corpus, lambda examples, *args, **settings: (args[0], settings))
-  spy("Loader", None, lambda corpus, *args: args)
-  spy("make_train_step", None, lambda model, optimizer, schedule, *args, **more: (args, more))
-  monkeypatch.setattr(CharacterTokenizer, "save", lambda self, folder: told.append(folder))
-  for split in build.SPLITS:
-    build.make_corpus(config, split, TOKENIZERS)
-  build.make_loader(config, None)
-  build.make_tokenizers(config, "no such folder")
-  build.make_step(config, None, None, None)
-  optimizer, schedule = build.make_optimization(config)
-  told.append([float(schedule(step)) for step in (0, 10_000, 90_000)])
-  told.append(jax.tree.map(lambda x: x.tolist(), updates(optimizer)))
-  told += [build.make_task(config), build.make_timetable(config)]
-  told += [build.make_generate_settings(config), build.make_parallel(config).sizes]
-  told.append(build.make_model(config, TOKENIZERS))
-  return re.sub(r" at 0x\w+", "", repr(told))
-
-
-def updates(optimizer):
-  """Two of them, the first from a gradient that is clipped."""
-  params = {"kernel": np.full(2, 0.5, np.float32)}
-  state, found = optimizer.init(params), []
-  for size in (1e2, 1e-8):
-    update, state = optimizer.update({"kernel": np.full(2, size, np.float32)}, state, params)
-    found.append(update["kernel"])
-  return found
-
-
-@pytest.fixture(scope="module")
-def usual():
-  with pytest.MonkeyPatch.context() as patch:
-    return portrait(make_config(), patch)
-
-
-def test_the_same_configuration_makes_the_same(usual, monkeypatch):
-  assert portrait(make_config(), monkeypatch) == usual
-
-
-@pytest.mark.parametrize("key", list(keys(base())))
-def test_every_key_is_read(key, usual, monkeypatch):
-  if key in READ_BY_COMMANDS:
-    assert f"config.{key}" in inspect.getsource(commands) + inspect.getsource(run)
-    return
-  where = WHERE.get(key, {})
-  value = functools.reduce(lambda place, name: place[name], key.split("."), make_config())
-  changed = with_keys(where | {key: other(key, value)})
-  if key in ("task.name", "model.architecture"):  # there is only one so far
-    assert key in failure(build.validate, changed)
-  else:
-    before = portrait(with_keys(where), monkeypatch) if where else usual
-    assert portrait(changed, monkeypatch) != before
+def test_the_cache_is_where_the_user_says(monkeypatch):
+  monkeypatch.setenv("TFX_JAX_CACHE", "/own")
+  assert build.cache_folder() == "/own"
+  monkeypatch.delenv("TFX_JAX_CACHE")
+  monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+  assert build.cache_folder() == "/xdg/tfx_jax"

@@ -52,14 +52,12 @@ def settings(folder):
   return SETTINGS | {f"data.{split}": f"{folder}/{split}" for split in COUNTS}
 
 
-def make_config(folder=".", **sections):
-  """The run's configuration; `sections` are dicts of further changes."""
+def make_config(changes=None, folder="."):
+  """The run's configuration, with changes by 'section.key'."""
   config = base()
-  for key, value in settings(folder).items():
-    section, name = key.split(".")
-    config[section][name] = value
-  for section, changes in sections.items():
-    config[section].update(changes)
+  for key, value in (settings(folder) | (changes or {})).items():
+    *section, name = key.split(".")
+    (config[section[0]] if section else config)[name] = value
   return config
 
 

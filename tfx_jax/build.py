@@ -10,11 +10,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from absl import logging
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from tfx_jax import config as config_lib
 from tfx_jax.data.corpus import Corpus, prepare
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
@@ -24,17 +22,17 @@ from tfx_jax.errors import UserError, nearest
 from tfx_jax.evaluation.generate import GenerateSettings, Generator
 from tfx_jax.layers import norm as norms
 from tfx_jax.layers.attention import Attention
-from tfx_jax.layers.block import NORM_PLACEMENTS, Block
+from tfx_jax.layers.block import Block
 from tfx_jax.layers.embed import TokenEmbed, padded_size
-from tfx_jax.layers.feed_forward import ACTIVATIONS, FeedForward
+from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.head import VocabularyHead
 from tfx_jax.layers.position import AlibiBias, BucketBias, LearnedPositions, sinusoidal
-from tfx_jax.layers.stack import REMAT_POLICIES, Stack
+from tfx_jax.layers.stack import Stack
 from tfx_jax.models.encoder_decoder import EncoderDecoder
 from tfx_jax.parallel import Parallel
 from tfx_jax.tasks.translate import Translate
 from tfx_jax.training.loop import Timetable
-from tfx_jax.training.optimizer import arguments, make_optimizer, make_schedule
+from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.step import make_train_step
 
 TASKS = {"translate": Translate}
@@ -45,65 +43,6 @@ SPLITS = ("train", "validation", "test")
 
 # Sections that a run cannot change once it has begun.
 FIXED = ("task", "data", "tokenizer", "model", "optimizer", "seed")
-
-
-def validate(config: ConfigDict) -> None:
-  """Checks keys, types and values as far as they can be without data.
-
-  Raises:
-    UserError: naming the key.
-  """
-  _check_keys(config, config_lib.base(), "")
-  model, train = config.model, config.train
-  _choice("model.architecture", model.architecture, ("encoder_decoder",))
-  _choice("model.activation", model.activation, ACTIVATIONS)
-  _choice("model.norm", model.norm, NORMS)
-  _choice("model.norm_placement", model.norm_placement, NORM_PLACEMENTS)
-  _choice("model.position", model.position, POSITIONS)
-  _choice("model.remat", model.remat, REMAT_POLICIES)
-  _choice("model.dtype", model.dtype, (*DTYPES, "auto"))
-  for key in ("model.encoder_layers", "model.decoder_layers", "model.num_heads", "model.features",
-              "data.batch_size", "data.source_length", "data.target_length", "train.num_steps",
-              "train.log_every", "train.microbatches", "train.keep_checkpoints",
-              "model.feed_forward", "model.vocab_multiple"):  # fmt: skip
-    section, name = key.split(".")
-    if config[section][name] < 1:
-      raise UserError(f"{key}={config[section][name]}: use 1 or more")
-  for key in ("dropout", "attention_dropout", "activation_dropout"):
-    if not 0 <= model[key] < 1:
-      raise UserError(f"model.{key}={model[key]}: use a probability from 0 to below 1")
-  if not model.head_dim and model.features % model.num_heads:
-    raise UserError(
-      f"model.features={model.features} is no multiple of model.num_heads={model.num_heads}; "
-      "change one, or set model.head_dim"
-    )
-  if model.num_kv_heads and model.num_heads % model.num_kv_heads:
-    raise UserError(
-      f"model.num_kv_heads={model.num_kv_heads} does not divide model.num_heads={model.num_heads}"
-    )
-  head_dim = model.head_dim or model.features // model.num_heads
-  if model.position == "rotary" and head_dim % 2:
-    raise UserError(f"model.position='rotary' needs an even model.head_dim, not {head_dim}")
-  if model.position == "sinusoidal" and model.features % 2:
-    raise UserError("model.position='sinusoidal' needs an even model.features")
-  _check_lengths(config)
-  if config.data.batch_size % train.microbatches:
-    raise UserError(
-      f"train.microbatches={train.microbatches} does not divide "
-      f"data.batch_size={config.data.batch_size}"
-    )
-  if train.loss_chunks and config.data.target_length % train.loss_chunks:
-    raise UserError(
-      f"train.loss_chunks={train.loss_chunks} does not divide "
-      f"data.target_length={config.data.target_length}"
-    )
-  if model.share_embeddings and not config.tokenizer.joint:
-    raise UserError("model.share_embeddings=True needs tokenizer.joint=True")
-  make_task(config)
-  if train.best_metric not in ("loss", "perplexity") and not config.train.decode_every:
-    raise UserError(f"train.best_metric='{train.best_metric}' needs train.decode_every above 0")
-  make_generate_settings(config)
-  _check_optimizer(config)
 
 
 def make_task(config: ConfigDict) -> Any:
@@ -167,7 +106,7 @@ def saved_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Token
 def make_corpus(config: ConfigDict, split: str, tokenizers: tuple[Tokenizer, Tokenizer]) -> Corpus:
   """The tokenised corpus of a split, made now or found in the cache."""
   task, reader = make_task(config), make_reader(config, split)
-  corpus = prepare(
+  return prepare(
     (task.example(record) for record in reader),
     f"{reader.fingerprint}-{config.task.name}-{'-'.join(task.fields)}",
     *tokenizers,
@@ -175,16 +114,6 @@ def make_corpus(config: ConfigDict, split: str, tokenizers: tuple[Tokenizer, Tok
     max_source_length=config.data.source_length,
     max_target_length=config.data.target_length,
   )
-  counts = corpus.report
-  logging.info(
-    "%s: %s pairs, %s source and %s target tokens; dropped: %s longer than a row, %s empty",
-    split,
-    *(
-      f"{counts[key]:,}"
-      for key in ("pairs_kept", "source_tokens", "target_tokens", "pairs_too_long", "pairs_empty")
-    ),
-  )
-  return corpus
 
 
 def make_loader(config: ConfigDict, corpus: Corpus) -> Loader:
@@ -362,65 +291,6 @@ def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
   return lines
 
 
-def _check_keys(config: Mapping, base: Mapping, prefix: str) -> None:
-  for key, value in config.items():
-    if key not in base:
-      raise UserError(f"unknown config key '{prefix}{key}'{nearest(key, base)}")
-    expected = base[key]
-    if isinstance(expected, ConfigDict) != isinstance(value, ConfigDict):
-      raise UserError(f"config key '{prefix}{key}' is {'no' if prefix else 'a'} section")
-    if isinstance(expected, ConfigDict):
-      _check_keys(value, expected, f"{prefix}{key}.")
-    elif not _same_type(value, expected):
-      raise UserError(
-        f"{prefix}{key}={value!r} is {type(value).__name__}, not {type(expected).__name__}"
-      )
-  for key in base:
-    if key not in config:
-      raise UserError(f"config key '{prefix}{key}' is missing; start from tfx_jax.config.base()")
-
-
-def _same_type(value: Any, expected: Any) -> bool:
-  if isinstance(expected, bool) or isinstance(value, bool):
-    return isinstance(value, bool) and isinstance(expected, bool)
-  if isinstance(expected, float):
-    return isinstance(value, int | float)
-  if isinstance(expected, tuple):
-    return isinstance(value, tuple | list)
-  return isinstance(value, type(expected))
-
-
-def _choice(key: str, value: str, choices: Any) -> None:
-  if value not in choices:
-    raise UserError(f"{key}='{value}'{nearest(value, choices)}")
-
-
-def _check_lengths(config: ConfigDict) -> None:
-  """Learned positions end: nothing may be longer."""
-  if config.model.position != "learned":
-    return
-  for key in ("data.source_length", "data.target_length", "generate.max_length",
-              "generate.max_source_length"):  # fmt: skip
-    section, name = key.split(".")
-    if config[section][name] > config.model.max_positions:
-      raise UserError(
-        f"{key}={config[section][name]} is more than "
-        f"model.max_positions={config.model.max_positions}"
-      )
-
-
-def _check_optimizer(config: ConfigDict) -> None:
-  """A setting that the optimizer would not read must be at its default."""
-  own = ("name", "schedule", "learning_rate", "warmup_steps", "final_share", "clip_norm")
-  takes, defaults = arguments(config.optimizer.name), config_lib.base().optimizer
-  for key, value in config.optimizer.items():
-    if key not in takes and key not in own and value not in (0, defaults[key]):
-      raise UserError(
-        f"optimizer.{key}={value} has no effect: optax.{config.optimizer.name} takes no {key}"
-      )
-  make_optimization(config)
-
-
 def _dtype(name: str) -> Any:
   if name == "auto":
     name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
@@ -434,7 +304,7 @@ def _named(key: str, name: str, known: Mapping[str, Any]) -> Callable:
     raise UserError(f"{key}='{name}'{nearest(name, known)}; or package.module:Name")
   try:
     return getattr(importlib.import_module(module), attribute)
-  except (ImportError, AttributeError) as error:
+  except (ImportError, AttributeError, ValueError) as error:
     raise UserError(f"{key}='{name}': {error}") from error
 
 

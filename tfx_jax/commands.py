@@ -4,20 +4,23 @@ import json
 import os
 import signal
 import sys
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
 
 import jax
-from absl import logging
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 from tfx_jax import build, config_io
 from tfx_jax import run as run_lib
 from tfx_jax.curves import draw_curves
+from tfx_jax.data.loader import Loader
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
+from tfx_jax.parallel import Parallel
 from tfx_jax.report import MetricsLog, write_samples
 from tfx_jax.training.checkpoint import Checkpoints
-from tfx_jax.training.loop import Counters
+from tfx_jax.training.loop import Counters, Validate
 from tfx_jax.training.loop import train as train_loop
 from tfx_jax.training.state import plan_state
 from tfx_jax.training.step import make_loss_step
@@ -30,15 +33,21 @@ def train(config: ConfigDict, workdir: str) -> int:
   say(f"workdir {workdir}")
   _settle_config(config, workdir)
   tokenizers = build.make_tokenizers(config, workdir)
-  loader = _training_data(config, tokenizers)
-  validation = build.make_loader(config, build.make_corpus(config, "validation", tokenizers))
-  examples = build.read_examples(config, "validation", config.train.decode_examples)
-  build.make_corpus(config, "test", tokenizers)
+  loader = _open_data(config, tokenizers, "train")
+  validation = _open_data(config, tokenizers, "validation")
+  _open_data(config, tokenizers, "test")
 
   parallel = build.make_parallel(config)
   model = build.make_model(config, tokenizers)
   optimizer, schedule = build.make_optimization(config)
   make_state, shardings = plan_state(model, optimizer, config.seed, run_lib.EXAMPLE, parallel)
+  # Left to itself, the compiler names the same shardings otherwise, and step 2 compiles again.
+  train_step = parallel.jit(
+    build.make_step(config, model, optimizer, schedule),
+    donate_argnums=0,
+    out_shardings=(shardings, None),
+  )
+  timetable = build.make_timetable(config)
   checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
   latest = checkpoints.latest()
   if latest is None:
@@ -48,59 +57,36 @@ def train(config: ConfigDict, workdir: str) -> int:
     abstract = jax.eval_shape(make_state.jitted)
     state, saved = checkpoints.restore(latest, abstract, shardings)
     counters = Counters(**saved)
-  finished = latest is not None and (latest >= config.train.num_steps or counters.stopped_early)
-  if latest is not None:
+    finished = latest >= timetable.num_steps or counters.stopped_early
     say(f"{'finished' if finished else 'going on'} at step {latest:,}")
+    if finished and counters.evaluated == latest and (figures := _test_figures(workdir)):
+      say(_table(figures))
+      return 0
 
-  generator = build.make_generator(config, model, tokenizers, parallel)
-  loss_step = parallel.jit(make_loss_step(model))
-  task = build.make_task(config)
-
-  def validate(params, step, decode, between_batches) -> dict:  # noqa: ANN001
-    figures = loss_figures(loss_step, params, validation, parallel)
-    if decode:
-      texts, rows = text_figures(generator, params, task, examples, lambda count: between_batches())
-      figures |= texts
-      write_samples(workdir, step, "validation", rows, 0)
-    draw_curves(workdir)
-    return figures
-
-  if not finished or counters.evaluated < latest:
-    log = MetricsLog(workdir, resume_at=counters.log_bytes)
-    # Left to itself, the compiler names the same shardings otherwise, and step 2 compiles again.
-    train_step = parallel.jit(
-      build.make_step(config, model, optimizer, schedule),
-      donate_argnums=0,
-      out_shardings=(shardings, None),
+  log = MetricsLog(workdir, resume_at=counters.log_bytes)
+  try:
+    state, counters, caught = train_loop(
+      state=state,
+      counters=counters,
+      train_step=train_step,
+      loader=loader,
+      parallel=parallel,
+      checkpoints=checkpoints,
+      log=log,
+      validate=_make_validate(config, workdir, model, tokenizers, parallel, validation),
+      timetable=timetable,
     )
-    try:
-      state, counters, caught = train_loop(
-        state=state,
-        counters=counters,
-        train_step=train_step,
-        loader=loader,
-        parallel=parallel,
-        checkpoints=checkpoints,
-        log=log,
-        validate=validate,
-        timetable=build.make_timetable(config),
-      )
-    finally:
-      log.close()
-      draw_curves(workdir)
-    if caught:
-      say(
-        f"stopped by {signal.Signals(caught).name} at step {int(state.step):,}; "
-        "the same command goes on from there"
-      )
-      return 128 + caught
+  finally:
+    log.close()
+    draw_curves(workdir)
+  if caught:
+    say(
+      f"stopped by {signal.Signals(caught).name} at step {int(state.step):,}; "
+      "the same command goes on from there"
+    )
+    return 128 + caught
   checkpoints.close()
-  del state
-  done = _test_line(workdir) if finished else None
-  if done is None:
-    return evaluate(config, workdir)
-  say(_table(done))
-  return 0
+  return evaluate(config, workdir)
 
 
 def evaluate(config: ConfigDict, workdir: str) -> int:
@@ -183,21 +169,49 @@ def _settle_config(config: ConfigDict, workdir: str) -> None:
   config_io.write_config(workdir, config)
 
 
-def _training_data(config: ConfigDict, tokenizers: tuple) -> object:
-  corpus = build.make_corpus(config, "train", tokenizers)
+def _open_data(config: ConfigDict, tokenizers: tuple, split: str) -> Loader:
+  """The loader of a split; says what it holds and what was dropped."""
+  corpus = build.make_corpus(config, split, tokenizers)
   loader = build.make_loader(config, corpus)
   counts, (source, target) = corpus.report, loader.density()
-  dropped = counts["pairs_too_long"] + counts["pairs_empty"]
+  long, empty = counts["pairs_too_long"], counts["pairs_empty"]
   say(
-    f"{counts['pairs_kept']:,} pairs in {loader.rows(0):,} rows of {config.data.source_length} + "
-    f"{config.data.target_length} tokens, {source:.1%} and {target:.1%} of them real; "
-    f"{dropped:,} pairs dropped ({counts['pairs_too_long']:,} too long, "
-    f"{counts['pairs_empty']:,} empty)"
+    f"{split}: {counts['pairs_kept']:,} pairs in {loader.rows(0):,} rows, {source:.1%} of "
+    f"{config.data.source_length} source and {target:.1%} of {config.data.target_length} target "
+    f"tokens real; dropped {long:,} longer than a row, {empty:,} empty"
   )
   return loader
 
 
-def _describe(workdir: str, params: object, parallel: object) -> None:
+def _make_validate(
+  config: ConfigDict,
+  workdir: str,
+  model: nn.Module,
+  tokenizers: tuple,
+  parallel: Parallel,
+  loader: Loader,
+) -> Validate:
+  """What the loop calls to validate: by loss, by decoded text where asked, with new curves."""
+  generator = build.make_generator(config, model, tokenizers, parallel)
+  loss_step = parallel.jit(make_loss_step(model))
+  task = build.make_task(config)
+  examples = build.read_examples(config, "validation", config.train.decode_examples)
+
+  def validate(
+    params: Any, step: int, decode: bool, between_batches: Callable[[], None]
+  ) -> dict[str, float | str]:
+    figures = loss_figures(loss_step, params, loader, parallel)
+    if decode:
+      texts, rows = text_figures(generator, params, task, examples, lambda _: between_batches())
+      figures |= texts
+      write_samples(workdir, step, "validation", rows, 0)
+    draw_curves(workdir)
+    return figures
+
+  return validate
+
+
+def _describe(workdir: str, params: Any, parallel: Parallel) -> None:
   from clu import parameter_overview
 
   overview = parameter_overview.get_parameter_overview(params, include_stats=False)
@@ -210,7 +224,7 @@ def _describe(workdir: str, params: object, parallel: object) -> None:
   )
 
 
-def _test_line(workdir: str) -> dict | None:
+def _test_figures(workdir: str) -> dict | None:
   """The figures of the last line of the log, if it is a test's."""
   path = os.path.join(workdir, "metrics.jsonl")
   if not os.path.exists(path):

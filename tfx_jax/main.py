@@ -89,11 +89,12 @@ def _run(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
   import jax
 
   from tfx_jax import build, commands
+  from tfx_jax.validation import validate
 
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", os.path.join(build.cache_folder(), "xla"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-  build.validate(config)
+  validate(config)
   if options.mode == "prepare":
     return commands.prepare(config, workdir)
   if options.mode == "evaluate":

@@ -18,6 +18,7 @@ from tfx_jax.evaluation.score import Scorer
 from tfx_jax.training.checkpoint import restore_params
 from tfx_jax.training.state import plan_params
 from tfx_jax.training.step import make_loss_step
+from tfx_jax.validation import validate
 
 # Rows and columns of the batch that parameters are shaped by; they depend on neither.
 EXAMPLE = pack([[]], [[]], 8, 8)
@@ -117,7 +118,7 @@ def load(
     config = config_io.read_config(workdir)
   if config is None:
     raise UserError(f"{workdir} holds no run: there is no config.json in it")
-  build.validate(config)
+  validate(config)
   parallel = build.make_parallel(config)
   tokenizers = build.saved_tokenizers(config, workdir)
   model = build.make_model(config, tokenizers)

@@ -72,13 +72,12 @@ def run(model, rows, width, num_return, settings, length=5, active=None):
   active = jnp.ones(rows, bool) if active is None else jnp.asarray(active)
   state = searcher(model, width, num_return, length)(settings, active)
   out = []
-  for tokens, scores, log_probs in zip(
-    np.asarray(state.done_tokens), np.asarray(state.done_score), np.asarray(state.done_log_prob)
-  ):
+  done = (state.done_tokens, state.done_score, state.done_log_prob)
+  for tokens, scores, log_probs in zip(*map(np.asarray, done), strict=True):
     out.append(
       [
         (cut(t), float(s), float(p))
-        for t, s, p in zip(tokens.tolist(), scores, log_probs)
+        for t, s, p in zip(tokens.tolist(), scores, log_probs, strict=True)
         if np.isfinite(s)
       ]
     )

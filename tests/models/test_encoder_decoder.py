@@ -11,6 +11,7 @@ import pytest
 from architectures import (
   CONFIGS,
   FEATURES,
+  LAYERS,
   TOKENS,
   VOCABULARY,
   Settings,
@@ -242,14 +243,20 @@ def test_bfloat16_is_close_and_keeps_its_parameters_float32():
 
 def test_dropout_is_active_only_with_a_key():
   settings = Settings(dropout=0.2)
-  model, params, batch = build(settings), parameters(settings), layout([sentences(1)] * 4)
-  apply = jax.jit(lambda key: model.apply({"params": params}, batch, rngs={"dropout": key}))
-  first, again, other = (apply(jax.random.key(seed)) for seed in (0, 0, 1))
+  params, batch = {"params": parameters(settings)}, layout([sentences(1)] * 4)
+
+  def apply(key, settings=settings):
+    rngs = {} if key is None else {"dropout": key}
+    return build(settings).apply(params, batch, rngs=rngs)
+
+  first, again, other = (jax.jit(apply)(jax.random.key(seed)) for seed in (0, 0, 1))
   np.testing.assert_array_equal(first, again)
   assert np.abs(first - other).max() > 0.1
   assert np.abs(first[0] - first[3]).max() > 0.1, "rows share their zeros"
+  with_key = str(jax.make_jaxpr(apply)(jax.random.key(0)))
+  embeddings, encoder_layer, decoder_layer = 2, 4, 6
+  assert with_key.count("random_bits[") == embeddings + LAYERS * (encoder_layer + decoder_layer)
   without, never = (
-    str(jax.make_jaxpr(functools.partial(build(s).apply, {"params": params}))(batch))
-    for s in (settings, Settings())
+    str(jax.make_jaxpr(lambda s=s: apply(None, s))()) for s in (settings, Settings())
   )
   assert without == never

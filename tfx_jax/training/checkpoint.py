@@ -1,6 +1,7 @@
 """Checkpoints through Orbax: the state, and beside it what else a resumed run must know."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,9 +83,7 @@ class Checkpoints:
     try:
       self._manager.wait_until_finished()
     except Exception as error:
-      cause = next((e for e in _causes(error) if isinstance(e, OSError)), error)
-      reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
-      raise UserError(f"cannot save to {self._folder}: {reason}") from error
+      raise UserError(f"cannot save to {self._folder}: {_reason(error)}") from error
 
   def restore(self, step: int, abstract: TrainState, shardings: Any) -> tuple[TrainState, dict]:
     """The state of `step`, sharded as asked, and its progress."""
@@ -97,7 +96,6 @@ class Checkpoints:
       state=ocp.args.StandardRestore(target), progress=ocp.args.JsonRestore()
     )
     restored = self._manager.restore(step, args=arguments)
-    self._policy.best_step = restored["progress"].get("best_step")
     return restored["state"], restored["progress"]
 
   def close(self) -> None:
@@ -106,12 +104,16 @@ class Checkpoints:
     self._manager.close()
 
 
-def _causes(error: BaseException | None) -> list[BaseException]:
-  found = []
-  while error is not None:
-    found.append(error)
-    error = error.__cause__ or error.__context__
-  return found
+def _reason(error: BaseException) -> str:
+  """What the operating system said, wherever in the chain of causes; else the first line."""
+  cause: BaseException | None = error
+  while cause is not None:
+    if isinstance(cause, OSError) and cause.strerror:
+      return cause.strerror
+    if code := re.search(r"os_error_code='(\d+)'", str(cause)):  # TensorStore's way of telling
+      return os.strerror(int(code[1]))
+    cause = cause.__cause__ or cause.__context__
+  return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def restore_params(

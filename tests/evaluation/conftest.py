@@ -1,0 +1,61 @@
+"""A small model with random parameters whose outputs vary, in text and in length."""
+
+import types
+
+import jax
+import numpy as np
+import pytest
+from tiny_run import make_config
+
+from tfx_jax import build
+from tfx_jax.data.tokenizer import CharacterTokenizer
+from tfx_jax.run import EXAMPLE
+from tfx_jax.training.state import plan_params
+
+CHANGES = {
+  "model.tie_output": False,
+  "model.output_bias": True,
+  "generate.beam_size": 4,
+  "generate.num_return": 4,
+  "generate.max_source_length": 24,
+  "generate.max_length": 16,
+  "generate.max_length_ratio": 0.5,
+  "generate.batch_size": 64,
+}
+
+
+def random_leaf(path, leaf):
+  names = [key.key for key in path]
+  scale = {"kernel": 0.5, "embedding": 0.5, "bias": 0.3, "scale": 0.0}[names[-1]]
+  if names[-1] == "kernel" and "attention" in "/".join(names):
+    scale = 0.7
+  if names == ["output", "kernel"]:
+    scale = 1.0
+  rng = np.random.default_rng([0, sum(map(ord, "/".join(names)))])
+  value = scale * rng.normal(size=leaf.shape) + (names[-1] == "scale")
+  return value.astype(np.float32)
+
+
+@pytest.fixture(scope="package")
+def small():
+  """Its configuration, tokenizer (of both sides), mesh, parameters and generator."""
+  config = make_config(CHANGES)
+  tokenizer = CharacterTokenizer("abcdef ")
+  model = build.make_model(config, (tokenizer, tokenizer))
+  parallel = build.make_parallel(config)
+  shapes, _ = plan_params(model, EXAMPLE, parallel)
+  return types.SimpleNamespace(
+    config=config,
+    tokenizer=tokenizer,
+    model=model,
+    parallel=parallel,
+    params=jax.tree_util.tree_map_with_path(random_leaf, shapes),
+    generator=build.make_generator(config, model, (tokenizer, tokenizer), parallel),
+  )
+
+
+@pytest.fixture(scope="package")
+def texts():
+  """A hundred of all lengths, in no order."""
+  rng = np.random.default_rng(1)
+  return ["".join(rng.choice(list("abcdef"), rng.integers(1, 24))) for _ in range(100)]

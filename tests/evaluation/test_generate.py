@@ -1,0 +1,229 @@
+import math
+
+import jax
+import numpy as np
+import pytest
+from absl import logging
+
+from tfx_jax import build
+from tfx_jax.data.packing import pack
+from tfx_jax.data.tokenizer import BOS, EOS, PAD
+from tfx_jax.errors import UserError
+from tfx_jax.evaluation.generate import GenerateSettings, Hypothesis, source_lengths
+
+BEAM, ALPHA, LONGEST = 4, 0.6, 16
+
+
+@pytest.fixture(scope="module")
+def found(small, texts):
+  return small.generator(small.params, texts)
+
+
+@pytest.fixture(scope="module")
+def next_log_probs(small):
+  """Of each pair of a source and a prefix, both token lists: a full pass, nothing kept."""
+
+  def log_probs(params, batch):
+    hidden = small.model.apply({"params": params}, batch)
+    return small.model.apply({"params": params}, hidden, method="logits")
+
+  forward, rows = jax.jit(log_probs), 400
+
+  def call(sources, prefixes):
+    assert len(sources) <= rows
+    filled = [[]] * (rows - len(sources))
+    # `pack` shifts the targets: the decoder reads BOS and the prefix.
+    batch = pack(
+      [[source] for source in sources] + filled,
+      [[[*prefix, EOS]] for prefix in prefixes] + filled,
+      24,
+      LONGEST,
+    )
+    with small.parallel.context():
+      logits = np.asarray(forward(small.params, batch), np.float64)
+    last = np.array([logits[row, len(prefix)] for row, prefix in enumerate(prefixes)])
+    top = last.max(axis=-1, keepdims=True)
+    return last - top - np.log(np.exp(last - top).sum(axis=-1, keepdims=True))
+
+  return call
+
+
+def limit(source):
+  return min(LONGEST, math.ceil(0.5 * len(source)) + 10)
+
+
+def plain_beam(next_log_probs, sources, beam=BEAM):
+  """Beam search by lists and sorting, to the greatest length, whatever has ended before."""
+  live = [[(0.0, [])] for _ in sources]
+  done = [[] for _ in sources]
+  for length in range(1, LONGEST + 1):
+    rows = [(i, p, tokens) for i, beams in enumerate(live) for p, tokens in beams]
+    log_probs = next_log_probs([sources[i] for i, _, _ in rows], [tokens for *_, tokens in rows])
+    grown = [[] for _ in sources]
+    for (i, p, tokens), row in zip(rows, log_probs, strict=True):
+      last = length == limit(sources[i])
+      allowed = [EOS] if last else [t for t in range(len(row)) if t not in (PAD, BOS)]
+      grown[i] += [(p + row[t], [*tokens, t]) for t in allowed]
+    for i, candidates in enumerate(grown):
+      candidates.sort(key=lambda item: -item[0])
+      for p, tokens in candidates[:beam]:
+        if tokens[-1] == EOS:
+          done[i].append((p / ((5 + length) / 6) ** (ALPHA if beam > 1 else 0.0), p, tokens))
+      live[i] = [item for item in candidates if item[1][-1] != EOS][:beam]
+      if length == limit(sources[i]):
+        live[i] = []
+    if not any(live):
+      break
+  return [sorted(ended, key=lambda item: -item[0])[:beam] for ended in done]
+
+
+def encoded(small, texts):
+  return [[*ids, EOS] for ids in small.tokenizer.encode(texts)]
+
+
+def equal(a, b):
+  """Whether hypotheses are of the same tokens and, up to rounding, the same figures."""
+  return [h.tokens for h in a] == [h.tokens for h in b] and np.allclose(
+    [(h.score, h.log_prob) for h in a], [(h.score, h.log_prob) for h in b], atol=1e-5
+  )
+
+
+def test_it_is_the_beam_search_that_recomputes_everything(small, texts, found, next_log_probs):
+  assert len({len(best[0].tokens) for best in found}) > 8
+  assert len({best[0].text for best in found}) > 25
+  expected = plain_beam(next_log_probs, encoded(small, texts))
+  for hypotheses, plain in zip(found, expected, strict=True):
+    assert [h.tokens for h in hypotheses] == [tokens for *_, tokens in plain]
+    np.testing.assert_allclose([h.score for h in hypotheses], [s for s, *_ in plain], atol=1e-4)
+    np.testing.assert_allclose(
+      [h.log_prob for h in hypotheses], [p for _, p, _ in plain], atol=1e-4
+    )
+
+
+def test_a_beam_of_one_takes_the_likeliest_token(small, texts, next_log_probs):
+  few = texts[:8]
+  greedy = small.generator(small.params, few, beam_size=1, num_return=1)
+  sources = encoded(small, few)
+  tokens = [[] for _ in few]
+  for _ in range(LONGEST):
+    log_probs = next_log_probs(sources, tokens)
+    log_probs[:, [PAD, BOS]] = -np.inf
+    for row, prefix, source in zip(log_probs, tokens, sources, strict=True):
+      if EOS not in prefix:
+        prefix.append(EOS if len(prefix) + 1 == limit(source) else int(row.argmax()))
+  assert [best[0].tokens for best in greedy] == tokens
+  for (best,) in greedy:
+    assert best.score == best.log_prob  # no penalty
+
+
+def test_hypotheses_are_sorted_and_end_with_eos(small, found):
+  for hypotheses in found:
+    assert 1 <= len(hypotheses) <= 4
+    scores = [h.score for h in hypotheses]
+    assert scores == sorted(scores, reverse=True)
+    assert len({tuple(h.tokens) for h in hypotheses}) == len(hypotheses)
+    for h in hypotheses:
+      assert h.tokens.index(EOS) == len(h.tokens) - 1
+      assert h.text == small.tokenizer.decode([h.tokens])[0]
+      assert h.score == pytest.approx(h.log_prob / ((5 + len(h.tokens)) / 6) ** ALPHA, rel=1e-5)
+
+
+def test_outputs_are_in_the_order_of_the_inputs(small, texts, found):
+  order = np.random.default_rng(3).permutation(len(texts))
+  shuffled = small.generator(small.params, [texts[i] for i in order])
+  assert all(equal(shuffled[n], found[i]) for n, i in enumerate(order))
+
+
+def test_outputs_do_not_depend_on_the_batch(small, texts, found):
+  chosen = [*range(0, len(texts), 13)]
+  alone = [small.generator(small.params, [texts[i]])[0] for i in chosen]
+  assert all(equal(hypotheses, found[i]) for hypotheses, i in zip(alone, chosen, strict=True))
+  # Beside other texts, by eights, which is the program that a single text runs too.
+  others = small.generator(small.params, texts[:30], batch_size=8)
+  assert all(equal(a, b) for a, b in zip(others, found, strict=False))
+
+
+def test_programs_are_few(small, texts, found):
+  """Three lengths, full and small batches: whatever else is asked for compiles nothing more."""
+  assert [source_lengths(n) for n in (8, 24, 100)] == [[8], [8, 16, 24], [32, 56, 104]]
+  search, asked = small.generator._search, set()
+
+  def asking(params, batch, *args, **static):
+    asked.add((batch["inputs"].shape, *static.values()))
+    return search(params, batch, *args, **static)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(small.generator, "_search", asking)
+    for count in (1, 3, 8, 9, 64, 65, 100):
+      small.generator(small.params, texts[:count])
+    programs = search.jitted._cache_size()
+    small.generator(small.params, texts[:9], length_penalty=1.0, length_penalty_form="power")
+    small.generator(small.params, texts[:9], min_length=3)
+  assert len(asked) <= 6
+  assert search.jitted._cache_size() == programs
+
+
+def test_empty_and_blank_texts_have_one_empty_hypothesis(small, texts, found):
+  mixed = ["", texts[0], "   ", texts[1], "\t"]
+  done = []
+  outputs = small.generator(small.params, mixed, done.append)
+  for place in (0, 2, 4):
+    assert outputs[place] == [Hypothesis("", 0.0, 0.0, [])]
+  assert equal(outputs[1], found[0]) and equal(outputs[3], found[1])
+  assert done == [2]
+  assert small.generator(small.params, []) == []
+  assert small.generator(small.params, [""]) == [[Hypothesis("", 0.0, 0.0, [])]]
+
+
+def test_progress_counts_every_text_once(small, texts):
+  done = []
+  small.generator(small.params, texts, done.append)
+  assert sum(done) == len(texts) and len(done) > 1
+
+
+def test_a_long_input_is_cut_with_a_warning(small, monkeypatch):
+  warnings = []
+  monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
+  fits, long = "abcdef" * 3 + "abcde", "abcdef" * 5
+  whole, cut = small.generator(small.params, [fits, long])
+  assert warnings == ["input 2 is cut from 31 to 24 tokens (generate.max_source_length)"]
+  assert equal(whole, small.generator(small.params, [long[:23]])[0])
+  assert equal(cut, whole)
+  assert len(warnings) == 1
+
+
+def test_lengths_are_kept_to(small, texts):
+  # The same programs: 8 rows, room for 16 tokens.
+  long = small.generator(small.params, texts[:8], min_length=9)
+  assert min(len(h.tokens) for hypotheses in long for h in hypotheses) == 9
+  for text, hypotheses in zip(texts, long, strict=False):
+    assert max(len(h.tokens) for h in hypotheses) <= limit([*text, EOS])
+
+
+@pytest.mark.parametrize(
+  ("changes", "told"),
+  [
+    ({"beam_sise": 2}, "'beam_sise', did you mean 'beam_size'?"),
+    ({"num_return": 5}, "generate.num_return=5 is more than generate.beam_size=4"),
+    ({"beam_size": 2}, "generate.num_return=4 is more than generate.beam_size=2"),
+    ({"beam_size": 0}, "generate.beam_size=0"),
+    ({"max_length": 0}, "generate.max_length=0"),
+    ({"batch_size": -1}, "generate.batch_size=-1"),
+    ({"length_penalty_form": "gmnt"}, "'gmnt', did you mean 'gnmt'?"),
+  ],
+)
+def test_settings_that_make_no_sense_are_one_line(small, changes, told):
+  with pytest.raises(UserError) as info:
+    small.generator(small.params, ["a"], **changes)
+  assert told in str(info.value) and "\n" not in str(info.value)
+
+
+def test_the_settings_are_the_keys_of_the_configuration(small):
+  assert build.make_generate_settings(small.config) == GenerateSettings(
+    beam_size=4,
+    num_return=4,
+    max_source_length=24,
+    max_length=16,
+    max_length_ratio=0.5,
+    batch_size=64,
+  )

@@ -1,0 +1,161 @@
+"""No key of the configuration goes unread: another legal value makes something else."""
+
+import collections
+import functools
+import inspect
+import re
+import types
+
+import jax
+import numpy as np
+import pytest
+from tiny_run import make_config
+
+from tfx_jax import build, commands, run
+from tfx_jax.config import base
+from tfx_jax.data.tokenizer import CharacterTokenizer
+from tfx_jax.errors import UserError
+from tfx_jax.validation import validate
+
+TOKENIZERS = (CharacterTokenizer("abcdef "), CharacterTokenizer("ABCDEF !?"))
+
+# Values that differ from the tiny run's, where `other` would make no legal one.
+OTHER = {
+  "task.name": "os.path:Task",
+  "task.metrics": ("chrf",),
+  "task.bleu_tokenize": "char",
+  "data.columns": ("de", "en"),
+  "tokenizer.kind": "bpe",
+  "tokenizer.joint": False,
+  "model.architecture": "decoder",
+  "model.num_kv_heads": 1,
+  "model.head_dim": 16,
+  "model.activation": "gelu",
+  "model.norm": "rms_norm",
+  "model.norm_placement": "post",
+  "model.position": "rotary",
+  "model.vocab_multiple": 32,
+  "model.dropout": 0.2,
+  "model.remat": "full",
+  "model.dtype": "bfloat16",
+  "optimizer.name": "lion",
+  "optimizer.schedule": "constant",
+  "train.best_metric": "perplexity",
+  "generate.length_penalty_form": "power",
+  "generate.num_return": 2,
+  "mesh.data": 3,
+  "mesh.fsdp": 2,
+  "mesh.tensor": 2,
+}
+# Under which other settings a key means something.
+WHERE = {
+  "data.columns": {"data.format": "tsv"},
+  "tokenizer.joint": {"model.share_embeddings": False},
+  "model.max_positions": {"model.position": "learned"},
+  "optimizer.momentum": {"optimizer.name": "sgd"},
+  "optimizer.final_share": {"optimizer.schedule": "cosine"},
+}
+# What the commands themselves read.
+READ_BY_COMMANDS = (
+  "train.decode_examples",
+  "train.keep_checkpoints",
+  "evaluate.checkpoint",
+  "evaluate.split",
+  "evaluate.num_samples",
+  "generate.scores",
+)
+
+
+def keys(config):
+  for name, value in config.items():
+    yield from ([f"{name}.{key}" for key in value] if hasattr(value, "items") else [name])
+
+
+def other(key, value):
+  """Another legal value."""
+  if key in OTHER:
+    return OTHER[key]
+  match value:
+    case bool():
+      return not value
+    case int():
+      return 2 * value + 16
+    case float():
+      return value / 2 + 0.01
+  return value + "x"
+
+
+def portrait(config, monkeypatch):
+  """All that is built from a configuration, or is told to who builds it, as text."""
+  told = []
+
+  def spy(name, result=None, keep=lambda *args, **settings: (args, settings)):
+    def spied(*args, **settings):
+      told.append((name, keep(*args, **settings)))
+      return result
+
+    monkeypatch.setattr(build, name, spied)
+
+  class Pairs:
+    fingerprint = "f"
+
+    def __iter__(self):
+      return iter(())
+
+  spy("open_reader", Pairs())
+  spy("train_tokenizer", TOKENIZERS[0], lambda texts, **settings: settings)
+  spy("load_tokenizer", TOKENIZERS[0])
+  corpus = types.SimpleNamespace(report=collections.defaultdict(int))
+  spy("prepare", corpus, lambda examples, *args, **settings: (args[0], settings))
+  spy("Loader", None, lambda corpus, *args: args)
+  spy("make_train_step", None, lambda model, optimizer, schedule, *args, **more: (args, more))
+  monkeypatch.setattr(CharacterTokenizer, "save", lambda self, folder: told.append(folder))
+  for split in build.SPLITS:
+    build.make_corpus(config, split, TOKENIZERS)
+  build.make_loader(config, None)
+  build.make_tokenizers(config, "no such folder")
+  build.make_step(config, None, None, None)
+  optimizer, schedule = build.make_optimization(config)
+  told.append([float(schedule(step)) for step in (0, 10_000, 90_000)])
+  told.append(jax.tree.map(lambda x: x.tolist(), updates(optimizer)))
+  told += [build.make_task(config), build.make_timetable(config)]
+  told += [build.make_generate_settings(config), build.make_parallel(config).sizes]
+  told.append(build.make_model(config, TOKENIZERS))
+  return re.sub(r" at 0x\w+", "", repr(told))
+
+
+def updates(optimizer):
+  """Two of them, the first from a gradient that is clipped."""
+  params = {"kernel": np.full(2, 0.5, np.float32)}
+  state, found = optimizer.init(params), []
+  for size in (1e2, 1e-8):
+    update, state = optimizer.update({"kernel": np.full(2, size, np.float32)}, state, params)
+    found.append(update["kernel"])
+  return found
+
+
+@pytest.fixture(scope="module")
+def usual():
+  with pytest.MonkeyPatch.context() as patch:
+    return portrait(make_config(), patch)
+
+
+def test_the_same_configuration_makes_the_same(usual, monkeypatch):
+  assert portrait(make_config(), monkeypatch) == usual
+
+
+@pytest.mark.parametrize("key", list(keys(base())))
+def test_every_key_is_read(key, usual, monkeypatch):
+  if key in READ_BY_COMMANDS:
+    assert f"config.{key}" in inspect.getsource(commands) + inspect.getsource(run)
+    return
+  where = WHERE.get(key, {})
+  value = functools.reduce(lambda place, name: place[name], key.split("."), make_config())
+  changed = make_config(where | {key: other(key, value)})
+  if key in ("task.name", "model.architecture", "mesh.data"):  # there is one legal value here
+    with pytest.raises(UserError, match=key):
+      validate(changed)
+      build.make_parallel(changed)
+  else:
+    before = portrait(make_config(where), monkeypatch) if where else usual
+    assert portrait(changed, monkeypatch) != before

@@ -1,0 +1,164 @@
+"""What `build` says of values that make no sense."""
+
+import sys
+import types
+
+import pytest
+from tiny_run import make_config
+
+from tfx_jax import build
+from tfx_jax.errors import UserError
+from tfx_jax.validation import validate
+
+
+def failure(function, *args):
+  with pytest.raises(UserError) as info:
+    function(*args)
+  assert "\n" not in str(info.value)
+  return str(info.value)
+
+
+def validate_all(config):
+  validate(config)
+  build.make_parallel(config)
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"model.architecture": "decoder"},
+    {"model.activation": "rleu"},
+    {"model.norm": "layernorm"},
+    {"model.norm_placement": "both"},
+    {"model.position": "rotery"},
+    {"model.remat": "some"},
+    {"model.dtype": "float16"},
+    {"model.encoder_layers": 0},
+    {"model.decoder_layers": 0},
+    {"model.features": 0},
+    {"model.num_heads": 0},
+    {"model.feed_forward": 0},
+    {"model.vocab_multiple": 0},
+    {"data.batch_size": 0},
+    {"data.source_length": 0},
+    {"data.target_length": 0},
+    {"train.num_steps": 0},
+    {"train.log_every": 0},
+    {"train.microbatches": 0},
+    {"train.keep_checkpoints": 0},
+    {"model.dropout": 1.0},
+    {"model.dropout": -0.1},
+    {"model.attention_dropout": 1.5},
+    {"model.activation_dropout": 1.0},
+    {"train.label_smoothing": 1.0},
+    {"seed": -1},
+    {"model.num_kv_heads": -2},
+    {"model.head_dim": -4},
+    {"model.norm_epsilon": -1e-6},
+    {"optimizer.learning_rate": -1.0},
+    {"optimizer.warmup_steps": -1},
+    {"optimizer.clip_norm": -1.0},
+    {"optimizer.weight_decay": -0.1},
+    {"train.z_loss": -0.1},
+    {"train.loss_chunks": -2},
+    {"train.eval_every": -1},
+    {"train.decode_every": -1},
+    {"train.decode_examples": -1},
+    {"train.checkpoint_every": -1},
+    {"train.patience": -1},
+    {"tokenizer.vocab_size": -1},
+    {"tokenizer.max_sentences": -1},
+    {"evaluate.num_samples": -1},
+    {"generate.min_length": -1},
+    {"generate.max_length_ratio": -1.0},
+    {"model.num_heads": 3},
+    {"model.num_kv_heads": 3, "model.num_heads": 4},
+    {"model.head_dim": 5, "model.position": "rotary"},
+    {"model.features": 5, "model.num_heads": 1},
+    {"data.source_length": 600, "model.position": "learned"},
+    {"generate.max_length": 600, "model.position": "learned"},
+    {"train.microbatches": 3},
+    {"train.loss_chunks": 5},
+    {"tokenizer.joint": False},
+    {"task.name": "translat"},
+    {"task.name": "os.path:Translate"},
+    {"task.name": "no_such_module:Translate"},
+    {"task.name": ":Translate"},
+    {"task.metrics": (1,)},
+    {"train.best_metric": "blue", "train.decode_every": 6},
+    {"train.best_metric": "exact_match", "train.decode_every": 6},
+    {"train.best_metric": "bleu", "train.decode_every": 0},
+    {"evaluate.split": "dev"},
+    {"evaluate.checkpoint": "last"},
+    {"generate.beam_size": 0},
+    {"generate.num_return": 5, "generate.beam_size": 4},
+    {"generate.length_penalty_form": "gmnt"},
+    {"generate.max_length": 0},
+    {"generate.max_source_length": 0},
+    {"generate.batch_size": 0},
+    {"optimizer.name": "adamm"},
+    {"optimizer.name": "chain"},
+    {"optimizer.schedule": "cosin"},
+    {"optimizer.momentum": 0.9},
+    {"optimizer.b1": 0.8, "optimizer.name": "sgd"},
+    {"mesh.data": 3},
+    {"mesh.data": 0},
+    {"mesh.fsdp": -1},
+    {"mesh.tensor": 4},
+    {"data.batch_size": 12},
+    {"train.microbatches": 2},
+    {"model.features": 18, "mesh.fsdp": 4},
+  ],
+  ids=lambda changes: "-".join(f"{key}={value}" for key, value in changes.items()),
+)
+def test_a_value_that_makes_no_sense_is_one_line_that_names_the_key(changes):
+  assert next(iter(changes)) in failure(validate_all, make_config(changes))
+
+
+def test_a_metric_that_makes_no_sense_is_one_line_that_names_it():
+  message = failure(validate, make_config({"task.metrics": ("blue",)}))
+  assert message.startswith("unknown metric 'blue', did you mean 'bleu'?")
+  message = failure(validate, make_config({"task.bleu_tokenize": "14a"}))
+  assert message.startswith("unknown BLEU tokenizer '14a', did you mean '13a'?")
+
+
+def test_keys_and_types_are_those_of_the_base():
+  for change, told in (
+    (lambda c: setattr(c.train, "num_step", 5), "train.num_step', did you mean 'num_steps'?"),
+    (lambda c: setattr(c, "trian", 5), "'trian', did you mean 'train'?"),
+    (lambda c: delattr(c.train, "num_steps"), "'train.num_steps' is missing"),
+    (lambda c: delattr(c, "train"), "'train' is missing"),
+  ):
+    config = make_config()
+    with config.unlocked():
+      change(config)
+    assert told in failure(validate, config)
+  for key, value, kind in (
+    ("num_steps", 1.5, "int"),
+    ("num_steps", True, "int"),
+    ("label_smoothing", "0.1", "float"),
+    ("best_metric", 5, "str"),
+  ):
+    config = make_config()
+    with config.ignore_type():
+      config.train[key] = value
+    message = failure(validate, config)
+    assert message == f"train.{key}={value!r} is {type(value).__name__}, not {kind}"
+
+
+def test_usual_and_unusual_configurations_are_valid():
+  for changes in (
+    {},
+    {"generate.length_penalty": -1.0},
+    {"train.best_metric": "bleu", "train.decode_every": 6},
+    {"train.best_metric": "figure", "train.decode_every": 6, "task.metrics": ("own:figures",)},
+    {"evaluate.checkpoint": "latest"},
+    {"evaluate.checkpoint": "12"},
+    {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
+    {"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2},
+  ):
+    module = types.ModuleType("own")
+    module.figures = lambda predictions, references: {"figure": 1.0}
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setitem(sys.modules, "own", module)
+      validate_all(make_config(changes))

@@ -1,0 +1,166 @@
+"""What is wrong with a configuration, told before any time is spent on it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from tfx_jax import build
+from tfx_jax.config import base as base_config
+from tfx_jax.errors import UserError, nearest
+from tfx_jax.layers.block import NORM_PLACEMENTS
+from tfx_jax.layers.feed_forward import ACTIVATIONS
+from tfx_jax.layers.stack import REMAT_POLICIES
+from tfx_jax.training.optimizer import arguments
+
+POSITIVE = (
+  *(f"data.{name}" for name in ("batch_size", "source_length", "target_length")),
+  *(f"model.{name}" for name in ("encoder_layers", "decoder_layers", "features", "num_heads")),
+  *(f"model.{name}" for name in ("feed_forward", "max_positions", "vocab_multiple")),
+  *(f"train.{name}" for name in ("num_steps", "log_every", "microbatches", "keep_checkpoints")),
+)
+PROBABILITIES = (
+  *(f"model.{name}" for name in ("dropout", "attention_dropout", "activation_dropout")),
+  "train.label_smoothing",
+)
+CHOICES = {
+  "model.architecture": ("encoder_decoder",),
+  "model.activation": ACTIVATIONS,
+  "model.norm": build.NORMS,
+  "model.norm_placement": NORM_PLACEMENTS,
+  "model.position": build.POSITIONS,
+  "model.remat": REMAT_POLICIES,
+  "model.dtype": (*build.DTYPES, "auto"),
+  "evaluate.split": build.SPLITS,
+}
+# Numbers that may be negative.
+SIGNED = ("generate.length_penalty", "mesh.data", "mesh.fsdp", "mesh.tensor")
+
+
+def validate(config: ConfigDict) -> None:
+  """Checks keys, types and values as far as they can be without data.
+
+  Raises:
+    UserError: naming the key.
+  """
+  _check_keys(config, base_config(), "")
+  for key in POSITIVE:
+    if _value(config, key) < 1:
+      raise UserError(f"{key}={_value(config, key)}: use 1 or more")
+  for key in PROBABILITIES:
+    if _value(config, key) >= 1:
+      raise UserError(f"{key}={_value(config, key)}: use a probability from 0 to below 1")
+  for key, choices in CHOICES.items():
+    _choice(key, _value(config, key), choices)
+  _check_heads(config.model)
+  _check_lengths(config)
+  _check_division("train.microbatches", config.train.microbatches, "data.batch_size", config)
+  _check_division("train.loss_chunks", config.train.loss_chunks or 1, "data.target_length", config)
+  if config.model.share_embeddings and not config.tokenizer.joint:
+    raise UserError("model.share_embeddings=True needs tokenizer.joint=True")
+  build.make_task(config)
+  _check_best_metric(config)
+  which = config.evaluate.checkpoint
+  if which not in ("best", "latest") and not which.isdigit():
+    raise UserError(f"evaluate.checkpoint='{which}': use best, latest or a step")
+  build.make_generate_settings(config)
+  _check_optimizer(config)
+
+
+def _check_keys(config: Mapping, base: Mapping, prefix: str) -> None:
+  for key, value in config.items():
+    if key not in base:
+      raise UserError(f"unknown config key '{prefix}{key}'{nearest(key, base)}")
+    expected = base[key]
+    if isinstance(expected, ConfigDict) != isinstance(value, ConfigDict):
+      raise UserError(f"config key '{prefix}{key}' is {'no' if prefix else 'a'} section")
+    if isinstance(expected, ConfigDict):
+      _check_keys(value, expected, f"{prefix}{key}.")
+    elif not _same_type(value, expected):
+      raise UserError(
+        f"{prefix}{key}={value!r} is {type(value).__name__}, not {type(expected).__name__}"
+      )
+    elif isinstance(value, int | float) and value < 0 and f"{prefix}{key}" not in SIGNED:
+      raise UserError(f"{prefix}{key}={value}: use 0 or more")
+  for key in base:
+    if key not in config:
+      raise UserError(f"config key '{prefix}{key}' is missing; start from tfx_jax.config.base()")
+
+
+def _same_type(value: Any, expected: Any) -> bool:
+  if isinstance(expected, bool) or isinstance(value, bool):
+    return isinstance(value, bool) and isinstance(expected, bool)
+  if isinstance(expected, float):
+    return isinstance(value, int | float)
+  if isinstance(expected, tuple):
+    return isinstance(value, tuple | list) and all(isinstance(item, str) for item in value)
+  return isinstance(value, type(expected))
+
+
+def _value(config: ConfigDict, key: str) -> Any:
+  section, name = key.split(".")
+  return config[section][name]
+
+
+def _check_heads(model: ConfigDict) -> None:
+  if not model.head_dim and model.features % model.num_heads:
+    raise UserError(
+      f"model.features={model.features} is no multiple of model.num_heads={model.num_heads}; "
+      "change one, or set model.head_dim"
+    )
+  if model.num_kv_heads and model.num_heads % model.num_kv_heads:
+    raise UserError(
+      f"model.num_kv_heads={model.num_kv_heads} does not divide model.num_heads={model.num_heads}"
+    )
+  head_dim = model.head_dim or model.features // model.num_heads
+  if model.position == "rotary" and head_dim % 2:
+    raise UserError(f"model.position='rotary' needs an even model.head_dim, not {head_dim}")
+  if model.position == "sinusoidal" and model.features % 2:
+    raise UserError("model.position='sinusoidal' needs an even model.features")
+
+
+def _check_division(key: str, divisor: int, whole: str, config: ConfigDict) -> None:
+  if _value(config, whole) % divisor:
+    raise UserError(f"{key}={divisor} does not divide {whole}={_value(config, whole)}")
+
+
+def _choice(key: str, value: str, choices: Any) -> None:
+  if value not in choices:
+    raise UserError(f"{key}='{value}'{nearest(value, choices)}")
+
+
+def _check_lengths(config: ConfigDict) -> None:
+  """Learned positions end: nothing may be longer."""
+  if config.model.position != "learned":
+    return
+  for key in ("data.source_length", "data.target_length", "generate.max_length",
+              "generate.max_source_length"):  # fmt: skip
+    section, name = key.split(".")
+    if config[section][name] > config.model.max_positions:
+      raise UserError(
+        f"{key}={config[section][name]} is more than "
+        f"model.max_positions={config.model.max_positions}"
+      )
+
+
+def _check_best_metric(config: ConfigDict) -> None:
+  """Only a metric of the user's own may have figures that are not known before."""
+  name, metrics = config.train.best_metric, config.task.metrics
+  if name in ("loss", "perplexity"):
+    return
+  if not any(":" in metric for metric in metrics):
+    _choice("train.best_metric", name.split("/")[0], ("loss", "perplexity", *metrics))
+  if not config.train.decode_every:
+    raise UserError(f"train.best_metric='{name}' needs train.decode_every above 0")
+
+
+def _check_optimizer(config: ConfigDict) -> None:
+  """A setting that the optimizer would not read must be at its default."""
+  own = ("name", "schedule", "learning_rate", "warmup_steps", "final_share", "clip_norm")
+  takes, defaults = arguments(config.optimizer.name), base_config().optimizer
+  for key, value in config.optimizer.items():
+    if key not in takes and key not in own and value not in (0, defaults[key]):
+      raise UserError(
+        f"optimizer.{key}={value} has no effect: optax.{config.optimizer.name} takes no {key}"
+      )
+  build.make_optimization(config)
