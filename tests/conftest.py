@@ -1,11 +1,16 @@
 """Shared set-up: eight devices on the host's CPU, quick compilation, strict broadcasting."""
 
+import importlib.metadata
 import os
 
-os.environ["XLA_FLAGS"] = (
-  os.environ.get("XLA_FLAGS", "")
-  + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1"
-)
+flags = [
+  os.environ.get("XLA_FLAGS", ""),
+  "--xla_force_host_platform_device_count=8",
+  "--xla_backend_optimization_level=0",
+]
+if importlib.metadata.version("jax").startswith("0.10."):  # later ones do not know it
+  flags.append("--xla_cpu_use_fusion_emitters=false")
+os.environ["XLA_FLAGS"] = " ".join(flags)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax

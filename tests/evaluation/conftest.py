@@ -56,6 +56,7 @@ def small():
 
 @pytest.fixture(scope="package")
 def texts():
-  """A hundred of all lengths, in no order."""
+  """A hundred of all lengths, in no order, some with spaces around."""
   rng = np.random.default_rng(1)
-  return ["".join(rng.choice(list("abcdef"), rng.integers(1, 24))) for _ in range(100)]
+  words = ["".join(rng.choice(list("abcdef "), rng.integers(0, 23))) for _ in range(100)]
+  return [word + "abcdef"[i % 6] for i, word in enumerate(words)]

@@ -155,9 +155,10 @@ class Generator:
     return found
 
   def _encode(self, texts: Sequence[str], settings: GenerateSettings) -> list[list[int]]:
-    """Source tokens with EOS, at most as many as allowed; none for an empty text."""
+    """Source tokens with EOS, at most as many as allowed; none for an empty or blank text."""
     limit, sources = settings.max_source_length, []
-    for number, ids in enumerate(self._source_tokenizer.encode([t.strip() for t in texts]), 1):
+    texts = [text if text.strip() else "" for text in texts]
+    for number, ids in enumerate(self._source_tokenizer.encode(texts), 1):
       if len(ids) >= limit:
         logging.warning(
           "input %d is cut from %d to %d tokens (generate.max_source_length)",

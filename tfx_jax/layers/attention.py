@@ -80,8 +80,8 @@ class Attention(nn.Module):
       bias: added to the scores, [1,N,T,S].
     """
     group = self.num_heads // self.num_kv_heads
-    scores = jnp.einsum("btkgh,bksh->bkgts", query * self.head_dim**-0.5, memory.keys)
-    scores = scores.astype(jnp.float32)
+    query = query * self.head_dim**-0.5
+    scores = jnp.einsum("btkgh,bksh->bkgts", query, memory.keys, preferred_element_type=jnp.float32)
     if bias is not None:
       bias = bias.astype(jnp.float32)
       bias = bias.reshape(1, self.num_kv_heads, group, *bias.shape[2:])

@@ -51,7 +51,7 @@ class Cache:
 
   Attributes:
     layers: of each layer, its own [B,K,P+length*W,H] and the memory's [B,K,S,H].
-    memory_segments: [B,S], nonzero where the memory is real, or None.
+    memory_segments: [B,S], 1 where the memory is real, else 0; None without one.
     prompt: bool [B,P], true where the prompt is real (prompts are padded on the left).
     ancestors: int32 [B,W,length].
     index: int32 scalar, generated steps written so far, one for the whole batch.

@@ -14,10 +14,10 @@ class VocabularyHead(nn.Module):
   Attributes:
     features: D.
     vocab_size: V, padding included.
-    num_tokens: tokens that exist; the logits of the others are the lowest float.
+    num_tokens: tokens that exist; the logits of the others are float32's lowest.
     tied: whether the kernel is the embedding table given to the call.
     use_bias: whether each token has a bias.
-    dtype: of the product.
+    dtype: of what is multiplied; logits are float32.
   """
 
   features: int
@@ -34,11 +34,12 @@ class VocabularyHead(nn.Module):
       shape = (self.vocab_size, self.features)
       table = axes.param(self, "kernel", init, shape, (axes.VOCAB, axes.EMBED))
     hidden, table = hidden.astype(self.dtype), table.astype(self.dtype)
-    logits = jnp.einsum("btd,vd->btv", hidden, table)
+    # A narrower output would tie tokens that beam search must tell apart.
+    logits = jnp.einsum("btd,vd->btv", hidden, table, preferred_element_type=jnp.float32)
     if self.use_bias:
       zeros = nn.initializers.zeros
       logits = add(logits, axes.param(self, "bias", zeros, (self.vocab_size,), (axes.VOCAB,)))
     if self.num_tokens < self.vocab_size:
       token = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2)
-      logits = jnp.where(token < self.num_tokens, logits, jnp.finfo(logits.dtype).min)
+      logits = jnp.where(token < self.num_tokens, logits, jnp.finfo(jnp.float32).min)
     return axes.constrain(logits, axes.BATCH, axes.LENGTH, axes.ACT_VOCAB)

@@ -27,7 +27,7 @@ class Stack(nn.Module):
     final_norm: makes the norm after the last layer, or None (post-norm stacks have their own).
     relative: makes the bias by distance that all layers share, or None.
     scan: whether layers are run by one scanned program (quick to compile) or unrolled (quick to
-      run); the parameters are the same.
+      run); the parameters are the same. Decoding is always unrolled.
     remat: what the backward pass finds saved of a layer: a key of `REMAT_POLICIES`.
   """
 

@@ -89,11 +89,15 @@ class EncoderDecoder(nn.Module):
     """
     hidden, layers = self._decode_prompt(batch, self.encode(batch), keep=True)
     prompt = batch["targets_segments"] > 0
-    cache = Cache.create(layers, batch["inputs_segments"], prompt, length, width)
+    memory_segments = (batch["inputs_segments"] > 0).astype(jnp.int32)
+    cache = Cache.create(layers, memory_segments, prompt, length, width)
     return self.logits(hidden[:, -1:])[:, 0], cache
 
   def decode(self, tokens: jax.Array, parents: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-    """One step: `tokens` [B,W] continue beams `parents` [B,W]; logits [B,W,V] of the next."""
+    """One step: `tokens` [B,W] continue beams `parents` [B,W]; logits [B,W,V] of the next.
+
+    There must be room: at most `length` steps, as given to `prefill`.
+    """
     cache = cache.reorder(parents)
     positions = jnp.broadcast_to(cache.positions[:, None], tokens.shape)
     context = Context(

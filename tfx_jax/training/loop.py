@@ -196,11 +196,12 @@ class _Recorder:
     self._pending = None
     figures = jax.device_get(figures)
     loss, weight = float(figures["loss"].total), float(figures["loss"].count)
-    if not math.isfinite(loss):
+    gradient = float(figures["grad_norm"].value)
+    if not math.isfinite(loss) or not math.isfinite(gradient):
       self._progress.close()
       raise UserError(
-        f"the loss is {loss} at step {step}: try a lower optimizer.learning_rate or more "
-        "optimizer.warmup_steps; the checkpoints before are kept"
+        f"the loss is {loss} and its gradient's norm {gradient} at step {step}: try a lower "
+        "optimizer.learning_rate or more optimizer.warmup_steps; the checkpoints before are kept"
       )
     old = self._counters.window
     objective = float(figures["objective"].total)

@@ -1,4 +1,4 @@
-"""What `build` says of values that make no sense."""
+"""What is said of values that make no sense."""
 
 import sys
 import types

@@ -1,0 +1,58 @@
+import pytest
+
+from tfx_jax import metrics
+from tfx_jax.data.example import Example
+from tfx_jax.errors import UserError
+from tfx_jax.tasks.translate import Translate
+
+EXAMPLES = [Example("a", "eins zwei drei vier"), Example("b", "fünf sechs sieben acht")]
+
+
+def test_an_example_is_two_fields_of_a_record():
+  task = Translate("en", "de")
+  assert task.fields == ("en", "de")
+  assert task.example({"de": "ein", "en": "one", "fr": "un"}) == Example("one", "ein", "")
+  assert task.example({"de": "ein", "en": "one", "kind": "number"}).kind == "number"
+  assert Translate("de", "en").example({"de": "ein", "en": "one"}) == Example("ein", "one", "")
+
+
+def test_figures_are_those_of_the_metrics_named():
+  outputs = ["eins zwei drei vier", "fünf sechs Sieben acht"]
+  references = [[example.target] for example in EXAMPLES]
+  figures = Translate("en", "de").figures(outputs, EXAMPLES)
+  assert (figures["bleu"], figures["bleu_signature"]) == metrics.bleu(outputs, references)
+  assert (figures["chrf"], figures["chrf_signature"]) == metrics.chrf(outputs, references)
+  assert set(figures) == {"bleu", "bleu_signature", "chrf", "chrf_signature"}
+  assert Translate("en", "de", ("chrf",)).figures(outputs, EXAMPLES).keys() == {
+    "chrf",
+    "chrf_signature",
+  }
+
+
+def test_settings_reach_the_metrics():
+  outputs = ["eins zwei drei vier", "fünf sechs Sieben acht"]
+  lower = Translate("en", "de", lowercase=True).figures(outputs, EXAMPLES)
+  assert lower["bleu"] == pytest.approx(100) and lower["chrf"] == pytest.approx(100)
+  assert (
+    "tok:char"
+    in Translate("a", "b", ("bleu",), "char").figures(outputs, EXAMPLES)["bleu_signature"]
+  )
+
+
+def test_exact_match_is_told_by_kind_where_kinds_are_known():
+  task = Translate("en", "de", ("exact_match",))
+  outputs = ["eins zwei drei vier", "fünf"]
+  assert task.figures(outputs, EXAMPLES) == {"exact_match": 50.0}
+  kinds = [example._replace(kind=kind) for example, kind in zip(EXAMPLES, "xy", strict=True)]
+  assert task.figures(outputs, kinds) == {
+    "exact_match": 50.0,
+    "exact_match/x": 100.0,
+    "exact_match/y": 0.0,
+  }
+
+
+def test_a_metric_that_does_not_exist_is_told_at_once():
+  for settings in ({"metrics": ("blue",)}, {"bleu_tokenize": "14a"}):
+    with pytest.raises(UserError, match="did you mean"):
+      Translate("en", "de", **settings)
+  Translate("en", "de", ("chrf",), bleu_tokenize="14a")  # not used

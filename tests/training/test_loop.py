@@ -1,0 +1,346 @@
+"""The loop, with a step of its own that is as easily disturbed as a model's and quick."""
+
+import dataclasses
+import json
+import os
+import signal
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from clu import metrics
+
+from tfx_jax.data.corpus import prepare
+from tfx_jax.data.example import Example
+from tfx_jax.data.loader import Loader
+from tfx_jax.data.tokenizer import CharacterTokenizer
+from tfx_jax.errors import UserError
+from tfx_jax.parallel import Parallel
+from tfx_jax.report import MetricsLog
+from tfx_jax.training.checkpoint import Checkpoints
+from tfx_jax.training.loop import Counters, Timetable, train
+from tfx_jax.training.state import TrainState
+
+TIMES = Timetable(12, log_every=5, eval_every=4, decode_every=8, checkpoint_every=7,
+                  best_metric="loss", patience=0)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+  """All that a run needs but its workdir; its step hangs on data, randomness and the last state."""
+  rng = np.random.default_rng(0)
+  texts = ["".join(rng.choice(list("abcdef"), rng.integers(3, 12))) for _ in range(120)]
+  tokenizer = CharacterTokenizer("abcdef")
+  corpus = prepare(
+    [Example(text, text[::-1]) for text in texts], "f", tokenizer, tokenizer,
+    str(tmp_path_factory.mktemp("corpora")), 24, 24,
+  )  # fmt: skip
+  loader, parallel = Loader(corpus, 0, 24, 24, batch_size=8), Parallel()
+  assert loader.rows(0) < 12 * 8  # so that an epoch ends on the way
+
+  def make_state():
+    return TrainState(jnp.zeros((), jnp.int32), {"w": jnp.ones(8)}, {"m": jnp.zeros(8)})
+
+  def train_step(state, batch):
+    key = jax.random.fold_in(jax.random.key(0), state.step)
+    seen = (batch["inputs"] * batch["weights"]).sum(axis=0).reshape(8, 3).mean(axis=1)
+    moment = 0.9 * state.opt_state["m"] + seen * jax.random.uniform(key, (8,))
+    params = {"w": state.params["w"] + 1e-3 * moment}
+    weight, loss = batch["weights"].sum(), jnp.square(params["w"]).sum()
+    figures = {
+      "loss": metrics.Average(total=loss * weight, count=weight),
+      "objective": metrics.Average(total=2 * loss * weight, count=weight),
+      "grad_norm": metrics.LastValue(value=jnp.abs(moment).max()),
+      "learning_rate": metrics.LastValue(value=jnp.float32(0.5)),
+    }
+    return TrainState(state.step + 1, params, {"m": moment}), figures
+
+  shardings = jax.tree.map(lambda _: parallel.replicated, jax.eval_shape(make_state))
+  return types.SimpleNamespace(
+    parallel=parallel,
+    loader=loader,
+    make_state=parallel.jit(make_state, out_shardings=shardings),
+    shardings=shardings,
+    train_step=parallel.jit(train_step, donate_argnums=0, out_shardings=(shardings, None)),
+  )
+
+
+def figures_of(params, step, decode):
+  """Figures that another state or another step would not have."""
+  leaves = [float(np.abs(leaf).sum()) for leaf in jax.tree.leaves(jax.device_get(params))]
+  return {"loss": sum(leaves), "at": step} | ({"bleu": leaves[0]} if decode else {})
+
+
+def run(parts, workdir, times=TIMES, train_step=None, validate=None, on_write=None):
+  """One session of a run, from its last checkpoint on."""
+
+  def plain(params, step, decode, between_batches):
+    figures = figures_of(params, step, decode)
+    between_batches()
+    return figures
+
+  checkpoints = Checkpoints(str(workdir), 1)
+  state, counters = parts.make_state(), Counters()
+  if (latest := checkpoints.latest()) is not None:
+    abstract = jax.eval_shape(parts.make_state.jitted)
+    state, saved = checkpoints.restore(latest, abstract, parts.shardings)
+    counters = Counters(**saved)
+  log = MetricsLog(str(workdir), resume_at=counters.log_bytes)
+  if on_write:
+    write = log.write
+    log.write = lambda step, split, figures: (write(step, split, figures), on_write(step, split))
+  try:
+    return train(
+      state=state,
+      counters=counters,
+      train_step=train_step or parts.train_step,
+      loader=parts.loader,
+      parallel=parts.parallel,
+      checkpoints=checkpoints,
+      log=log,
+      validate=validate or plain,
+      timetable=times,
+    )
+  finally:
+    log.close()
+    checkpoints.close()
+
+
+def lines(workdir):
+  with open(workdir / "metrics.jsonl") as file:
+    return [json.loads(line) for line in file]
+
+
+def without_times(workdir):
+  return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines(workdir)]
+
+
+def steps(workdir):
+  return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+
+
+def stop(*_):
+  os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def whole(parts, tmp_path_factory):
+  """The run that nothing disturbs: its workdir, last state and counters."""
+  workdir = tmp_path_factory.mktemp("whole")
+  state, counters, caught = run(parts, workdir)
+  assert caught == 0
+  return workdir, jax.device_get(state), counters
+
+
+def assert_equal_runs(workdir, state, counters, whole):
+  assert without_times(workdir) == without_times(whole[0])
+  a, b = jax.tree.leaves(jax.device_get(state)), jax.tree.leaves(whole[1])
+  assert len(a) == len(b) == 3
+  for x, y in zip(a, b, strict=True):
+    assert x.dtype == y.dtype and x.tobytes() == y.tobytes()
+  found, expected = (json.loads(json.dumps(dataclasses.asdict(c))) for c in (counters, whole[2]))
+  # Speeds are of different lengths.
+  assert found.pop("log_bytes") > 0 < expected.pop("log_bytes")
+  assert found == expected
+
+
+def test_what_is_done_when(whole):
+  workdir, state, counters = whole
+  found = [(line["step"], line["split"], "bleu" in line) for line in lines(workdir)]
+  assert found == [
+    (4, "validation", False),
+    (5, "train", False),
+    (8, "validation", True),
+    (10, "train", False),
+    (12, "validation", True),
+  ]
+  assert int(state.step) == 12
+  assert steps(workdir) == sorted({12, counters.best_step})
+  train_lines = [line for line in lines(workdir) if line["split"] == "train"]
+  assert all(line["tokens"] > 5 * 100 for line in train_lines)
+  for line in train_lines:
+    assert line["objective"] == pytest.approx(2 * line["loss"])
+  assert "tokens_per_second" in train_lines[0]
+
+
+def stopping_validate(at, before=True):
+  """A validation in which the run is asked to stop, before or after its only batch."""
+
+  def validate(params, step, decode, between_batches):
+    if step == at:
+      stop()
+    if before:
+      between_batches()
+    return figures_of(params, step, decode)
+
+  return validate
+
+
+@pytest.mark.parametrize(
+  ("session", "saved"),
+  [
+    ({"on_write": lambda step, split: step == 5 and stop()}, 6),
+    ({"on_write": lambda step, split: (step, split) == (10, "train") and stop()}, 11),
+    ({"validate": stopping_validate(4)}, 4),
+    ({"validate": stopping_validate(8)}, 8),
+    ({"validate": stopping_validate(4, before=False)}, 4),
+  ],
+  ids=["logging", "logging later", "validating", "validating by text", "validated"],
+)
+def test_stopped_and_resumed_equals_uninterrupted(parts, whole, tmp_path, session, saved):
+  before = signal.getsignal(signal.SIGTERM)
+  state, _, caught = run(parts, tmp_path, **session)
+  assert caught == signal.SIGTERM == 15 and signal.getsignal(signal.SIGTERM) is before
+  assert int(state.step) == saved == max(steps(tmp_path))
+  state, counters, caught = run(parts, tmp_path)
+  assert caught == 0
+  assert_equal_runs(tmp_path, state, counters, whole)
+
+
+def test_stopped_again_and_again_in_a_validation(parts, whole, tmp_path):
+  for _ in range(3):
+    state, counters, caught = run(parts, tmp_path, validate=stopping_validate(8))
+    assert (caught, int(state.step), counters.evaluated) == (signal.SIGTERM, 8, 4)
+  state, counters, _ = run(parts, tmp_path)
+  assert_equal_runs(tmp_path, state, counters, whole)
+
+
+def test_a_line_is_the_mean_over_all_tokens_since_the_last(parts, tmp_path):
+  sums = []
+
+  def train_step(state, batch):
+    state, figures = parts.train_step(state, batch)
+    sums.append((float(figures["loss"].total), float(figures["loss"].count)))
+    return state, figures
+
+  for last in (3, 7, 12):
+    run(parts, tmp_path, train_step=train_step,
+        times=dataclasses.replace(TIMES, num_steps=last, eval_every=0))  # fmt: skip
+  for line in lines(tmp_path):
+    if line["split"] == "train":
+      loss, tokens = np.sum(sums[line["step"] - 5 : line["step"]], axis=0)
+      assert (line["loss"], line["tokens"]) == (pytest.approx(loss / tokens), tokens)
+
+
+class Killed(BaseException):
+  """Nothing is saved for it, as for SIGKILL."""
+
+
+@pytest.mark.parametrize("kills", [[2], [5], [6, 8, 11]])
+def test_killed_and_resumed_equals_uninterrupted(parts, whole, tmp_path, kills):
+  for kill in kills:
+
+    def train_step(state, batch, kill=kill):
+      if int(state.step) == kill:
+        raise Killed
+      return parts.train_step(state, batch)
+
+    with pytest.raises(Killed):
+      run(parts, tmp_path, train_step=train_step)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+      file.write('{"step": 99, "spl')
+  state, counters, _ = run(parts, tmp_path)
+  assert_equal_runs(tmp_path, state, counters, whole)
+
+
+def test_killed_while_validating(parts, whole, tmp_path):
+  def validate(params, step, decode, between_batches):
+    raise Killed
+
+  with pytest.raises(Killed):
+    run(parts, tmp_path, validate=validate)
+  assert steps(tmp_path) == []
+  state, counters, _ = run(parts, tmp_path)
+  assert_equal_runs(tmp_path, state, counters, whole)
+
+
+def test_a_second_signal_is_not_waited_for(parts, tmp_path):
+  def impatient(params, step, decode, between_batches):
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+    raise AssertionError("not interrupted")
+
+  with pytest.raises(KeyboardInterrupt):
+    run(parts, tmp_path, validate=impatient)
+
+
+def test_the_last_validation_is_finished(parts, whole, tmp_path):
+  state, counters, caught = run(parts, tmp_path, validate=stopping_validate(12))
+  assert caught == signal.SIGTERM and counters.evaluated == 12
+  assert_equal_runs(tmp_path, state, counters, whole)
+  again = run(parts, tmp_path, validate=None)
+  assert_equal_runs(tmp_path, again[0], again[1], whole)
+
+
+def rigged(values):
+  """Validations whose figures are these, by step."""
+  return lambda params, step, decode, between_batches: (
+    {"loss": values[step]} | ({"bleu": -values[step]} if decode else {})
+  )
+
+
+def test_the_best_checkpoint_is_kept_and_patience_ends_the_run(parts, tmp_path):
+  times = dataclasses.replace(TIMES, eval_every=2, decode_every=0, patience=2)
+  values = {2: 5.0, 4: 4.0, 6: 4.5, 8: 4.0, 10: 1.0, 12: 1.0}
+  state, counters, caught = run(parts, tmp_path, times, validate=rigged(values))
+  assert (int(state.step), caught) == (8, 0)
+  assert counters.stopped_early and (counters.best_step, counters.worse) == (4, 2)
+  assert steps(tmp_path) == [4, 8]
+  remembered = Checkpoints(str(tmp_path))
+  saved = remembered.restore(8, jax.eval_shape(parts.make_state.jitted), parts.shardings)[1]
+  remembered.close()
+  assert saved["stopped_early"] and saved["best_value"] == 4.0 and saved["evaluated"] == 8
+
+
+def test_worse_validations_are_counted_over_a_resume(parts, tmp_path):
+  times = dataclasses.replace(TIMES, eval_every=2, decode_every=0, patience=3)
+  values = {2: 5.0, 4: 6.0, 6: 6.0, 8: 6.0}
+  run(parts, tmp_path, times, validate=rigged(values), on_write=lambda n, _: n == 5 and stop())
+  assert steps(tmp_path) == [2, 6]
+  state, counters, _ = run(parts, tmp_path, times, validate=rigged(values))
+  assert (int(state.step), counters.best_step, counters.worse) == (8, 2, 3)
+
+
+def test_the_best_may_be_of_another_figure(parts, tmp_path):
+  times = dataclasses.replace(TIMES, decode_every=8, best_metric="bleu")
+  # BLEU, the higher the better, is known only where text is decoded.
+  _, counters, _ = run(parts, tmp_path, times, validate=rigged({4: 0.0, 8: 1.0, 12: 2.0}))
+  assert (counters.best_step, counters.best_value, counters.evaluated) == (8, -1.0, 12)
+  assert steps(tmp_path) == [8, 12]
+
+
+@pytest.mark.parametrize("broken", ["loss", "grad_norm"])
+def test_a_loss_that_is_not_a_number_ends_the_run(parts, whole, tmp_path, broken):
+  def train_step(state, batch):
+    step = int(state.step) + 1
+    state, figures = parts.train_step(state, batch)
+    if step == 6:
+      if broken == "loss":
+        figures["loss"] = figures["loss"].replace(total=np.float32("nan"))
+      else:
+        figures["grad_norm"] = figures["grad_norm"].replace(total=np.float32("inf"))
+    return state, figures
+
+  with pytest.raises(UserError, match="at step 6: try a lower") as info:
+    run(parts, tmp_path, train_step=train_step)
+  assert "\n" not in str(info.value)
+  # What was due at step 6 was not saved; what was before is usable.
+  assert max(steps(tmp_path)) == 4
+  state, counters, _ = run(parts, tmp_path)
+  assert_equal_runs(tmp_path, state, counters, whole)
+
+
+def test_a_run_that_goes_on_after_its_end(parts, whole, tmp_path):
+  short = dataclasses.replace(TIMES, num_steps=8)
+  state, counters, _ = run(parts, tmp_path, short)
+  assert (int(state.step), counters.evaluated) == (8, 8)
+  state, counters, _ = run(parts, tmp_path)
+  assert_equal_runs(tmp_path, state, counters, whole)
+
+
+def test_what_is_due():
+  assert [step for step in range(13) if TIMES.due(5, step)] == [5, 10, 12]
+  assert [step for step in range(13) if TIMES.due(0, step)] == [12]
+  assert not TIMES.due(1, 0)
