@@ -1,2 +1,107 @@
-def test_x(trained):
-  pass
+"""What people do with a trained run from Python."""
+
+import os
+
+import jax
+import numpy as np
+import pytest
+from tiny_run import COUNTS, read_log, settings
+
+import tfx_jax
+from tfx_jax import config_io
+from tfx_jax.data.tokenizer import EOS
+from tfx_jax.errors import UserError
+from tfx_jax.evaluation.generate import Hypothesis
+
+TEXTS = ["ab", "", "cde fa", "  ", "f", " b"]
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+  return tfx_jax.load(trained[1])
+
+
+def as_texts(hypotheses):
+  return [best[0].text for best in hypotheses]
+
+
+def test_an_opened_run_has_its_configuration_and_parameters(trained, run):
+  assert run.step == 12
+  assert run.config.to_dict() == config_io.read_config(trained[1]).to_dict()
+  folder = os.path.dirname(trained[1])
+  for key, value in settings(folder).items():
+    section, name = key.split(".")
+    assert run.config[section][name] == value
+  assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(run.params))
+  assert tfx_jax.load(trained[1], checkpoint=12).step == 12
+  assert tfx_jax.load(trained[1], checkpoint="latest").step == 12
+
+
+def test_generate_takes_settings(run):
+  found = run.generate(TEXTS, beam_size=2, num_return=2)
+  assert found[1] == found[3] == [Hypothesis("", 0.0, 0.0, [])]
+  for place in (0, 2, 4, 5):
+    first, second = found[place]
+    assert first.score >= second.score and first.tokens != second.tokens
+    assert first.tokens[-1] == EOS
+  assert as_texts(run.generate(TEXTS)) == as_texts(found)
+  with pytest.raises(UserError, match="'beamsize', did you mean 'beam_size'"):
+    run.generate(TEXTS, beamsize=2)
+  with pytest.raises(UserError, match="a list of texts"):
+    run.generate("ab")
+
+
+def test_score_agrees_with_generate(run):
+  texts = [text for text in TEXTS if text.strip()]
+  found = [best[0] for best in run.generate(texts)]
+  by_tokens = run.score(texts, [best.tokens for best in found])
+  np.testing.assert_allclose(by_tokens, [best.log_prob for best in found], atol=1e-4)
+  # Characters that the tokenizer knows come back as they were.
+  assert all(best.tokens == [*run.tokenizers[1].encode([best.text])[0], EOS] for best in found)
+  np.testing.assert_allclose(run.score(texts, [b.text for b in found]), by_tokens, atol=1e-5)
+  assert run.score([], []) == []
+  with pytest.raises(UserError, match="2 inputs but 1 targets"):
+    run.score(["a", "b"], ["A"])
+  with pytest.raises(UserError, match="lists"):
+    run.score("ab", "AB")
+
+
+def test_evaluate_gives_the_recorded_figures(trained, run):
+  figures, rows = run.evaluate("test")
+  recorded = read_log(trained[1])[-1]
+  assert figures.keys() == recorded.keys() - {"step", "split", "checkpoint", "checkpoint_step"}
+  for name, value in figures.items():
+    assert recorded[name] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-5))
+  assert len(rows) == COUNTS["test"]
+  assert rows[0].keys() == {"source", "reference", "output"}
+  assert rows[0]["reference"].lower() != rows[0]["output"].lower()
+
+
+def test_a_run_is_opened_with_other_settings(trained, run):
+  config = config_io.read_config(trained[1])
+  config.model.dtype = "bfloat16"
+  config.generate.beam_size = 1
+  other = tfx_jax.load(trained[1], config=config)
+  (best,) = other.generate(["ab"])[0]
+  assert best.score == best.log_prob
+  assert other.score(["ab"], ["BA"]) == pytest.approx(run.score(["ab"], ["BA"]), rel=0.05)
+  assert other.score(["ab"], ["BA"]) != run.score(["ab"], ["BA"])
+
+
+@pytest.mark.parametrize(
+  ("changes", "told"),
+  [
+    ({"checkpoint": "7"}, "holds no checkpoint '7'"),
+    ({"checkpoint": "newest"}, "holds no checkpoint 'newest'"),
+  ],
+)
+def test_a_checkpoint_that_is_not_there_is_one_line(trained, changes, told):
+  with pytest.raises(UserError, match=told) as info:
+    tfx_jax.load(trained[1], **changes)
+  assert "\n" not in str(info.value)
+
+
+def test_a_folder_without_a_run_is_one_line(tmp_path):
+  for workdir in (tmp_path, tmp_path / "missing"):
+    with pytest.raises(UserError, match=f"{workdir} holds no run"):
+      tfx_jax.load(str(workdir))

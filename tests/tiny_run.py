@@ -1,5 +1,7 @@
 """A tiny run: words are spelled backwards in capitals, by a model that trains in seconds."""
 
+import json
+import os
 import random
 
 from tfx_jax.config import base
@@ -69,3 +71,20 @@ def write_experiment(folder):
   head = ["from tfx_jax.config import base", "", "", "def get_config():", "  config = base()"]
   path.write_text("\n".join([*head, *lines, "  return config", ""]))
   return f"--config={path}"
+
+
+def read_log(workdir):
+  """The lines of a run's metrics."""
+  with open(os.path.join(workdir, "metrics.jsonl")) as file:
+    return [json.loads(line) for line in file]
+
+
+def contents(folder):
+  """All files below a folder, with what they hold."""
+  found = {}
+  for place, _, names in os.walk(folder):
+    for name in names:
+      path = os.path.join(place, name)
+      with open(path, "rb") as file:
+        found[os.path.relpath(path, folder)] = file.read()
+  return found

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 import jax
@@ -25,11 +25,15 @@ from tfx_jax.training.loop import train as train_loop
 from tfx_jax.training.state import plan_state
 from tfx_jax.training.step import make_loss_step
 
+# What a text may not hold where it is one line, or one column, of several.
+_BREAKS = str.maketrans("\t\n\r", "   ")
+
 
 def train(config: ConfigDict, workdir: str) -> int:
   """Trains, or goes on training, and ends with the figures of the test set."""
   for split in build.SPLITS:
     build.make_reader(config, split)
+  parallel = build.make_parallel(config)
   say(f"workdir {workdir}")
   _settle_config(config, workdir)
   tokenizers = build.make_tokenizers(config, workdir)
@@ -37,7 +41,6 @@ def train(config: ConfigDict, workdir: str) -> int:
   validation = _open_data(config, tokenizers, "validation")
   _open_data(config, tokenizers, "test")
 
-  parallel = build.make_parallel(config)
   model = build.make_model(config, tokenizers)
   optimizer, schedule = build.make_optimization(config)
   make_state, shardings = plan_state(model, optimizer, config.seed, run_lib.EXAMPLE, parallel)
@@ -78,7 +81,7 @@ def train(config: ConfigDict, workdir: str) -> int:
     )
   finally:
     log.close()
-    draw_curves(workdir)
+  draw_curves(workdir)
   if caught:
     say(
       f"stopped by {signal.Signals(caught).name} at step {int(state.step):,}; "
@@ -107,26 +110,23 @@ def evaluate(config: ConfigDict, workdir: str) -> int:
   return 0
 
 
-def generate(config: ConfigDict, workdir: str, source: TextIO, target: TextIO) -> int:
-  """Generates from each line of `source`, in order; empty lines stay empty.
+def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: TextIO) -> int:
+  """Generates from each text, in order, and writes a line for it; empty texts stay empty.
 
   With `generate.scores` or several hypotheses an input, lines are TSV: input number from 1, rank
   from 1, score, log-probability, text.
   """
-  try:
-    texts = [line.rstrip("\r\n") for line in source]
-  except UnicodeDecodeError as error:
-    raise UserError(f"--input={source.name} is not UTF-8: {error.reason}") from error
   run = run_lib.load(workdir, config=config)
   with _counter(sum(1 for text in texts if text.strip()), "generating") as done:
     results = run.generator(run.params, texts, done)
   table = config.generate.scores or config.generate.num_return > 1
   for number, hypotheses in enumerate(results, 1):
     if not table:
-      target.write((hypotheses[0].text if hypotheses else "") + "\n")
+      target.write((hypotheses[0].text if hypotheses else "").translate(_BREAKS) + "\n")
       continue
     for rank, best in enumerate(hypotheses, 1):
-      target.write(f"{number}\t{rank}\t{best.score:.6f}\t{best.log_prob:.6f}\t{best.text}\n")
+      text = best.text.translate(_BREAKS)
+      target.write(f"{number}\t{rank}\t{best.score:.6f}\t{best.log_prob:.6f}\t{text}\n")
   return 0
 
 
@@ -215,8 +215,11 @@ def _describe(workdir: str, params: Any, parallel: Parallel) -> None:
   from clu import parameter_overview
 
   overview = parameter_overview.get_parameter_overview(params, include_stats=False)
-  with open(os.path.join(workdir, "parameters.txt"), "w", encoding="utf-8") as file:
-    file.write(overview + "\n")
+  try:
+    with open(os.path.join(workdir, "parameters.txt"), "w", encoding="utf-8") as file:
+      file.write(overview + "\n")
+  except OSError as error:
+    raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
   sizes = ", ".join(f"{name} {size}" for name, size in parallel.sizes.items())
   say(
     f"{run_lib.count_parameters(params):,} parameters on {jax.device_count()} "

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import logging as stdlib_logging
 import os
 import signal
 import sys
@@ -22,8 +23,9 @@ USAGE = """python -m tfx_jax.main --config=FILE.py[:ARGUMENT] [--workdir=DIR] [-
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command; returns the exit code. What a user can mend is told in one line."""
-  # Progress and figures are for people; only warnings of libraries are.
   logging.set_verbosity(logging.WARNING)
+  logging.get_absl_logger().addFilter(_is_news)
+  stdlib_logging.getLogger("asyncio").addFilter(_is_news)
   try:
     options, overrides = _parse(sys.argv[1:] if arguments is None else arguments)
     return _run(options, overrides)
@@ -37,6 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Whoever read our output has left, as `head` does.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + signal.SIGPIPE
+
+
+def _is_news(record: stdlib_logging.LogRecord) -> bool:
+  """Orbax raises what goes wrong, and before that logs a traceback of it from every thread."""
+  of_orbax = record.name == "asyncio" or f"{os.sep}orbax{os.sep}" in record.pathname
+  return record.levelno < stdlib_logging.ERROR or not of_orbax
 
 
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
@@ -83,8 +91,7 @@ def _run(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     config_io.override(config, key, text)
   workdir = options.workdir or os.path.join("runs", _name(options.config))
 
-  if options.mode == "generate" and options.input != "-" and not os.path.isfile(options.input):
-    raise UserError(f"--input={options.input}: there is no such file")
+  texts = _read_lines(options.input) if options.mode == "generate" else []
   # Everything slow to import comes after the quick mistakes.
   import jax
 
@@ -100,8 +107,8 @@ def _run(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
   if options.mode == "evaluate":
     return commands.evaluate(config, workdir)
   if options.mode == "generate":
-    with _opened(options.input, "r") as source, _opened(options.output, "w") as target:
-      return commands.generate(config, workdir, source, target)
+    with _writing(options.output) as target:
+      return commands.generate(config, workdir, texts, target)
   return commands.train(config, workdir)
 
 
@@ -112,23 +119,46 @@ def _name(config: str) -> str:
   return f"{name}-{argument}" if argument else name
 
 
-@contextlib.contextmanager
-def _opened(path: str, mode: str) -> Iterator[TextIO]:
-  """A UTF-8 file, or for '-' the standard stream; a file written appears when it is whole."""
-  if path == "-":
-    stream = sys.stdin if mode == "r" else sys.stdout
-    stream.reconfigure(encoding="utf-8", newline="\n")
-    yield stream
-    stream.flush()
-    return
-  name = path + ".tmp" if mode == "w" else path
+def _read_lines(path: str) -> list[str]:
+  """The lines of a UTF-8 file, or for '-' of standard input."""
   try:
-    with open(name, mode, encoding="utf-8", newline="\n") as file:
+    if path == "-":
+      content = sys.stdin.buffer.read()
+    else:
+      with open(path, "rb") as file:
+        content = file.read()
+  except OSError as error:
+    raise UserError(f"cannot read --input={path}: {error.strerror}") from error
+  lines = []
+  for number, line in enumerate(content.removesuffix(b"\n").split(b"\n") if content else [], 1):
+    try:
+      lines.append(line.removesuffix(b"\r").decode())
+    except UnicodeDecodeError as error:
+      raise UserError(f"--input={path}, line {number}: not UTF-8 ({error.reason})") from error
+  return lines
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[TextIO]:
+  """A UTF-8 file that appears when it is whole, or for '-' standard output."""
+  if path == "-":
+    sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+    yield sys.stdout
+    sys.stdout.flush()
+    return
+  # A device or a pipe is written to, not replaced.
+  name = f"{path}.tmp" if os.path.isfile(path) or not os.path.exists(path) else path
+  try:
+    with open(name, "w", encoding="utf-8", newline="\n") as file:
       yield file
-    if mode == "w":
+    if name != path:
       os.replace(name, path)
   except OSError as error:
-    raise UserError(f"cannot {'read' if mode == 'r' else 'write'} {path}: {error}") from error
+    raise UserError(f"cannot write --output={path}: {error.strerror}") from error
+  finally:
+    if name != path:
+      with contextlib.suppress(OSError):
+        os.remove(name)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ class Run:
       inputs: texts.
       targets: texts, to which EOS is added, or token lists, which are taken as they are.
     """
+    if isinstance(inputs, str) or isinstance(targets, str):
+      raise UserError("score takes lists of texts: score(['…'], ['…'])")
     if len(inputs) != len(targets):
       raise UserError(f"score got {len(inputs)} inputs but {len(targets)} targets")
     source, target = self.tokenizers
@@ -114,11 +116,15 @@ def load(
   Raises:
     UserError: if the workdir holds no trained run.
   """
-  if config is None:
-    config = config_io.read_config(workdir)
-  if config is None:
+  recorded = config_io.read_config(workdir)
+  if recorded is None:
     raise UserError(f"{workdir} holds no run: there is no config.json in it")
+  config = recorded if config is None else config
   validate(config)
+  for line in build.differences(recorded.to_dict(), config.to_dict()):
+    # Parameters may be computed with in another precision, and that is all.
+    if line.startswith(("model.", "tokenizer.")) and not line.startswith("model.dtype"):
+      raise UserError(f"{workdir} holds another model ({line}): leave that setting as it was")
   parallel = build.make_parallel(config)
   tokenizers = build.saved_tokenizers(config, workdir)
   model = build.make_model(config, tokenizers)

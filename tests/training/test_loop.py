@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import resource
 import signal
 import types
 
@@ -252,6 +253,20 @@ def test_killed_while_validating(parts, whole, tmp_path):
   with pytest.raises(Killed):
     run(parts, tmp_path, validate=validate)
   assert steps(tmp_path) == []
+  state, counters, _ = run(parts, tmp_path)
+  assert_equal_runs(tmp_path, state, counters, whole)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(parts, whole, tmp_path):
+  run(parts, tmp_path, on_write=lambda step, _: step == 4 and stop())
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+  try:
+    with pytest.raises(UserError, match="cannot write to workdir") as info:
+      run(parts, tmp_path)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  assert "\n" not in str(info.value)
   state, counters, _ = run(parts, tmp_path)
   assert_equal_runs(tmp_path, state, counters, whole)
 

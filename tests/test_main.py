@@ -1,0 +1,240 @@
+"""Bad input: one line that says what is wrong, and nothing spent or lost."""
+
+import contextlib
+import gzip
+import os
+import resource
+import shutil
+
+import pytest
+from tiny_run import contents, write_experiment
+
+from tfx_jax import commands
+from tfx_jax.main import _name, main
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+  def fail(**_):
+    raise AssertionError("training has begun")
+
+  monkeypatch.setattr(commands, "train_loop", fail)
+
+
+@pytest.fixture
+def experiment(tmp_path, no_training):
+  """The argument of a tiny experiment, its data in the folder."""
+  return write_experiment(tmp_path)
+
+
+@contextlib.contextmanager
+def disk_full_after(size):
+  """No file grows beyond so many bytes."""
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def refusal(capture, *arguments):
+  """What is said of the arguments."""
+  code = main([str(argument) for argument in arguments])
+  out, err = capture.readouterr()
+  *told, error = err.splitlines()
+  assert (code, out) == (2, "") and error.startswith("error: ")
+  assert {line.split(" ")[0] for line in told} <= {"workdir", "train:", "validation:"}
+  return error.removeprefix("error: ")
+
+
+@pytest.mark.parametrize(
+  ("arguments", "told"),
+  [
+    ([], "give --config=FILE.py, or --workdir=DIR of a run"),
+    (["--confg=x.py"], "unknown argument --confg=x.py, did you mean '--config'?"),
+    (["--workdir=w", "extra"], "unknown argument extra"),
+    (["--workdir"], "argument --workdir: expected one argument"),
+    (["--workdir=w", "--mode=eval"], "--mode=eval, did you mean 'evaluate'?"),
+    (["--workdir=w", "--mode=generat"], "--mode=generat, did you mean 'generate'?"),
+    (["--config=missing.py"], "--config=missing.py: there is no file missing.py"),
+    (["--workdir=missing"], "missing holds no run; give --config"),
+    (["--workdir=missing", "--mode=generate"], "missing holds no run"),
+    (["--workdir=missing", "--mode=evaluate"], "missing holds no run"),
+  ],
+)
+def test_arguments_that_mean_nothing(arguments, told, capfd, no_training):
+  assert refusal(capfd, *arguments).startswith(told)
+
+
+def test_help_is_no_error(capsys):
+  with pytest.raises(SystemExit) as info:
+    main(["--help"])
+  assert info.value.code == 0 and "--mode=generate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("option", "told"),
+  [
+    ("train.num_step=5", "--config.train.num_step: config.train has no key 'num_step', did you"),
+    ("train.num_steps=five", "--config.train.num_steps=five is not of type int"),
+    ("train.num_steps=0", "train.num_steps=0"),
+    ("task.metrics=blue", "unknown metric 'blue', did you mean 'bleu'?"),
+    ("task.metrics=json:nothing", "metric 'json:nothing': no function 'nothing' in json"),
+    ("mesh.data=3", "mesh.data=3, mesh.fsdp=1, mesh.tensor=1: the sizes must multiply to the 8"),
+    ("data.batch_size=12", "data.batch_size / train.microbatches = 12 rows do not divide"),
+    ("data.train=nowhere/train", "no file nowhere/train.en or nowhere/train.en.gz"),
+    ("data.test=", "data.test is empty"),
+    ("data.format=txt", "data.format='txt' is unknown, did you mean 'text'?"),
+    ("data.format=jsonl", "cannot read "),
+    ("task.target=fr", "no file "),
+    ("tokenizer.kind=unigramm", "tokenizer.kind='unigramm' is unknown, did you mean 'unigram'?"),
+    ("tokenizer.path=nowhere", "cannot read the tokenizer nowhere/"),
+    ("data.source_length=1", "no pair is left of the 200 read: 0 with an empty side, 200 longer"),
+  ],
+)
+def test_settings_that_mean_nothing(option, told, experiment, capfd, tmp_path):
+  workdir = tmp_path / "run"
+  assert refusal(capfd, experiment, f"--workdir={workdir}", f"--config.{option}").startswith(told)
+  assert not (workdir / "checkpoints").exists() and not (workdir / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_vocabulary_larger_than_the_data(kind, experiment, capfd, tmp_path):
+  options = [f"--config.tokenizer.kind={kind}", "--config.tokenizer.vocab_size=30000"]
+  told = refusal(capfd, experiment, f"--workdir={tmp_path / 'run'}", *options)
+  assert "tokenizer.vocab_size" in told
+
+
+def cut_gzip(folder):
+  whole = gzip.compress((folder / "train.de").read_bytes())
+  (folder / "train.de.gz").write_bytes(whole[: len(whole) // 2])
+  (folder / "train.de").unlink()
+
+
+def longer(folder):
+  with open(folder / "train.en", "a") as file:
+    file.write("one more\n")
+
+
+def not_utf8(folder, split="train"):
+  lines = (folder / f"{split}.de").read_bytes().split(b"\n")
+  lines[6] = b"Stra\xdfe"
+  (folder / f"{split}.de").write_bytes(b"\n".join(lines))
+
+
+@pytest.mark.parametrize(
+  ("spoil", "told"),
+  [
+    (lambda f: (f / "train.de").unlink(), ["no file ", "train.de"]),
+    (lambda f: (f / "test.de").unlink(), ["no file ", "test.de"]),
+    (lambda f: (f / "train.en").write_text(""), ["train.en is empty"]),
+    (lambda f: (f / "train.en").write_text("\n" * 200), ["no pair is left of the 200 read: 200"]),
+    (longer, ["equally many lines", "train.en has 201", "train.de has 200"]),
+    (not_utf8, ["train.de, line 7: not UTF-8"]),
+    (lambda f: not_utf8(f, "validation"), ["validation.de, line 7: not UTF-8"]),
+    (lambda f: not_utf8(f, "test"), ["test.de, line 7: not UTF-8"]),
+    (cut_gzip, ["train.de.gz is not a whole gzip file"]),
+  ],
+)
+def test_data_that_is_spoilt(spoil, told, experiment, capfd, tmp_path):
+  spoil(tmp_path)
+  message = refusal(capfd, experiment, f"--workdir={tmp_path / 'run'}")
+  assert all(part in message for part in told)
+
+
+def test_an_experiment_that_is_wrong(experiment, capfd, tmp_path):
+  path = tmp_path / "tiny.py"
+  path.write_text(path.read_text().replace("num_steps", "num_step"))
+  assert refusal(capfd, experiment).startswith(f"{experiment}: ")
+
+
+def test_a_workdir_that_cannot_be(experiment, capfd, tmp_path):
+  (tmp_path / "file").write_text("mine")
+  for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
+    told = refusal(capfd, experiment, f"--workdir={workdir}")
+    assert told.startswith(f"cannot write to workdir {workdir}: ")
+  assert (tmp_path / "file").read_text() == "mine"
+  told = refusal(
+    capfd, experiment, f"--workdir={tmp_path}/run", f"--config.data.cache_dir={tmp_path}/file"
+  )
+  assert told.startswith(f"cannot use data.cache_dir={tmp_path}/file")
+
+
+@pytest.mark.parametrize(
+  "option",
+  ["mesh.data=3", "evaluate.split=dev", "train.microbatches=3", "train.num_steps=x", "seed=5"],
+)
+def test_a_run_is_not_touched_by_a_mistake(option, trained, no_training, capfd):
+  before = contents(trained[1])
+  assert option.split("=")[0] in refusal(
+    capfd, trained[0], f"--workdir={trained[1]}", f"--config.{option}"
+  )
+  assert contents(trained[1]) == before
+
+
+def test_inputs_and_outputs_that_cannot_be(trained, capfd, tmp_path):
+  generate = [f"--workdir={trained[1]}", "--mode=generate"]
+  path = tmp_path / "in"
+  assert refusal(capfd, *generate, f"--input={path}") == (
+    f"cannot read --input={path}: No such file or directory"
+  )
+  assert refusal(capfd, *generate, f"--input={tmp_path}").startswith("cannot read --input=")
+  path.write_bytes(b"ab\n\ncd\nStra\xdfe\n")
+  assert refusal(capfd, *generate, f"--input={path}").startswith(
+    f"--input={path}, line 4: not UTF-8"
+  )
+  path.write_bytes(b"ab\n")
+  for output in (tmp_path / "nowhere" / "out", tmp_path, path / "out"):
+    told = refusal(capfd, *generate, f"--input={path}", f"--output={output}")
+    assert told.startswith(f"cannot write --output={output}: ")
+  told = refusal(capfd, *generate, f"--input={path}", f"--output={tmp_path / 'out'}",
+                 "--config.generate.num_return=3")  # fmt: skip
+  assert told == "generate.num_return=3 is more than generate.beam_size=2"
+  assert os.listdir(tmp_path) == ["in"]
+
+
+def test_a_run_without_checkpoints(trained, capfd, tmp_path):
+  shutil.copytree(trained[1], tmp_path / "run")
+  shutil.rmtree(tmp_path / "run" / "checkpoints")
+  for mode in ("generate", "evaluate"):
+    told = refusal(capfd, f"--workdir={tmp_path / 'run'}", f"--mode={mode}", f"--input={__file__}")
+    assert told == f"{tmp_path / 'run'} holds no checkpoints: train it first"
+
+
+def test_a_run_that_cannot_be_read(capfd, tmp_path):
+  (tmp_path / "config.json").write_text("{")
+  told = refusal(capfd, f"--workdir={tmp_path}", "--mode=generate")
+  assert told.startswith(f"cannot read {tmp_path}/config.json: ")
+
+
+def test_the_workdir_is_named_by_the_experiment():
+  assert _name("experiments/wmt.py:big") == "wmt-big"
+  assert _name("wmt.py") == "wmt"
+
+
+def test_a_full_disk(trained, experiment, capsys, tmp_path):
+  run = f"--workdir={tmp_path / 'run'}"
+  with disk_full_after(1000):
+    told = refusal(capsys, experiment, run)
+  assert told == f"cannot write to workdir {tmp_path / 'run'}: File too large"
+  for side in ("en", "de"):
+    path = tmp_path / f"train.{side}"
+    path.write_text(5 * path.read_text())
+  with disk_full_after(3000):
+    told = refusal(capsys, experiment, run, f"--config.data.cache_dir={tmp_path / 'corpora'}")
+  assert told == f"cannot use data.cache_dir={tmp_path / 'corpora'}: File too large"
+  assert os.listdir(tmp_path / "corpora") == []
+
+  (tmp_path / "in").write_text("ab\nb\n")
+  (tmp_path / "out").write_text("of yesterday")
+  files = [f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
+  main([f"--workdir={trained[1]}", "--mode=generate", *files[:1]])  # compiles with room to cache
+  capsys.readouterr()
+  with disk_full_after(1):
+    code = main([f"--workdir={trained[1]}", "--mode=generate", *files])
+  assert code == 2
+  told = f"error: cannot write --output={tmp_path / 'out'}: File too large"
+  assert capsys.readouterr().err.splitlines()[-1] == told
+  assert (tmp_path / "out").read_text() == "of yesterday"
+  assert not (tmp_path / "out.tmp").exists()
