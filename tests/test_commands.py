@@ -279,6 +279,8 @@ def test_a_run_stopped_and_resumed_is_the_run(
   told = "stopped by SIGTERM at step 6; the same command goes on from there"
   assert capsys.readouterr().err.splitlines()[-1] == told
   monkeypatch.setattr(commands, "loss_figures", figures)
+  with open(os.path.join(again, "metrics.jsonl"), "a") as file:
+    file.write('{"step": 7, "split": "train", "loss": 5.0}\n')  # of steps that will be done again
   assert main([experiment, f"--workdir={again}"]) == 0
   assert "going on at step 6" in capsys.readouterr().err
 

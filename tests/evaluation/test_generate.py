@@ -159,7 +159,7 @@ def test_programs_are_few(small, texts, found):
     programs = search.jitted._cache_size()
     small.generator(small.params, texts[:9], length_penalty=1.0, length_penalty_form="power")
     small.generator(small.params, texts[:9], min_length=3)
-  assert len(asked) <= 6
+  assert len(asked) <= 6 and {shape[0] for shape, *_ in asked} == {8, 64}
   assert search.jitted._cache_size() == programs
 
 
@@ -184,12 +184,13 @@ def test_progress_counts_every_text_once(small, texts):
 def test_a_long_input_is_cut_with_a_warning(small, monkeypatch):
   warnings = []
   monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
-  fits, long = "abcdef" * 3 + "abcde", "abcdef" * 5
-  whole, cut = small.generator(small.params, [fits, long])
-  assert warnings == ["input 2 is cut from 31 to 24 tokens (generate.max_source_length)"]
-  assert equal(whole, small.generator(small.params, [long[:23]])[0])
-  assert equal(cut, whole)
-  assert len(warnings) == 1
+  text = "abcdef" * 5
+  cut, fits, too_long = small.generator(small.params, [text, text[:23], text[:24]])
+  assert warnings == [
+    "input 1 is cut from 31 to 24 tokens (generate.max_source_length)",
+    "input 3 is cut from 25 to 24 tokens (generate.max_source_length)",
+  ]
+  assert equal(cut, fits) and equal(too_long, fits)
 
 
 def test_lengths_are_kept_to(small, texts):
@@ -198,6 +199,10 @@ def test_lengths_are_kept_to(small, texts):
   assert min(len(h.tokens) for hypotheses in long for h in hypotheses) == 9
   for text, hypotheses in zip(texts, long, strict=False):
     assert max(len(h.tokens) for h in hypotheses) <= limit([*text, EOS])
+  # There is one output of one token, though four are asked for.
+  assert [
+    [h.tokens for h in best] for best in small.generator(small.params, ["a"], max_length=1)
+  ] == [[[EOS]]]
 
 
 @pytest.mark.parametrize(

@@ -298,15 +298,15 @@ def rigged(values):
 
 def test_the_best_checkpoint_is_kept_and_patience_ends_the_run(parts, tmp_path):
   times = dataclasses.replace(TIMES, eval_every=2, decode_every=0, patience=2)
-  values = {2: 5.0, 4: 4.0, 6: 4.5, 8: 4.0, 10: 1.0, 12: 1.0}
+  values = {2: 5.0, 4: 6.0, 6: 4.0, 8: 4.5, 10: 4.0, 12: 1.0}
   state, counters, caught = run(parts, tmp_path, times, validate=rigged(values))
-  assert (int(state.step), caught) == (8, 0)
-  assert counters.stopped_early and (counters.best_step, counters.worse) == (4, 2)
-  assert steps(tmp_path) == [4, 8]
+  assert (int(state.step), caught) == (10, 0)
+  assert counters.stopped_early and (counters.best_step, counters.worse) == (6, 2)
+  assert steps(tmp_path) == [6, 10]
   remembered = Checkpoints(str(tmp_path))
-  saved = remembered.restore(8, jax.eval_shape(parts.make_state.jitted), parts.shardings)[1]
+  saved = remembered.restore(10, jax.eval_shape(parts.make_state.jitted), parts.shardings)[1]
   remembered.close()
-  assert saved["stopped_early"] and saved["best_value"] == 4.0 and saved["evaluated"] == 8
+  assert saved["stopped_early"] and saved["best_value"] == 4.0 and saved["evaluated"] == 10
 
 
 def test_worse_validations_are_counted_over_a_resume(parts, tmp_path):
