@@ -79,6 +79,9 @@ def train(config: ConfigDict, workdir: str) -> int:
       validate=_make_validate(config, workdir, model, tokenizers, parallel, validation),
       timetable=timetable,
     )
+  except UserError:
+    checkpoints.close()  # the save that may be on its way is a good one
+    raise
   finally:
     log.close()
   draw_curves(workdir)
