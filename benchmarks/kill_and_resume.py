@@ -71,6 +71,8 @@ def run_killed(workdir: str, kills: int, seed: int) -> tuple[int, int]:
       time.sleep(0.0005)
     if process.wait() == 0:
       return done, inside
+    if process.returncode != -signal.SIGKILL:
+      raise SystemExit(f"the run ended with {process.returncode}: see {workdir}.log")
 
 
 def _newest(workdir: str) -> int:

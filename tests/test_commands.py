@@ -1,5 +1,6 @@
 """A run from the command line: trained, resumed, evaluated, and put to use."""
 
+import dataclasses
 import io
 import os
 import shutil
@@ -14,6 +15,7 @@ from tiny_run import COUNTS, SETTINGS, contents, read_log
 import tfx_jax
 from tfx_jax import commands, config_io
 from tfx_jax.data.tokenizer import EOS
+from tfx_jax.errors import UserError
 from tfx_jax.evaluation.generate import Hypothesis
 from tfx_jax.main import main
 
@@ -306,3 +308,26 @@ def test_mode_prepare_makes_tokenizer_and_corpora_for_training(trained, tmp_path
     "validation",
     "test",
   ]
+
+
+def test_a_run_that_fails_keeps_the_save_that_was_on_its_way(trained, tmp_path, monkeypatch):
+  def failing(checkpoints, state, counters, **_):
+    checkpoints.save(state, dataclasses.asdict(counters))
+    raise UserError("the loss is nan")
+
+  monkeypatch.setattr(commands, "train_loop", failing)
+  workdir = tmp_path / "run"
+  assert main([trained[0], f"--workdir={workdir}"]) == 2
+  assert os.listdir(workdir / "checkpoints") == ["0"]
+  assert tfx_jax.load(str(workdir), checkpoint=0).step == 0
+
+
+def test_the_cache_may_move(trained, tmp_path, capfd):
+  experiment, workdir = trained
+  moved = f"--config.data.cache_dir={tmp_path}"
+  config = config_io.read_config(workdir)
+  copy = shutil.copytree(workdir, tmp_path / "run")
+  assert main([experiment, f"--workdir={copy}", moved]) == 0
+  assert f"changed since this run began: data.cache_dir: '{config.data.cache_dir}'" in (
+    capfd.readouterr().err
+  )

@@ -41,8 +41,12 @@ POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "bucket", "none")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 SPLITS = ("train", "validation", "test")
 
-# Sections that a run cannot change once it has begun.
-FIXED = ("task", "data", "tokenizer", "model", "optimizer", "seed")
+# Beginnings of the keys that a run cannot change once it has begun; `data.cache_dir` may move.
+_DATA = ("format", "train", "validation", "test", "columns", "source_length", "target_length")
+FIXED = (
+  *("task.", "tokenizer.", "model.", "optimizer.", "seed"),
+  *(f"data.{name}" for name in (*_DATA, "batch_size")),
+)
 
 
 def make_task(config: ConfigDict) -> Any:

@@ -55,6 +55,7 @@ def train(config: ConfigDict, workdir: str) -> int:
   latest = checkpoints.latest()
   if latest is None:
     state, counters = make_state(), Counters()
+    checkpoints.check_room(state)
     _describe(workdir, state.params, parallel)
   else:
     abstract = jax.eval_shape(make_state.jitted)
@@ -100,8 +101,8 @@ def evaluate(config: ConfigDict, workdir: str) -> int:
   split = config.evaluate.split
   run = run_lib.load(workdir, config=config)
   count = len(build.read_examples(config, split))
-  with _counter(count, f"decoding {split}") as done:
-    figures, rows = run.evaluate(split, done)
+  with _bar(count, f"decoding {split}") as bar:
+    figures, rows = run.evaluate(split, bar.update)
   figures = {"checkpoint": config.evaluate.checkpoint, "checkpoint_step": run.step, **figures}
   log = MetricsLog(workdir)
   log.write(run.step, split, figures)
@@ -120,8 +121,8 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
   from 1, score, log-probability, text.
   """
   run = run_lib.load(workdir, config=config)
-  with _counter(sum(1 for text in texts if text.strip()), "generating") as done:
-    results = run.generator(run.params, texts, done)
+  with _bar(sum(1 for text in texts if text.strip()), "generating") as bar:
+    results = run.generator(run.params, texts, bar.update)
   table = config.generate.scores or config.generate.num_return > 1
   for number, hypotheses in enumerate(results, 1):
     if not table:
@@ -155,7 +156,7 @@ def _settle_config(config: ConfigDict, workdir: str) -> None:
   made = [name for name in ("checkpoints", "tokenizer") if os.path.isdir(f"{workdir}/{name}")]
   if old is not None and made:
     changes = build.differences(old.to_dict(), config.to_dict())
-    fixed = [line for line in changes if line.split(".")[0].split(":")[0] in build.FIXED]
+    fixed = [line for line in changes if line.startswith(build.FIXED)]
     if fixed:
       raise UserError(
         f"{workdir} holds another run ({fixed[0]}): choose another --workdir, or the old setting"
@@ -247,16 +248,8 @@ def _table(figures: dict) -> str:
   return "\n".join(f"{name:<{width}}  {value}" for name, value in zip(figures, shown, strict=True))
 
 
-class _counter:
-  """A bar of texts done; called with the size of each batch."""
+def _bar(total: int, title: str) -> Any:
+  """A progress bar of texts, on a terminal only."""
+  from tqdm.auto import tqdm
 
-  def __init__(self, total: int, title: str):
-    from tqdm.auto import tqdm
-
-    self._bar = tqdm(total=total, desc=title, unit=" texts", file=sys.stderr)
-
-  def __enter__(self):
-    return self._bar.update
-
-  def __exit__(self, *_: object):
-    self._bar.close()
+  return tqdm(total=total, desc=title, unit=" texts", file=sys.stderr, disable=None)

@@ -100,7 +100,7 @@ def _run(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
 
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", os.path.join(build.cache_folder(), "xla"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
   validate(config)
   if options.mode == "prepare":
     return commands.prepare(config, workdir)

@@ -243,3 +243,15 @@ def test_a_failed_save_is_told_in_a_few_words(tmp_path, monkeypatch, said, told)
   with pytest.raises(UserError) as error:
     checkpoints.wait()
   assert str(error.value) == f"cannot save to {tmp_path}/checkpoints: {told}"
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(run, tmp_path, monkeypatch):
+  checkpoints = Checkpoints(str(tmp_path))
+  checkpoints.save(run.state(1), {})
+  checkpoints.wait()
+  usage = shutil.disk_usage(tmp_path)._replace(free=900_000)
+  monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+  with pytest.raises(UserError, match=r"needs 1.0 MB, the disk has 0.9 MB left$"):
+    checkpoints.save(run.state(2), {})
+  assert checkpoints.latest() == 1
+  checkpoints.close()

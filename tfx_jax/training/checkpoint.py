@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from orbax.checkpoint import checkpoint_managers as managers
 
 from tfx_jax.errors import UserError
 from tfx_jax.training.state import TrainState
+
+# What a checkpoint takes beside its arrays, at most.
+SPARE_BYTES = 1_000_000
 
 
 class _LatestAndBest(managers.PreservationPolicy):
@@ -57,14 +61,32 @@ class Checkpoints:
     """The newest step saved, or None."""
     return self._manager.latest_step()
 
+  def check_room(self, state: TrainState) -> None:
+    """Looks whether the disk has room for a checkpoint; a full one is no place to find out.
+
+    Raises:
+      UserError: if it has not.
+    """
+    needed = sum(x.nbytes for x in jax.tree.leaves(state)) + SPARE_BYTES
+    free = shutil.disk_usage(self._folder).free
+    if free < needed:
+      raise UserError(
+        f"cannot save to {self._folder}: a checkpoint needs {needed / 1e6:,.1f} MB, "
+        f"the disk has {free / 1e6:,.1f} MB left"
+      )
+
   def save(self, state: TrainState, progress: Mapping[str, Any]) -> None:
     """Saves in the background, after the save before; at most one copy is in flight.
 
     Args:
       state: arrays; they may be donated as soon as this returns.
       progress: what JSON can hold; its `best_step` is the checkpoint to keep beside the latest.
+
+    Raises:
+      UserError: if the disk has no room for it.
     """
     self.wait()
+    self.check_room(state)
     self._policy.best_step = progress.get("best_step")
     arguments = ocp.args.Composite(
       state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(dict(progress))
