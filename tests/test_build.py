@@ -193,19 +193,6 @@ def test_a_split_without_data_names_its_key():
   assert "data.test is empty" in failure(build.make_reader, make_config({"data.test": ""}), "test")
 
 
-def test_differences_are_lines_of_keys():
-  old, new = (
-    make_config(),
-    make_config({"seed": 5, "train.num_steps": 99, "task.metrics": ("chrf",)}),
-  )
-  assert build.differences(old.to_dict(), new.to_dict()) == [
-    "seed: 0 -> 5",
-    "task.metrics: ('bleu', 'chrf') -> ('chrf',)",
-    "train.num_steps: 12 -> 99",
-  ]
-  assert build.differences(old.to_dict(), old.to_dict()) == []
-
-
 def test_the_cache_is_where_the_user_says(monkeypatch):
   monkeypatch.setenv("TFX_JAX_CACHE", "/own")
   assert build.cache_folder() == "/own"

@@ -2,6 +2,7 @@ import json
 import os
 
 import pytest
+from tiny_run import make_config
 
 from tfx_jax import config_io
 from tfx_jax.config import base
@@ -189,3 +190,16 @@ def test_a_workdir_that_cannot_be_written_is_one_line(tmp_path):
   for workdir in (f"{tmp_path}/file", f"{tmp_path}/file/run"):
     message = failure(config_io.write_config, workdir, base())
     assert message.startswith(f"cannot write to workdir {workdir}: ")
+
+
+def test_differences_are_lines_of_keys():
+  old, new = (
+    make_config(),
+    make_config({"seed": 5, "train.num_steps": 99, "task.metrics": ("chrf",)}),
+  )
+  assert config_io.differences(old.to_dict(), new.to_dict()) == [
+    "seed: 0 -> 5",
+    "task.metrics: ('bleu', 'chrf') -> ('chrf',)",
+    "train.num_steps: 12 -> 99",
+  ]
+  assert config_io.differences(old.to_dict(), old.to_dict()) == []

@@ -6,6 +6,7 @@ import pytest
 from tiny_run import SETTINGS, write_pairs
 
 from tfx_jax import build, commands, config_io
+from tfx_jax.config import base
 from tfx_jax.main import main
 from tfx_jax.validation import validate
 
@@ -14,7 +15,9 @@ EXPERIMENTS = sorted((pathlib.Path(__file__).parent.parent / "experiments").glob
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_is_valid(path):
-  validate(config_io.read_experiment(str(path)))
+  config = config_io.read_experiment(str(path))
+  validate(config)
+  assert config_io.differences(base().to_dict(), config.to_dict()), "it is the defaults"
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

@@ -41,13 +41,6 @@ POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "bucket", "none")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 SPLITS = ("train", "validation", "test")
 
-# Beginnings of the keys that a run cannot change once it has begun; `data.cache_dir` may move.
-_DATA = ("format", "train", "validation", "test", "columns", "source_length", "target_length")
-FIXED = (
-  *("task.", "tokenizer.", "model.", "optimizer.", "seed"),
-  *(f"data.{name}" for name in (*_DATA, "batch_size")),
-)
-
 
 def make_task(config: ConfigDict) -> Any:
   """The task of `config.task`."""
@@ -281,18 +274,6 @@ def cache_folder() -> str:
   """Where what can be made again is kept: TFX_JAX_CACHE, or the user's cache folder."""
   home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(os.path.join("~", ".cache"))
   return os.environ.get("TFX_JAX_CACHE") or os.path.join(home, "tfx_jax")
-
-
-def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
-  """Lines 'key: old -> new' of what differs between two configurations."""
-  lines = []
-  for key in sorted({*old, *new}):
-    name, a, b = prefix + key, old.get(key), new.get(key)
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-      lines += differences(a, b, name + ".")
-    elif a != b:
-      lines.append(f"{name}: {a!r} -> {b!r}")
-  return lines
 
 
 def _dtype(name: str) -> Any:

@@ -25,6 +25,13 @@ from tfx_jax.training.loop import train as train_loop
 from tfx_jax.training.state import plan_state
 from tfx_jax.training.step import make_loss_step
 
+# Beginnings of the keys that a run cannot change once it has begun; `data.cache_dir` may move.
+_DATA = ("format", "train", "validation", "test", "columns", "source_length", "target_length")
+FIXED = (
+  *("task.", "tokenizer.", "model.", "optimizer.", "seed"),
+  *(f"data.{name}" for name in (*_DATA, "batch_size")),
+)
+
 # What a text may not hold where it is one line, or one column, of several.
 _BREAKS = str.maketrans("\t\n\r", "   ")
 
@@ -155,8 +162,8 @@ def _settle_config(config: ConfigDict, workdir: str) -> None:
   old = config_io.read_config(workdir)
   made = [name for name in ("checkpoints", "tokenizer") if os.path.isdir(f"{workdir}/{name}")]
   if old is not None and made:
-    changes = build.differences(old.to_dict(), config.to_dict())
-    fixed = [line for line in changes if line.startswith(build.FIXED)]
+    changes = config_io.differences(old.to_dict(), config.to_dict())
+    fixed = [line for line in changes if line.startswith(FIXED)]
     if fixed:
       raise UserError(
         f"{workdir} holds another run ({fixed[0]}): choose another --workdir, or the old setting"

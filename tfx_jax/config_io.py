@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -127,6 +128,18 @@ def read_config(workdir: str) -> ConfigDict | None:
   except TypeError as error:
     raise UserError(f"cannot read {os.path.join(workdir, _FILE)}: {error}") from error
   return config
+
+
+def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
+  """Lines 'key: old -> new' of what differs between two configurations."""
+  lines = []
+  for key in sorted({*old, *new}):
+    name, a, b = prefix + key, old.get(key), new.get(key)
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+      lines += differences(a, b, name + ".")
+    elif a != b:
+      lines.append(f"{name}: {a!r} -> {b!r}")
+  return lines
 
 
 def recorded_cpu_count(workdir: str) -> int | None:

@@ -121,7 +121,7 @@ def load(
     raise UserError(f"{workdir} holds no run: there is no config.json in it")
   config = recorded if config is None else config
   validate(config)
-  for line in build.differences(recorded.to_dict(), config.to_dict()):
+  for line in config_io.differences(recorded.to_dict(), config.to_dict()):
     # Parameters may be computed with in another precision, and that is all.
     if line.startswith(("model.", "tokenizer.")) and not line.startswith("model.dtype"):
       raise UserError(f"{workdir} holds another model ({line}): leave that setting as it was")
