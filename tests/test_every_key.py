@@ -40,6 +40,8 @@ OTHER = {
   "model.dtype": "bfloat16",
   "optimizer.name": "lion",
   "optimizer.schedule": "constant",
+  "optimizer.settings": ("eps=0.5",),
+  "optimizer.groups": ("kernel scale=0.5",),
   "train.best_metric": "perplexity",
   "generate.length_penalty_form": "power",
   "generate.num_return": 2,
@@ -60,6 +62,7 @@ READ_BY_COMMANDS = (
   "train.decode_examples",
   "train.keep_checkpoints",
   "evaluate.checkpoint",
+  "evaluate.average_last",
   "evaluate.split",
   "evaluate.num_samples",
   "generate.scores",
@@ -90,6 +93,7 @@ def portrait(config, monkeypatch):
   told = []
 
   def spy(name, result=None, keep=lambda *args, **settings: (args, settings)):
+    @functools.wraps(getattr(build, name))
     def spied(*args, **settings):
       told.append((name, keep(*args, **settings)))
       return result
@@ -107,11 +111,12 @@ def portrait(config, monkeypatch):
   spy("load_tokenizer", TOKENIZERS[0])
   corpus = types.SimpleNamespace(report=collections.defaultdict(int))
   spy("prepare", corpus, lambda examples, *args, **settings: (args[0], settings))
-  spy("Loader", None, lambda corpus, *args: args)
+  spy("SampledTokenizer", TOKENIZERS[0], lambda tokenizer, *args: args)
+  spy("Loader", None, lambda corpora, *args: args)
   spy("make_train_step", None, lambda model, optimizer, schedule, *args, **more: (args, more))
   monkeypatch.setattr(CharacterTokenizer, "save", lambda self, folder: told.append(folder))
   for split in build.SPLITS:
-    build.make_corpus(config, split, TOKENIZERS)
+    build.make_corpora(config, split, TOKENIZERS)(0)
   build.make_loader(config, None)
   build.make_tokenizers(config, "no such folder")
   build.make_step(config, None, None, None)

@@ -25,12 +25,9 @@ from tfx_jax.training.loop import train as train_loop
 from tfx_jax.training.state import plan_state
 from tfx_jax.training.step import make_loss_step
 
-# Beginnings of the keys that a run cannot change once it has begun; `data.cache_dir` may move.
-_DATA = ("format", "train", "validation", "test", "columns", "source_length", "target_length")
-FIXED = (
-  *("task.", "tokenizer.", "model.", "optimizer.", "seed"),
-  *(f"data.{name}" for name in (*_DATA, "batch_size")),
-)
+# Beginnings of the keys that a run cannot change once it has begun, and those of them that it can.
+FIXED = ("task.", "data.", "tokenizer.", "model.", "optimizer.", "seed")
+MOVABLE = ("data.cache_dir",)
 
 # What a text may not hold where it is one line, or one column, of several.
 _BREAKS = str.maketrans("\t\n\r", "   ")
@@ -50,7 +47,9 @@ def train(config: ConfigDict, workdir: str) -> int:
 
   model = build.make_model(config, tokenizers)
   optimizer, schedule = build.make_optimization(config)
-  make_state, shardings = plan_state(model, optimizer, config.seed, run_lib.EXAMPLE, parallel)
+  make_state, shardings = plan_state(
+    model, optimizer, config.seed, run_lib.EXAMPLE, parallel, ema=config.train.ema_decay > 0
+  )
   # Left to itself, the compiler names the same shardings otherwise, and step 2 compiles again.
   train_step = parallel.jit(
     build.make_step(config, model, optimizer, schedule),
@@ -163,7 +162,7 @@ def _settle_config(config: ConfigDict, workdir: str) -> None:
   made = [name for name in ("checkpoints", "tokenizer") if os.path.isdir(f"{workdir}/{name}")]
   if old is not None and made:
     changes = config_io.differences(old.to_dict(), config.to_dict())
-    fixed = [line for line in changes if line.startswith(FIXED)]
+    fixed = [x for x in changes if x.startswith(FIXED) and not x.startswith(MOVABLE)]
     if fixed:
       raise UserError(
         f"{workdir} holds another run ({fixed[0]}): choose another --workdir, or the old setting"
@@ -182,9 +181,9 @@ def _settle_config(config: ConfigDict, workdir: str) -> None:
 
 def _open_data(config: ConfigDict, tokenizers: tuple, split: str) -> Loader:
   """The loader of a split; says what it holds and what was dropped."""
-  corpus = build.make_corpus(config, split, tokenizers)
-  loader = build.make_loader(config, corpus)
-  counts, (source, target) = corpus.report, loader.density()
+  corpora = build.make_corpora(config, split, tokenizers)
+  loader = build.make_loader(config, corpora)
+  counts, (source, target) = corpora(0).report, loader.density()
   long, empty = counts["pairs_too_long"], counts["pairs_empty"]
   say(
     f"{split}: {counts['pairs_kept']:,} pairs in {loader.rows(0):,} rows, {source:.1%} of "

@@ -14,12 +14,15 @@ def cross_entropy(
   weights: jax.Array,
   label_smoothing: float = 0.0,
   z_loss: float = 0.0,
+  r_drop: float = 0.0,
 ) -> tuple[jax.Array, jax.Array]:
   """Weighted sums over tokens of the training loss and of the plain cross-entropy, in nats.
 
   The target distribution gives 1 - s to the target and s evenly to all V tokens (Szegedy et al.
   2016, arXiv:1512.00567, section 7). `z_loss` weighs log(Z)^2 (Chowdhery et al. 2022,
-  arXiv:2204.02311, section 5).
+  arXiv:2204.02311, section 5). `r_drop` weighs how far the predictions for a row under two
+  dropout masks, neighbours in the batch, are apart: half the sum of the divergences both ways for
+  each pair (Liang et al. 2021, arXiv:2106.14448, eq. 4).
 
   Args:
     logits: [B,T,V]; entries at the dtype's minimum are tokens that do not exist.
@@ -27,6 +30,7 @@ def cross_entropy(
     weights: [B,T].
     label_smoothing: s.
     z_loss: weight of the z-loss.
+    r_drop: weight of the divergence between rows 2i and 2i+1; B is then even.
 
   Returns:
     (loss sum, cross-entropy sum), scalars.
@@ -43,7 +47,17 @@ def cross_entropy(
     loss = (1 - label_smoothing) * nll + label_smoothing * (log_z - mean)
   if z_loss:
     loss = loss + z_loss * jnp.square(log_z)
+  if r_drop:
+    loss = loss + r_drop * _divergence(jnp.where(exists, logits - log_z[..., None], 0.0), exists)
   return (loss * weights).sum(), (nll * weights).sum()
+
+
+def _divergence(log_probs: jax.Array, exists: jax.Array) -> jax.Array:
+  """A quarter of KL(p|q) + KL(q|p) for both of the neighbours p and q: [B,T,V] -> [B,T]."""
+  pairs = log_probs.reshape(-1, 2, *log_probs.shape[1:])
+  probs = jnp.where(exists, jnp.exp(log_probs), 0.0).reshape(pairs.shape)
+  both = ((probs[:, 0] - probs[:, 1]) * (pairs[:, 0] - pairs[:, 1])).sum(axis=-1) / 4
+  return jnp.repeat(both, 2, axis=0)
 
 
 def chunked_cross_entropy(
@@ -53,8 +67,7 @@ def chunked_cross_entropy(
   weights: jax.Array,
   *,
   chunks: int,
-  label_smoothing: float = 0.0,
-  z_loss: float = 0.0,
+  **settings: float,
 ) -> tuple[jax.Array, jax.Array]:
   """`cross_entropy` of `head(hidden)`, in `chunks` along T, the logits of one held at a time.
 
@@ -67,14 +80,13 @@ def chunked_cross_entropy(
     targets: int32 [B,T].
     weights: [B,T].
     chunks: how many.
-    label_smoothing: see `cross_entropy`.
-    z_loss: see `cross_entropy`.
+    **settings: of `cross_entropy`.
   """
   split = hidden.reshape(hidden.shape[0], chunks, -1, hidden.shape[2])
   head, consts = jax.closure_convert(head, split[:, 0])
 
   def sums(consts: tuple, hidden: jax.Array, *target: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return cross_entropy(head(hidden, *consts), *target, label_smoothing, z_loss)
+    return cross_entropy(head(hidden, *consts), *target, **settings)
 
   pieces = tuple(
     jnp.moveaxis(x.reshape(x.shape[0], chunks, -1, *x.shape[2:]), 1, 0)

@@ -38,7 +38,7 @@ def parts(tmp_path_factory):
     [Example(text, text[::-1]) for text in texts], "f", tokenizer, tokenizer,
     str(tmp_path_factory.mktemp("corpora")), 24, 24,
   )  # fmt: skip
-  loader, parallel = Loader(corpus, 0, 24, 24, batch_size=8), Parallel()
+  loader, parallel = Loader(lambda epoch: corpus, 0, 24, 24, batch_size=8), Parallel()
   assert loader.rows(0) < 12 * 8  # so that an epoch ends on the way
 
   def make_state():

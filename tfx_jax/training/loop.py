@@ -131,7 +131,7 @@ def train(
       if counters.evaluated < step and (decode or timetable.due(timetable.eval_every, step)):
         recorder.flush()
         try:
-          figures = validate(state.params, step, decode, between_batches)
+          figures = validate(state.eval_params, step, decode, between_batches)
         except Stopped:
           save()
           break
