@@ -51,6 +51,25 @@ def test_r_drop_is_the_mean_of_both_divergences_of_neighbours():
   np.testing.assert_allclose(loss - nll, 0.7 * (divergences * weights[::2]).sum(), rtol=1e-4)
 
 
+@pytest.mark.parametrize("label_smoothing, z_loss, r_drop", [(0.0, 0.0, 0.0), (0.1, 0.02, 0.5)])
+def test_the_gradients_are_those_of_the_sums(label_smoothing, z_loss, r_drop):
+  logits, targets, weights = (np.repeat(x[:2], 2, axis=0) for x in make())
+  logits[1::2, :, :TOKENS] += np.random.default_rng(9).normal(size=(2, T, TOKENS))
+  settings = dict(label_smoothing=label_smoothing, z_loss=z_loss, r_drop=r_drop)
+
+  def both(logits):
+    loss, nll = cross_entropy(logits, targets, weights, **settings)
+    return loss + 3 * nll
+
+  grad = jax.jit(jax.grad(both))(logits)
+  rng = np.random.default_rng(4)
+  for _ in range(5):
+    direction = np.zeros_like(logits)
+    direction[..., :TOKENS] = rng.normal(size=(4, T, TOKENS))
+    slope = (both(logits + 1e-2 * direction) - both(logits - 1e-2 * direction)) / 2e-2
+    np.testing.assert_allclose((grad * direction).sum(), slope, rtol=5e-3, atol=2e-2)
+
+
 def test_low_precision_logits_are_summed_in_float32():
   logits, targets, weights = make()
   low = jnp.asarray(np.clip(logits, -30, 30), jnp.bfloat16)

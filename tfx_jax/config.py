@@ -130,7 +130,7 @@ def base() -> ConfigDict:
         "r_drop": 0.0,
         # Decay of a moving average of the parameters, which is then what is validated; 0: none.
         "ema_decay": 0.0,
-        # The loss is taken in this many pieces along the target; 0: pieces of about 512 tokens.
+        # The loss is taken in this many pieces along the target; 0: pieces of about 256 tokens.
         "loss_chunks": 0,
         # Gradients are summed over this many parts of a batch.
         "microbatches": 1,

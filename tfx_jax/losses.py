@@ -1,9 +1,11 @@
 """Training losses as (sum, weight): whoever needs a mean divides once, at the end."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Head = Callable[[jax.Array], jax.Array]
 
@@ -33,29 +35,77 @@ def cross_entropy(
     r_drop: weight of the divergence between rows 2i and 2i+1; B is then even.
 
   Returns:
-    (loss sum, cross-entropy sum), scalars.
+    (loss sum, cross-entropy sum), scalars. Only logits are differentiated.
   """
-  exists = logits > jnp.finfo(logits.dtype).min
-  logits = logits.astype(jnp.float32)
-  log_z = jax.nn.logsumexp(logits, axis=-1)
-  # A comparison with an iota instead of a gather: it fuses, and a sharded vocabulary stays put.
-  is_target = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2) == targets[..., None]
-  nll = log_z - jnp.where(is_target, logits, 0.0).sum(axis=-1)
+  loss, nll = _cross_entropy(label_smoothing, z_loss, logits, targets, weights)
+  if r_drop:
+    loss = loss + r_drop * (_divergence(logits) * weights).sum()
+  return loss, nll
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _cross_entropy(
+  label_smoothing: float, z_loss: float, logits: jax.Array, targets: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """`cross_entropy` without R-Drop.
+
+  Its gradient is written out: one pass over the logits, where the one that is derived keeps several
+  arrays [B,T,V] and writes some of them twice.
+  """
+  return _forward(label_smoothing, z_loss, logits, targets, weights)[0]
+
+
+def _forward(
+  label_smoothing: float, z_loss: float, logits: jax.Array, targets: jax.Array, weights: jax.Array
+) -> tuple:
+  x = logits.astype(jnp.float32)
+  log_z = jax.nn.logsumexp(x, axis=-1)
+  nll = log_z - jnp.where(_is_target(logits, targets), x, 0.0).sum(axis=-1)
   loss = nll
   if label_smoothing:
-    mean = jnp.where(exists, logits, 0.0).sum(axis=-1) / exists.sum(axis=-1)
+    mean = jnp.where(_exists(logits), x, 0.0).sum(axis=-1) / _num_tokens(logits)
     loss = (1 - label_smoothing) * nll + label_smoothing * (log_z - mean)
   if z_loss:
     loss = loss + z_loss * jnp.square(log_z)
-  if r_drop:
-    loss = loss + r_drop * _divergence(jnp.where(exists, logits - log_z[..., None], 0.0), exists)
-  return (loss * weights).sum(), (nll * weights).sum()
+  return ((loss * weights).sum(), (nll * weights).sum()), (logits, targets, weights, log_z)
 
 
-def _divergence(log_probs: jax.Array, exists: jax.Array) -> jax.Array:
+def _backward(label_smoothing: float, z_loss: float, saved: tuple, cotangents: tuple) -> tuple:
+  logits, targets, weights, log_z = saved
+  of_loss, of_nll = cotangents
+  probs = jnp.exp(logits.astype(jnp.float32) - log_z[..., None])
+  scale = of_loss * (1 + 2 * z_loss * log_z) + of_nll
+  hit = of_loss * (1 - label_smoothing) + of_nll
+  grad = scale[..., None] * probs - jnp.where(_is_target(logits, targets), hit, 0.0)
+  if label_smoothing:
+    grad = grad - jnp.where(_exists(logits), of_loss * label_smoothing / _num_tokens(logits), 0.0)
+  grad = (grad * weights[..., None]).astype(logits.dtype)
+  return grad, np.zeros(targets.shape, jax.dtypes.float0), jnp.zeros_like(weights)
+
+
+_cross_entropy.defvjp(_forward, _backward)
+
+
+def _is_target(logits: jax.Array, targets: jax.Array) -> jax.Array:
+  """A comparison with an iota instead of a gather: it fuses, and a sharded vocabulary stays put."""
+  return jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2) == targets[..., None]
+
+
+def _exists(logits: jax.Array) -> jax.Array:
+  """Which entries are tokens, bool [B,T,V]."""
+  return logits > jnp.finfo(logits.dtype).min
+
+
+def _num_tokens(logits: jax.Array) -> jax.Array:
+  """How many tokens there are, a scalar: as many at every place."""
+  return _exists(logits[:1, :1]).sum()
+
+
+def _divergence(logits: jax.Array) -> jax.Array:
   """A quarter of KL(p|q) + KL(q|p) for both of the neighbours p and q: [B,T,V] -> [B,T]."""
-  pairs = log_probs.reshape(-1, 2, *log_probs.shape[1:])
-  probs = jnp.where(exists, jnp.exp(log_probs), 0.0).reshape(pairs.shape)
+  log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+  probs = jnp.exp(log_probs).reshape(-1, 2, *logits.shape[1:])
+  pairs = jnp.where(_exists(logits), log_probs, 0.0).reshape(probs.shape)
   both = ((probs[:, 0] - probs[:, 1]) * (pairs[:, 0] - pairs[:, 1])).sum(axis=-1) / 4
   return jnp.repeat(both, 2, axis=0)
 

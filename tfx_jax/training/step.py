@@ -16,7 +16,7 @@ from tfx_jax.training.state import TrainState, update_ema
 Batch = Mapping[str, jax.Array]
 
 # Tokens of a piece of the loss when none is asked for: logits then stay in a processor's cache.
-CHUNK_TOKENS = 512
+CHUNK_TOKENS = 256
 
 
 def make_train_step(
