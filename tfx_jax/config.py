@@ -18,9 +18,10 @@ def base() -> ConfigDict:
         # The fields of a record that are read and written: file suffixes, columns or keys.
         "source": "en",
         "target": "de",
-        # Figures on decoded text: bleu, chrf, exact_match, or package.module:function.
+        # Figures on decoded text: bleu, chrf, bleu_moses (of lowercased Moses tokens), exact_match,
+        # or package.module:function.
         "metrics": ("bleu", "chrf"),
-        # sacreBLEU's tokenisation of the references.
+        # What bleu compares: sacreBLEU's tokenisation; and whether bleu and chrf ignore case.
         "bleu_tokenize": "13a",
         "lowercase": False,
       },

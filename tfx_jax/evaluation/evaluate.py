@@ -10,7 +10,7 @@ import numpy as np
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
 from tfx_jax.evaluation.generate import Generator
-from tfx_jax.metrics import perplexity
+from tfx_jax.metrics.perplexity import perplexity
 from tfx_jax.parallel import Parallel
 
 
