@@ -9,7 +9,7 @@ import shutil
 import pytest
 from tiny_run import contents, write_experiment
 
-from tfx_jax import commands
+from tfx_jax.commands import train
 from tfx_jax.main import _name, main
 
 
@@ -18,7 +18,7 @@ def no_training(monkeypatch):
   def fail(**_):
     raise AssertionError("training has begun")
 
-  monkeypatch.setattr(commands, "train_loop", fail)
+  monkeypatch.setattr(train, "train_loop", fail)
 
 
 @pytest.fixture

@@ -95,7 +95,8 @@ def _run(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
   # Everything slow to import comes after the quick mistakes.
   import jax
 
-  from tfx_jax import build, commands
+  from tfx_jax import build
+  from tfx_jax.commands import evaluate, generate, prepare, train
   from tfx_jax.validation import validate
 
   if not jax.config.jax_compilation_cache_dir:
@@ -103,13 +104,13 @@ def _run(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
   validate(config)
   if options.mode == "prepare":
-    return commands.prepare(config, workdir)
+    return prepare.prepare(config, workdir)
   if options.mode == "evaluate":
-    return commands.evaluate(config, workdir)
+    return evaluate.evaluate(config, workdir)
   if options.mode == "generate":
     with _writing(options.output) as target:
-      return commands.generate(config, workdir, texts, target)
-  return commands.train(config, workdir)
+      return generate.generate(config, workdir, texts, target)
+  return train.train(config, workdir)
 
 
 def _name(config: str) -> str:

@@ -138,6 +138,16 @@ def _reason(error: BaseException) -> str:
   return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
+def read_progress(workdir: str) -> tuple[int, dict] | None:
+  """The step of the latest checkpoint of a run and its progress, or None if it has none."""
+  folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
+  if not os.path.isdir(folder):
+    return None
+  with ocp.CheckpointManager(folder) as manager:
+    step = manager.latest_step()
+    return None if step is None else (step, _progress(manager, step))
+
+
 def restore_params(
   workdir: str, which: str, abstract_params: Any, shardings: Any
 ) -> tuple[Any, int]:
@@ -181,10 +191,7 @@ def _choose(manager: ocp.CheckpointManager, steps: Sequence[int], which: str, wo
   known = {str(step): step for step in sorted(steps)}
   latest = max(steps)
   if which == "best":
-    progress = manager.restore(latest, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))[
-      "progress"
-    ]
-    which = str(progress.get("best_step") or "latest")
+    which = str(_progress(manager, latest).get("best_step") or "latest")
   if which == "latest":
     return latest
   if which not in known:
@@ -193,3 +200,8 @@ def _choose(manager: ocp.CheckpointManager, steps: Sequence[int], which: str, wo
       f"of the steps {', '.join(known)}"
     )
   return known[which]
+
+
+def _progress(manager: ocp.CheckpointManager, step: int) -> dict:
+  arguments = ocp.args.Composite(progress=ocp.args.JsonRestore())
+  return manager.restore(step, args=arguments)["progress"]
