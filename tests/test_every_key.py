@@ -63,6 +63,7 @@ READ_BY_COMMANDS = (
   "evaluate.checkpoint",
   "evaluate.split",
   "evaluate.num_samples",
+  "evaluate.bootstrap_samples",
   "generate.scores",
 )
 

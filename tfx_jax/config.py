@@ -139,6 +139,8 @@ def base() -> ConfigDict:
         "checkpoint": "best",
         "split": "test",
         "num_samples": 10,
+        # How often --baseline draws the examples anew.
+        "bootstrap_samples": 1000,
       },
       "generate": {
         "beam_size": 4,

@@ -144,6 +144,7 @@ def assert_equal_runs(workdir, state, counters, whole):
   found, expected = (json.loads(json.dumps(dataclasses.asdict(c))) for c in (counters, whole[2]))
   # Speeds are of different lengths.
   assert found.pop("log_bytes") > 0 < expected.pop("log_bytes")
+  assert found.pop("seconds") > 0 < expected.pop("seconds")
   assert found == expected
 
 

@@ -23,13 +23,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   The first column is aligned to the left, the others, of numbers, to the right.
   """
   cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
-  widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-  lines = [
-    [cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(pairs)]
-    for pairs in (list(zip(row, widths, strict=True)) for row in cells)
-  ]
-  rule = ["-" * width if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-  return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
+  first, *others = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+
+  def line(row: Sequence[str]) -> str:
+    padded = [cell.rjust(width) for cell, width in zip(row[1:], others, strict=True)]
+    return f"| {' | '.join([row[0].ljust(first), *padded])} |"
+
+  rule = ["-" * first, *("-" * (width - 1) + ":" for width in others)]
+  return "\n".join(line(row) for row in (cells[0], rule, *cells[1:]))
 
 
 def bar(total: int, title: str) -> Any:
