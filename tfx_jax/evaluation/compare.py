@@ -51,7 +51,9 @@ def compare(
   """The comparison by each metric, as sacreBLEU's `--paired-bs` makes it.
 
   The same examples are drawn for both systems, with replacement. The seed is sacreBLEU's, 12345
-  unless the environment variable SACREBLEU_SEED says otherwise.
+  unless the environment variable SACREBLEU_SEED says otherwise. The one exception: systems that
+  stand the same have a p-value of 1, where sacreBLEU's count of differences beyond none would give
+  its least.
 
   Args:
     metrics: by name.
@@ -80,11 +82,9 @@ def compare(
     signatures, scores = test()
     ((title, signature),) = signatures.items()
     before, after = scores[title]
-    found[name] = Comparison(
-      *(Standing(result.score, float(result.mean), float(result.ci)) for result in (after, before)),
-      after.p_value,
-      str(signature) + metric.prepared,
-    )
+    standings = [Standing(r.score, float(r.mean), float(r.ci)) for r in (after, before)]
+    p_value = 1.0 if standings[0] == standings[1] else after.p_value
+    found[name] = Comparison(*standings, p_value, str(signature) + metric.prepared)
   return found
 
 

@@ -71,7 +71,7 @@ def _draw(rows: Sequence[Row], metric: str, title: str) -> Any:
       linewidth=1.4,
     )
     axes.annotate(
-      f"{spread.mean:.4g}",
+      f"{spread.mean:#.4g}",
       (spread.mean, height),
       xytext=(0, 7),
       textcoords="offset points",
