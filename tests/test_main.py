@@ -61,6 +61,10 @@ def refusal(capture, *arguments):
     (["--workdir=missing"], "missing holds no run; give --config"),
     (["--workdir=missing", "--mode=generate"], "missing holds no run"),
     (["--workdir=missing", "--mode=evaluate"], "missing holds no run"),
+    (["--workdir=w", "--baselin=v"], "unknown argument --baselin=v, did you mean '--baseline'?"),
+    (["--workdir=w", "--baseline=v"], "--baseline needs --mode=evaluate"),
+    (["--workdir=w", "--sweep.seed=1"], "--sweep.KEY needs --mode=sweep"),
+    (["--workdir=w", "--mode=sweep", "--sweep.seed=1"], "--mode=sweep needs --config=FILE.py"),
   ],
 )
 def test_arguments_that_mean_nothing(arguments, told, capfd, no_training):
@@ -70,7 +74,9 @@ def test_arguments_that_mean_nothing(arguments, told, capfd, no_training):
 def test_help_is_no_error(capsys):
   with pytest.raises(SystemExit) as info:
     main(["--help"])
-  assert info.value.code == 0 and "--mode=generate" in capsys.readouterr().out
+  told = capsys.readouterr().out
+  assert info.value.code == 0 and "--mode=generate" in told
+  assert "--baseline=DIR" in told and "--sweep.KEY=VALUE" in told
 
 
 @pytest.mark.parametrize(
