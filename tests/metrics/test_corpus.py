@@ -49,7 +49,7 @@ def test_chinese_is_scored_by_character():
 
 
 @pytest.mark.parametrize("language", ["de", "en", "fr", "cs", "xx"])
-def test_bleu_moses_is_bleu_of_what_the_moses_scripts_make(language, caplog):
+def test_bleu_moses_is_bleu_of_what_the_moses_scripts_make(language):
   predictions = [GERMAN, "L'homme n'a rien dit .", "It's Dr. Smith's (old) dog-house .", ""]
   references = [
     [GERMAN.replace("alte", "junge")],
@@ -71,7 +71,12 @@ def test_bleu_moses_is_bleu_of_what_the_moses_scripts_make(language, caplog):
   own, moses_part = signature.split("|moses:")
   assert own == str(expected.get_signature()) and "tok:none" in own
   assert moses_part == f"punct+tok+lc|lang:{language}|sacremoses:{sacremoses.__version__}"
-  assert not caplog.records  # sacreBLEU warns of texts that look tokenised
+
+
+def test_bleu_moses_is_not_told_that_texts_look_tokenised(caplog):
+  texts = [f"{number}." for number in range(200)]
+  corpus_metric("bleu_moses").score(texts, [[text] for text in texts])
+  assert not caplog.records
 
 
 def test_bleu_moses_forgives_case_and_punctuation_only():
