@@ -74,6 +74,7 @@ def validate_all(config):
     {"tokenizer.vocab_size": -1},
     {"tokenizer.max_sentences": -1},
     {"evaluate.num_samples": -1},
+    {"evaluate.bootstrap_samples": 0},
     {"generate.min_length": -1},
     {"generate.max_length_ratio": -1.0},
     {"model.num_heads": 3},

@@ -18,9 +18,10 @@ def base() -> ConfigDict:
         # The fields of a record that are read and written: file suffixes, columns or keys.
         "source": "en",
         "target": "de",
-        # Figures on decoded text: bleu, chrf, exact_match, or package.module:function.
+        # Figures on decoded text: bleu, chrf, bleu_moses (of lowercased Moses tokens), exact_match,
+        # or package.module:function.
         "metrics": ("bleu", "chrf"),
-        # sacreBLEU's tokenisation of the references.
+        # What bleu compares: sacreBLEU's tokenisation; and whether bleu and chrf ignore case.
         "bleu_tokenize": "13a",
         "lowercase": False,
       },
@@ -155,6 +156,8 @@ def base() -> ConfigDict:
         "average_last": 0,
         "split": "test",
         "num_samples": 10,
+        # How often --baseline draws the examples anew.
+        "bootstrap_samples": 1000,
       },
       "generate": {
         "beam_size": 4,
