@@ -124,7 +124,7 @@ def advance(
   step: Step, state: BeamState, cache: Any, settings: BeamSettings, steps: jax.Array
 ) -> tuple[BeamState, Any]:
   """Goes on for at most `steps` tokens, or until every row is finished."""
-  return go_on(lambda state, logits: expand(state, logits, settings), step, state, cache, steps)
+  return go_on(lambda state, logits, _: expand(state, logits, settings), step, state, cache, steps)
 
 
 def expand(state: BeamState, logits: jax.Array, settings: BeamSettings) -> BeamState:

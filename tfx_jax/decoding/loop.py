@@ -29,9 +29,24 @@ class State(Protocol):
 
 
 def go_on(
-  expand: Callable[[Any, jax.Array], Any], step: Step, state: State, cache: Any, steps: jax.Array
+  expand: Callable[[Any, jax.Array, Any], Any],
+  step: Step,
+  state: State,
+  cache: Any,
+  steps: jax.Array,
 ) -> tuple[Any, Any]:
-  """Expands `state` by at most `steps` tokens, or until every row is finished."""
+  """Expands `state` by at most `steps` tokens, or until every row is finished.
+
+  Args:
+    expand: from the state, the logits [B,W,V] and the cache after a step to the next state.
+    step: of the model.
+    state: so far.
+    cache: the model's.
+    steps: int32 scalar.
+
+  Returns:
+    The state and the cache after them.
+  """
   limit = jnp.minimum(state.length + steps, state.room)
 
   def unfinished(carry: tuple[State, Any]) -> jax.Array:
@@ -40,6 +55,6 @@ def go_on(
   def body(carry: tuple[State, Any]) -> tuple[State, Any]:
     state, cache = carry
     logits, cache = step(state.last_tokens, state.parents, cache)
-    return expand(state, logits), cache
+    return expand(state, logits, cache), cache
 
   return jax.lax.while_loop(unfinished, body, (state, cache))

@@ -106,7 +106,7 @@ def advance(
   step: Step, state: SampleState, cache: Any, settings: SampleSettings, steps: jax.Array
 ) -> tuple[SampleState, Any]:
   """Goes on for at most `steps` tokens, or until every row is finished."""
-  return go_on(lambda state, logits: expand(state, logits, settings), step, state, cache, steps)
+  return go_on(lambda state, logits, _: expand(state, logits, settings), step, state, cache, steps)
 
 
 def expand(state: SampleState, logits: jax.Array, settings: SampleSettings) -> SampleState:
