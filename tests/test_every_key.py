@@ -46,6 +46,9 @@ OTHER = {
   "train.best_metric": "perplexity",
   "generate.length_penalty_form": "power",
   "generate.num_return": 2,
+  "generate.search": "sample",
+  "generate.forbidden": ("<unk>",),
+  "generate.repetition_penalty": 1.5,
   "mesh.data": 3,
   "mesh.fsdp": 2,
   "mesh.tensor": 2,
@@ -57,6 +60,11 @@ WHERE = {
   "model.max_positions": {"model.position": "learned"},
   "optimizer.momentum": {"optimizer.name": "sgd"},
   "optimizer.final_share": {"optimizer.schedule": "cosine"},
+  "generate.temperature": {"generate.search": "sample"},
+  "generate.top_k": {"generate.search": "sample"},
+  "generate.top_p": {"generate.search": "sample"},
+  "generate.seed": {"generate.search": "sample"},
+  "generate.num_samples": {"generate.search": "mbr"},
 }
 # What the commands themselves read.
 READ_BY_COMMANDS = (

@@ -159,16 +159,37 @@ def base() -> ConfigDict:
         # How often --baseline draws the examples anew.
         "bootstrap_samples": 1000,
       },
+      # docs/decoding.md says exactly what is computed.
       "generate": {
+        # beam, sample, or mbr: the sample most like all of them (minimum Bayes risk, by chrF).
+        "search": "beam",
+        # 1: greedy.
         "beam_size": 4,
+        # Outputs of an input, best first.
         "num_return": 1,
         # gnmt (Wu et al. 2016) or power.
         "length_penalty_form": "gnmt",
         "length_penalty": 0.6,
+        # Of sample and mbr: a draw is among the top_k likeliest tokens (0: all), of these among the
+        # likeliest that have the probability top_p together (1: all).
+        "temperature": 1.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "seed": 0,
+        # Of mbr: how many are drawn for an input.
+        "num_samples": 32,
         "min_length": 1,
         # Tokens of an output, EOS counted: at most this, and at most ratio * source + 10.
         "max_length": 128,
         "max_length_ratio": 2.0,
+        # What every output begins with.
+        "prefix": "",
+        # Pieces of the target tokenizer that are never generated, such as <unk>.
+        "forbidden": (),
+        # No n-gram of so many tokens occurs twice in an output; 0: it may.
+        "no_repeat_ngram_size": 0,
+        # Logits of tokens of the output so far are divided by this (Keskar et al. 2019).
+        "repetition_penalty": 1.0,
         # Longer inputs are cut, with a warning.
         "max_source_length": 256,
         "batch_size": 32,

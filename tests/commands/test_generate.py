@@ -66,6 +66,19 @@ def test_mode_generate_writes_scores_as_a_table(trained, run, inputs, tmp_path):
   ]
 
 
+def test_mode_generate_takes_rules_and_prints_no_empty_places(trained, inputs, tmp_path):
+  options = ["--config.generate.num_return=2", "--config.generate.max_length=1"]
+  text = generated(trained[1], inputs, tmp_path / "out", *options)
+  # There is one output of one token, though two are asked for.
+  assert [line.split("\t")[:2] for line in text.splitlines()] == [
+    [str(n), "1"] for n in range(1, 7)
+  ]
+  options = ["--config.generate.prefix=DA", "--config.generate.forbidden=A,<unk>"]
+  lines = generated(trained[1], inputs, tmp_path / "out", *options).split("\n")
+  for source, line in zip(TEXTS, lines, strict=False):
+    assert line.startswith("DA") and "A" not in line[2:] if source.strip() else line == ""
+
+
 def test_mode_generate_goes_from_standard_input_to_standard_output(
   trained, run, capsys, monkeypatch
 ):
