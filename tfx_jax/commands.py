@@ -25,7 +25,7 @@ from tfx_jax.training.loop import train as train_loop
 from tfx_jax.training.state import plan_state
 from tfx_jax.training.step import make_loss_step
 
-# Beginnings of the keys that a run cannot change once it has begun; `data.cache_dir` may move.
+# Beginnings of the keys that a run cannot change once it has begun; the folders may move.
 _DATA = ("format", "train", "validation", "test", "columns", "source_length", "target_length")
 FIXED = (
   *("task.", "tokenizer.", "model.", "optimizer.", "seed"),
