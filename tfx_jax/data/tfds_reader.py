@@ -1,7 +1,4 @@
-"""Reader of data sets prepared by TensorFlow Datasets (TFDS), without TensorFlow.
-
-They must be prepared in a format with random access: ArrayRecord, or Parquet.
-"""
+"""Reader of data sets that TensorFlow Datasets (TFDS) has prepared, without TensorFlow."""
 
 import contextlib
 import difflib
@@ -22,11 +19,13 @@ import numpy as np
 from tfx_jax.errors import UserError, nearest
 
 _PATH = re.compile(r"(?P<name>\w+(/[\w+.-]+)?(:\d+\.\d+\.\d+)?)(:(?P<split>.+))?")
+# The one format that TFDS reads rightly by itself: parts of splits are not kept to in Parquet.
+_FORMAT = "array_record"
 _SLICE = 1024  # examples in memory at a time; read singly, they come several times as slowly
 
 
 class TfdsReader:
-  """A split, or a part of one, of a data set that TFDS has prepared.
+  """A split, or a part of one, of a data set that TFDS has prepared as ArrayRecord.
 
   Args:
     path: NAME[/CONFIG][:VERSION][:SPLIT], as in 'wmt17_translate/de-en:train[:50%]'. SPLIT has
@@ -37,8 +36,8 @@ class TfdsReader:
       ~/tensorflow_datasets.
 
   Raises:
-    UserError: here if TFDS is not installed, the data set is not prepared in a format that can be
-      read, or there is no such data set, split or field; while iterating for damaged files.
+    UserError: here if TFDS is not installed, the data set is not prepared as ArrayRecord, or
+      there is no such data set, split or field; while iterating for damaged files.
   """
 
   def __init__(self, path: str, fields: Sequence[str], folder: str = "") -> None:
@@ -67,7 +66,7 @@ class TfdsReader:
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
   def __iter__(self) -> Iterator[dict[str, str]]:
-    source = self._builder.as_data_source(split=self._split)
+    source = self._builder.as_data_source(split=self._split, file_format=_FORMAT)
     places = [(field, field.split(".")) for field in self._fields]
     for start in range(0, len(source), _SLICE):
       numbers = range(start, min(start + _SLICE, len(source)))
@@ -84,7 +83,7 @@ class TfdsReader:
 
 
 def _prepared(name: str, folder: str) -> Any:
-  """The builder of a data set that is prepared in `folder` and can be read from there."""
+  """The builder of a data set that is prepared as ArrayRecord in `folder`."""
   tfds = _import_tfds()
   # Given a version, be it any, TFDS looks for files first, and then needs no code of the data set.
   full = name if ":" in name else f"{name}:*.*.*"
@@ -100,11 +99,11 @@ def _prepared(name: str, folder: str) -> Any:
       "(to unpack archives it needs TensorFlow; reading does not)"
     )
   try:
-    builder.as_data_source(split=())
-  except NotImplementedError as error:
+    builder.as_data_source(split=(), file_format=_FORMAT)
+  except (NotImplementedError, ValueError) as error:
     raise UserError(
-      f"{builder.data_dir} is prepared as {builder.info.file_format.value}, which needs TensorFlow "
-      f"to be read: delete it and run {_preparation(builder, name, folder)} (downloads are kept)"
+      f"{builder.data_dir} is prepared as {builder.info.file_format.value}, but only {_FORMAT} is "
+      f"read: delete it and run {_preparation(builder, name, folder)} (downloads are kept)"
     ) from error
   return builder
 
@@ -132,7 +131,7 @@ def _preparation(builder: Any, name: str, folder: str) -> str:
   module = builder.info.as_proto.module_name
   program = (
     f"import tensorflow_datasets as tfds, {module}; tfds.builder({json.dumps(name)}, "
-    f'data_dir={json.dumps(folder)}, file_format="array_record").download_and_prepare()'
+    f'data_dir={json.dumps(folder)}, file_format="{_FORMAT}").download_and_prepare()'
   )
   return f"python -c {shlex.quote(program)}"
 
