@@ -61,7 +61,8 @@ def make_reader(config: ConfigDict, split: str) -> Reader:
   if not path:
     raise UserError(f"data.{split} is empty: name the files of the {split} data")
   fields = make_task(config).fields
-  return open_reader(config.data.format, path, fields, config.data.columns or fields)
+  columns = config.data.columns or fields
+  return open_reader(config.data.format, path, fields, columns, config.data.tfds_dir)
 
 
 def read_examples(config: ConfigDict, split: str, limit: int = 0) -> list[Example]:

@@ -26,13 +26,16 @@ def base() -> ConfigDict:
         "lowercase": False,
       },
       "data": {
-        # text (PREFIX.FIELD[.gz]), tsv, jsonl, cldr (built in), or package.module:Name.
+        # text (PREFIX.FIELD[.gz]), tsv, jsonl, tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets,
+        # prepared as ArrayRecord), cldr (built in), or package.module:Name.
         "format": "text",
         "train": "",
         "validation": "",
         "test": "",
         # Names of a TSV file's columns; by default the source, then the target.
         "columns": (),
+        # Where TensorFlow Datasets keeps its data; by default TFDS_DATA_DIR, or its folder at home.
+        "tfds_dir": "",
         # Where tokenised corpora are kept; by default in the user's cache folder.
         "cache_dir": "",
         # Tokens of a training row; a longer sentence is dropped and counted.
