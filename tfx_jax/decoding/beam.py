@@ -5,14 +5,17 @@ A hypothesis is a sequence that ends with EOS. Its score is
     log_prob / penalty(length),    penalty(n) = ((c + n) / (c + 1)) ** length_penalty,
 
 with EOS counted in both. c = 5 is the penalty of Wu et al. (2016, arXiv:1609.08144, eq. 14), c = 0
-the plain power. At every step the continuations of a row's W live beams are ranked: those among
-the W best that end enter the pool of the best R hypotheses, and the W best of those that do not
-end live on. With W = 1 and no length penalty this is greedy search.
+the plain power. A caller may add something to the score of what ends, never above 0: the coverage
+penalty of the same equation is that.
 
-A row stops when its R pooled hypotheses can no longer change: log-probabilities only fall, and the
-penalty is monotone in the length, so a live beam of log-probability p can reach at most
-max(p / penalty(next), p / penalty(max_length)). The result is therefore the same as without the
-stop, for any length penalty, negative ones included.
+At every step the continuations of a row's W live beams are ranked: those among the W best that end
+enter the pool of the best R hypotheses, and the W best of those that do not end live on. With W = 1
+and no length penalty this is greedy search.
+
+A row stops when its R pooled hypotheses can no longer change: log-probabilities only fall, what
+ending adds is never above 0, and the penalty is monotone in the length, so a live beam of
+log-probability p can reach at most max(p / penalty(next), p / penalty(max_length)). The result is
+therefore the same as without the stop, for any length penalty, negative ones included.
 """
 
 from collections.abc import Callable
@@ -27,6 +30,8 @@ from tfx_jax.decoding.logits import NEG_INF, forbid, limit_length
 PENALTY_OFFSETS = {"gnmt": 5.0, "power": 0.0}
 
 Step = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
+# From the cache to what is added to the score of each beam, [B,W], if its next token ends it.
+Ending = Callable[[Any], jax.Array]
 
 
 @struct.dataclass
@@ -92,6 +97,7 @@ def begin(
   width: int,
   num_return: int,
   length: int,
+  at_end: jax.Array | None = None,
 ) -> BeamState:
   """Starts a search from the prompt's logits [B,V] and makes its first expansion.
 
@@ -102,6 +108,7 @@ def begin(
     width: W, live beams per row.
     num_return: R, hypotheses kept per row, at most W.
     length: T, room for tokens; at least every `max_length`.
+    at_end: [B,W], see `expand`.
   """
   rows, vocab = logits.shape
   state = BeamState(
@@ -114,13 +121,18 @@ def begin(
     done_log_prob=jnp.full((rows, num_return), NEG_INF),
     finished=~active,
   )
-  return expand(state, jnp.broadcast_to(logits[:, None], (rows, width, vocab)), settings)
+  return expand(state, jnp.broadcast_to(logits[:, None], (rows, width, vocab)), settings, at_end)
 
 
 def advance(
-  step: Step, state: BeamState, cache: Any, settings: BeamSettings, steps: jax.Array
+  step: Step,
+  state: BeamState,
+  cache: Any,
+  settings: BeamSettings,
+  steps: jax.Array,
+  ending: Ending | None = None,
 ) -> tuple[BeamState, Any]:
-  """Goes on for at most `steps` tokens, or until every row is finished."""
+  """Goes on for at most `steps` tokens, or until every row is finished; for `ending` see there."""
   limit = jnp.minimum(state.length + steps, state.live_tokens.shape[2])
 
   def unfinished(carry: tuple[BeamState, Any]) -> jax.Array:
@@ -129,13 +141,22 @@ def advance(
   def body(carry: tuple[BeamState, Any]) -> tuple[BeamState, Any]:
     state, cache = carry
     logits, cache = step(state.last_tokens, state.parents, cache)
-    return expand(state, logits, settings), cache
+    return expand(state, logits, settings, None if ending is None else ending(cache)), cache
 
   return jax.lax.while_loop(unfinished, body, (state, cache))
 
 
-def expand(state: BeamState, logits: jax.Array, settings: BeamSettings) -> BeamState:
-  """Continues every live beam by one token, given the logits [B,W,V]."""
+def expand(
+  state: BeamState, logits: jax.Array, settings: BeamSettings, at_end: jax.Array | None = None
+) -> BeamState:
+  """Continues every live beam by one token.
+
+  Args:
+    state: the beams so far.
+    logits: [B,W,V].
+    settings: see `BeamSettings`.
+    at_end: [B,W], added to the score of each beam if this token ends it: 0 or less.
+  """
   _, width, vocab = logits.shape
   length = state.length + 1
   log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
@@ -152,6 +173,8 @@ def expand(state: BeamState, logits: jax.Array, settings: BeamSettings) -> BeamS
   ends = token == settings.eos
 
   score = log_prob / settings.penalty(length)
+  if at_end is not None:
+    score = score + jnp.take_along_axis(at_end, beam, axis=1)
   score = jnp.where(ends, score, NEG_INF).at[:, width:].set(NEG_INF)
   done_score, done_tokens, done_log_prob = _best(
     state.done_score.shape[1],

@@ -39,19 +39,19 @@ class LayerCache:
   """Of one layer: its own keys and values, and those of the memory it reads, if it reads one.
 
   A layer may keep, too, its weights on the memory: [B,T,S] of a whole sequence, and while decoding
-  their sum over the generated tokens of each beam [B,W,S]. Keeping them is asking for them.
+  their sum over all tokens of each beam [B,W,S]. Keeping them is asking for them.
   """
 
   own: KeyValues
   memory: KeyValues | None = None
   attended: jax.Array | None = None
 
-  def begin(self, slots: int, width: int) -> "LayerCache":
-    """Makes room for `slots`; the prompt's last position has attended for the first token."""
+  def begin(self, prompt: jax.Array, slots: int, width: int) -> "LayerCache":
+    """Makes room for `slots` after a prompt that is real where `prompt` [B,P] is true."""
     attended = self.attended
     if attended is not None:
-      rows, _, length = attended.shape
-      attended = jnp.broadcast_to(attended[:, -1:], (rows, width, length))
+      attended = jnp.einsum("bps,bp->bs", attended, prompt.astype(attended.dtype))
+      attended = jnp.repeat(attended[:, None], width, axis=1)
     return self.replace(own=self.own.grow(slots), attended=attended)
 
   def reorder(self, parents: jax.Array) -> "LayerCache":
@@ -97,7 +97,7 @@ class Cache:
     """Makes room for `length` steps of `width` beams after a prompt's keys and values [B,K,P,H]."""
     rows = prompt.shape[0]
     return cls(
-      layers=tuple(layer.begin(length * width, width) for layer in layers),
+      layers=tuple(layer.begin(prompt, length * width, width) for layer in layers),
       memory_segments=memory_segments,
       prompt=prompt,
       ancestors=jnp.zeros((rows, width, length), jnp.int32),
