@@ -45,6 +45,7 @@ OTHER = {
   "train.best_metric": "perplexity",
   "generate.length_penalty_form": "power",
   "generate.num_return": 2,
+  "generate.alignment_layer": 0,
   "mesh.data": 3,
   "mesh.fsdp": 2,
   "mesh.tensor": 2,
@@ -66,6 +67,8 @@ READ_BY_COMMANDS = (
   "evaluate.split",
   "evaluate.num_samples",
   "generate.scores",
+  "generate.alignments",
+  "generate.ensemble",
 )
 
 

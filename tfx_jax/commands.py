@@ -16,6 +16,7 @@ from tfx_jax import run as run_lib
 from tfx_jax.curves import draw_curves
 from tfx_jax.data.loader import Loader
 from tfx_jax.errors import UserError
+from tfx_jax.evaluation.align import pharaoh
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
 from tfx_jax.parallel import Parallel
 from tfx_jax.report import MetricsLog, write_samples
@@ -109,7 +110,10 @@ def evaluate(config: ConfigDict, workdir: str) -> int:
   count = len(build.read_examples(config, split))
   with _bar(count, f"decoding {split}") as bar:
     figures, rows = run.evaluate(split, bar.update)
-  figures = {"checkpoint": config.evaluate.checkpoint, "checkpoint_step": run.step, **figures}
+  which = {"checkpoint": config.evaluate.checkpoint, "checkpoint_step": run.step}
+  if config.generate.ensemble:
+    which["ensemble"] = ", ".join(config.generate.ensemble)
+  figures = which | figures
   log = MetricsLog(workdir)
   log.write(run.step, split, figures)
   log.close()
@@ -123,20 +127,27 @@ def evaluate(config: ConfigDict, workdir: str) -> int:
 def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: TextIO) -> int:
   """Generates from each text, in order, and writes a line for it; empty texts stay empty.
 
-  With `generate.scores` or several hypotheses an input, lines are TSV: input number from 1, rank
-  from 1, score, log-probability, text.
+  With `generate.scores`, `generate.alignments` or several hypotheses an input, lines are TSV: input
+  number from 1, rank from 1, score, log-probability, text, and the links of words if asked for.
   """
   run = run_lib.load(workdir, config=config)
   with _bar(sum(1 for text in texts if text.strip()), "generating") as bar:
     results = run.generator(run.params, texts, bar.update)
-  table = config.generate.scores or config.generate.num_return > 1
+  aligned = config.generate.alignments
+  if aligned:
+    pairs = [
+      (text, best.tokens) for text, found in zip(texts, results, strict=True) for best in found
+    ]
+    alignments = iter(run.attention([text for text, _ in pairs], [tokens for _, tokens in pairs]))
+  table = config.generate.scores or aligned or config.generate.num_return > 1
   for number, hypotheses in enumerate(results, 1):
     if not table:
       target.write((hypotheses[0].text if hypotheses else "").translate(_BREAKS) + "\n")
       continue
     for rank, best in enumerate(hypotheses, 1):
       text = best.text.translate(_BREAKS)
-      target.write(f"{number}\t{rank}\t{best.score:.6f}\t{best.log_prob:.6f}\t{text}\n")
+      links = f"\t{pharaoh(next(alignments).word_links())}" if aligned else ""
+      target.write(f"{number}\t{rank}\t{best.score:.6f}\t{best.log_prob:.6f}\t{text}{links}\n")
   return 0
 
 

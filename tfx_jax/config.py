@@ -162,6 +162,10 @@ def base() -> ConfigDict:
         # gnmt (Wu et al. 2016) or power.
         "length_penalty_form": "gnmt",
         "length_penalty": 0.6,
+        # Weight of the penalty on what no token has attended to (Wu et al. 2016); 0: none.
+        "coverage_penalty": 0.0,
+        # The decoder layer whose attention aligns; -1: the last, -2: the last but one, …
+        "alignment_layer": -1,
         "min_length": 1,
         # Tokens of an output, EOS counted: at most this, and at most ratio * source + 10.
         "max_length": 128,
@@ -169,8 +173,13 @@ def base() -> ConfigDict:
         # Longer inputs are cut, with a warning.
         "max_source_length": 256,
         "batch_size": 32,
+        # Other checkpoints whose probabilities are averaged with this one's: WORKDIR,
+        # WORKDIR@CHECKPOINT, or @CHECKPOINT of this run.
+        "ensemble": (),
         # Lines as TSV: input number, rank, score, log-probability, text.
         "scores": False,
+        # The same, and a last column of which word comes from which, as in 0-0 1-2.
+        "alignments": False,
       },
       "mesh": {
         # Devices along each axis; -1: all that are left.

@@ -15,6 +15,7 @@ from flax import linen as nn
 from tfx_jax.data.packing import lay_out
 from tfx_jax.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from tfx_jax.decoding.beam import PENALTY_OFFSETS, BeamSettings, BeamState, advance, begin
+from tfx_jax.decoding.coverage import coverage_penalty
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.parallel import Parallel
 
@@ -47,6 +48,9 @@ class GenerateSettings:
     num_return: hypotheses per input, at most `beam_size`.
     length_penalty_form: "gnmt" or "power", see `decoding/beam.py`.
     length_penalty: its exponent.
+    coverage_penalty: weight of the penalty on sources left unread, see `decoding/coverage.py`; 0:
+      none, and attention is not looked at. With `beam_size` 1 it plays no part.
+    alignment_layer: the decoder layer whose attention that is, the mean of its heads; -1: the last.
     min_length: least tokens of an output, EOS counted.
     max_length: most tokens of an output.
     max_length_ratio: also at most this many tokens per source token, plus `SPARE_LENGTH`;
@@ -62,6 +66,8 @@ class GenerateSettings:
   num_return: int = 1
   length_penalty_form: str = "gnmt"
   length_penalty: float = 0.6
+  coverage_penalty: float = 0.0
+  alignment_layer: int = -1
   min_length: int = 1
   max_length: int = 128
   max_length_ratio: float = 2.0
@@ -75,6 +81,8 @@ class GenerateSettings:
     for name in ("beam_size", "num_return", "max_length", "max_source_length", "batch_size"):
       if getattr(self, name) < 1:
         raise UserError(f"generate.{name}={getattr(self, name)}: use 1 or more")
+    if not 0 <= self.coverage_penalty < math.inf:
+      raise UserError(f"generate.coverage_penalty={self.coverage_penalty}: use 0 or more")
     if self.num_return > self.beam_size:
       raise UserError(
         f"generate.num_return={self.num_return} is more than generate.beam_size={self.beam_size}"
@@ -120,7 +128,8 @@ class Generator:
     self._source_tokenizer = source_tokenizer
     self._target_tokenizer = target_tokenizer
     self._search = parallel.jit(
-      functools.partial(_search, model), static_argnames=("width", "num_return", "length")
+      functools.partial(_search, model),
+      static_argnames=("width", "num_return", "length", "alignment_layer"),
     )
 
   def __call__(
@@ -206,10 +215,13 @@ class Generator:
       eos=EOS,
       forbidden=(PAD, BOS),
     )
+    covering = settings.coverage_penalty > 0 and settings.beam_size > 1
     return self._search(
       params,
       batch,
       beam_settings,
+      np.float32(settings.coverage_penalty),
+      alignment_layer=settings.alignment_layer if covering else None,
       width=settings.beam_size,
       num_return=settings.num_return,
       length=room,
@@ -234,19 +246,33 @@ def _search(
   params: Any,
   batch: dict[str, jax.Array],
   settings: BeamSettings,
+  coverage_weight: jax.Array,
   *,
   width: int,
   num_return: int,
   length: int,
+  alignment_layer: int | None,
 ) -> BeamState:
-  """The whole beam search of a batch, in one program."""
+  """The whole beam search of a batch, in one program; with a layer given, it looks at coverage."""
   apply = functools.partial(model.apply, {"params": params})
-  logits, cache = apply(batch, length, width, method="prefill")
+  logits, cache = apply(batch, length, width, alignment_layer, method="prefill")
+  real = batch["inputs_segments"] > 0
+
+  def ending(cache: Any) -> jax.Array:
+    return coverage_weight * coverage_penalty(apply(cache, method="coverage"), real)
+
+  covering = alignment_layer is not None
   state = begin(
-    logits, settings, batch["active"], width=width, num_return=num_return, length=length
+    logits,
+    settings,
+    batch["active"],
+    width=width,
+    num_return=num_return,
+    length=length,
+    at_end=ending(cache) if covering else None,
   )
   step = functools.partial(apply, method="decode")
-  return advance(step, state, cache, settings, jnp.int32(length))[0]
+  return advance(step, state, cache, settings, jnp.int32(length), ending if covering else None)[0]
 
 
 def source_lengths(longest: int) -> list[int]:

@@ -53,6 +53,11 @@ class EncoderDecoder(nn.Module):
     self.output = self.head()
     self.dropout = Dropout(self.dropout_rate)
 
+  @property
+  def features(self) -> int:
+    """D."""
+    return self.output.features
+
   def __call__(self, batch: Batch) -> jax.Array:
     """Hidden states [B,T,D] of the decoder, each having seen the targets before its own."""
     memory = self.encode(batch)
