@@ -67,17 +67,17 @@ def pharaoh(links: Links) -> str:
 
 
 def _words(pieces: Iterable[str]) -> list[int | None]:
-  """The number of the word that each piece ends in; None for a piece of no letter."""
+  """The number of the word that each piece ends in, spaces being of the word they come before."""
   word, inside, found = -1, False, []
   for piece in pieces:
-    last = None
+    last = word + 1 if piece else None
     for letter in _SPACE.sub(" ", piece):
       if not letter.isspace():
         word += not inside
         last = word
       inside = not letter.isspace()
     found.append(last)
-  return found
+  return [None if last is None or last > word else last for last in found]
 
 
 class Aligner:
