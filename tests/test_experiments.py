@@ -5,7 +5,8 @@ import pathlib
 import pytest
 from tiny_run import SETTINGS, write_pairs
 
-from tfx_jax import build, commands, config_io
+from tfx_jax import build, config_io
+from tfx_jax.commands import evaluate, train
 from tfx_jax.config import base
 from tfx_jax.main import main
 from tfx_jax.validation import validate
@@ -22,7 +23,8 @@ def test_an_experiment_is_valid(path):
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_runs(path, tmp_path, monkeypatch):
-  monkeypatch.setattr(commands, "draw_curves", lambda workdir: None)
+  for command in (train, evaluate):
+    monkeypatch.setattr(command, "draw_curves", lambda workdir: None)
   write_pairs(tmp_path)
   tiny = {"data.format": "text", "task.metrics": "chrf", "train.num_steps": 2}
   tiny |= {f"data.{split}": f"{tmp_path}/{split}" for split in build.SPLITS}

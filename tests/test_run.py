@@ -14,6 +14,8 @@ from tfx_jax.data.tokenizer import EOS, CharacterTokenizer, load_tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.generate import Hypothesis
 
+# What a recorded evaluation says of the run, beside its figures.
+OF_THE_RUN = {"step", "split", "checkpoint", "checkpoint_step", "parameters"}
 TEXTS = ["ab", "", "cde fa", "  ", "f", " b"]
 
 
@@ -122,10 +124,26 @@ def test_a_member_that_does_not_fit_is_one_line(trained, tmp_path):
     assert "\n" not in str(info.value)
 
 
+def test_the_score_of_an_output_is_its_log_probability_under_all_rules(run):
+  texts = ["ab", "cde fa", "f"]
+  rules = {"forbidden": ("F", "<unk>"), "no_repeat_ngram_size": 1, "repetition_penalty": 1.5}
+  for search in (
+    {},
+    {"search": "sample", "temperature": 1.5, "top_p": 0.9},
+    {"search": "mbr", "num_samples": 4, "seed": 3},
+  ):
+    found = [best[0] for best in run.generate(texts, ["BA", "", "E"], **rules, **search)]
+    assert found[0].text.startswith("BA") and found[2].text.startswith("E")
+    scores = run.score(texts, [best.tokens for best in found])
+    np.testing.assert_allclose(scores, [best.log_prob for best in found], atol=1e-4)
+  with pytest.raises(UserError, match="one for each of 3 inputs"):
+    run.generate(texts, ["BA"])
+
+
 def test_evaluate_gives_the_recorded_figures(trained, run):
   figures, rows = run.evaluate("test")
   recorded = read_log(trained[1])[-1]
-  assert figures.keys() == recorded.keys() - {"step", "split", "checkpoint", "checkpoint_step"}
+  assert figures.keys() == recorded.keys() - OF_THE_RUN
   for name, value in figures.items():
     assert recorded[name] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-5))
   assert len(rows) == COUNTS["test"]

@@ -20,7 +20,8 @@ from tfx_jax.data.reader import Reader, open_reader
 from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
 from tfx_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from tfx_jax.errors import UserError, nearest
-from tfx_jax.evaluation.generate import GenerateSettings, Generator
+from tfx_jax.evaluation.generate import Generator
+from tfx_jax.evaluation.generate_settings import GenerateSettings
 from tfx_jax.layers import norm as norms
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block

@@ -18,9 +18,10 @@ def base() -> ConfigDict:
         # The fields of a record that are read and written: file suffixes, columns or keys.
         "source": "en",
         "target": "de",
-        # Figures on decoded text: bleu, chrf, exact_match, or package.module:function.
+        # Figures on decoded text: bleu, chrf, bleu_moses (of lowercased Moses tokens), exact_match,
+        # or package.module:function.
         "metrics": ("bleu", "chrf"),
-        # sacreBLEU's tokenisation of the references.
+        # What bleu compares: sacreBLEU's tokenisation; and whether bleu and chrf ignore case.
         "bleu_tokenize": "13a",
         "lowercase": False,
       },
@@ -155,9 +156,16 @@ def base() -> ConfigDict:
         "average_last": 0,
         "split": "test",
         "num_samples": 10,
+        # How often --baseline draws the examples anew.
+        "bootstrap_samples": 1000,
       },
+      # docs/decoding.md says exactly what is computed.
       "generate": {
+        # beam, sample, or mbr: the sample most like all of them (minimum Bayes risk, by chrF).
+        "search": "beam",
+        # 1: greedy.
         "beam_size": 4,
+        # Outputs of an input, best first.
         "num_return": 1,
         # gnmt (Wu et al. 2016) or power.
         "length_penalty_form": "gnmt",
@@ -166,10 +174,26 @@ def base() -> ConfigDict:
         "coverage_penalty": 0.0,
         # The decoder layer whose attention aligns; -1: the last, -2: the last but one, …
         "alignment_layer": -1,
+        # Of sample and mbr: a draw is among the top_k likeliest tokens (0: all), of these among the
+        # likeliest that have the probability top_p together (1: all).
+        "temperature": 1.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "seed": 0,
+        # Of mbr: how many are drawn for an input.
+        "num_samples": 32,
         "min_length": 1,
         # Tokens of an output, EOS counted: at most this, and at most ratio * source + 10.
         "max_length": 128,
         "max_length_ratio": 2.0,
+        # What every output begins with.
+        "prefix": "",
+        # Pieces of the target tokenizer that are never generated, such as <unk>.
+        "forbidden": (),
+        # No n-gram of so many tokens occurs twice in an output; 0: it may.
+        "no_repeat_ngram_size": 0,
+        # Logits of tokens of the output so far are divided by this (Keskar et al. 2019).
+        "repetition_penalty": 1.0,
         # Longer inputs are cut, with a warning.
         "max_source_length": 256,
         "batch_size": 32,

@@ -13,6 +13,7 @@ from tfx_jax.data.packing import pack
 from tfx_jax.data.tokenizer import EOS, Tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import Aligner, Alignment
+from tfx_jax.evaluation.constraints import Prefixes
 from tfx_jax.evaluation.ensemble import combine
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
 from tfx_jax.evaluation.generate import Hypothesis
@@ -49,20 +50,24 @@ class Run:
     self.config, self.params, self.step = config, params, step
     self.model, self.tokenizers, self.parallel = model, tokenizers, parallel
 
-  def generate(self, inputs: Sequence[str], **settings: Any) -> list[list[Hypothesis]]:
+  def generate(
+    self, inputs: Sequence[str], prefixes: Prefixes | None = None, **settings: Any
+  ) -> list[list[Hypothesis]]:
     """For each input its hypotheses, best first.
 
     Args:
       inputs: texts.
+      prefixes: what the outputs of each input begin with, texts or token lists; empty ones force
+        nothing. By default `config.generate.prefix`.
       **settings: changes of `config.generate` for this call, such as `beam_size`, `num_return`,
         `length_penalty`, `max_length`.
 
     Raises:
-      UserError: for an unknown setting.
+      UserError: for an unknown setting, or one that makes no sense.
     """
     if isinstance(inputs, str):
       raise UserError("generate takes a list of texts: generate(['…'])")
-    return self.generator(self.params, inputs, **settings)
+    return self.generator(self.params, inputs, prefixes=prefixes, **settings)
 
   def score(
     self, inputs: Sequence[str], targets: Sequence[str] | Sequence[Sequence[int]]

@@ -19,6 +19,7 @@ POSITIVE = (
   *(f"model.{name}" for name in ("encoder_layers", "decoder_layers", "features", "num_heads")),
   *(f"model.{name}" for name in ("feed_forward", "max_positions", "vocab_multiple")),
   *(f"train.{name}" for name in ("num_steps", "log_every", "microbatches", "keep_checkpoints")),
+  "evaluate.bootstrap_samples",
 )
 PROBABILITIES = (
   *(f"model.{name}" for name in ("dropout", "attention_dropout", "activation_dropout")),

@@ -1,5 +1,6 @@
 """Beam search against brute force and against a beam search in plain Python."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -8,51 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fake_model import EOS, PAD, STATES, FakeModel, PlainRules, batched, cut
 
 from tfx_jax.decoding import beam
 from tfx_jax.decoding.coverage import coverage_penalty
 
-EOS, PAD = 1, 0
-STATES = 997
+ROWS = 6
+MODEL = FakeModel(5, seed=0)
 
 
-class FakeModel:
-  """A model whose next-token logits depend on the whole history, through a hash of it."""
-
-  def __init__(self, vocab: int, seed: int, eos_bonus: float = 0.0):
-    rng = np.random.default_rng(seed)
-    self.table = rng.normal(size=(STATES, vocab)).astype(np.float32) * 2
-    self.table[:, EOS] += eos_bonus
-    shifted = self.table.astype(np.float64)
-    self.log_probs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-
-  @staticmethod
-  def advance(history, token):
-    return (history * 31 + token + 7) % STATES
-
-  def prefill(self, rows: int):
-    history = jnp.arange(rows, dtype=jnp.int32) * 13 % STATES
-    return jnp.asarray(self.table)[history]
-
-  def step(self, tokens, parents, history):
-    history = jnp.take_along_axis(history, parents, axis=1)
-    history = self.advance(history, tokens)
-    return jnp.asarray(self.table)[history], history
-
-  def history(self, rows: int, width: int):
-    return jnp.broadcast_to(
-      (jnp.arange(rows, dtype=jnp.int32) * 13 % STATES)[:, None], (rows, width)
-    )
-
-
-def make_settings(rows, alpha, offset=5.0, min_length=1, max_length=5, forbidden=(PAD,)):
+def make_settings(model, rows, alpha, offset=5.0, rules=None, **same):
+  """With the rules of each row, or the same of all rows."""
   return beam.BeamSettings(
+    rules=batched(rules or [PlainRules(**same)] * rows, model.vocab, 16),
     length_penalty=jnp.float32(alpha),
     penalty_offset=jnp.float32(offset),
-    min_length=jnp.broadcast_to(jnp.asarray(min_length, jnp.int32), (rows,)),
-    max_length=jnp.broadcast_to(jnp.asarray(max_length, jnp.int32), (rows,)),
-    eos=EOS,
-    forbidden=forbidden,
   )
 
 
@@ -85,57 +56,60 @@ def run(model, rows, width, num_return, settings, length=5, active=None):
   return out, state
 
 
-def cut(tokens):
-  return tuple(tokens[: tokens.index(EOS) + 1]) if EOS in tokens else tuple(tokens)
-
-
 def penalty(n, alpha, offset):
   return ((offset + n) / (offset + 1)) ** alpha
 
 
-def log_prob_of(model, row, tokens):
-  history, total = row * 13 % STATES, 0.0
-  for token in tokens:
-    total += model.log_probs[history, token]
-    history = model.advance(history, token)
-  return total
+def ruled_sum(model, row, tokens, rules):
+  """The sum that ranks, minus infinity for a sequence that the rules do not allow."""
+  steps = (
+    rules.log_probs(model.table[model.state_after(row, tokens[:n])], tokens[:n])[token]
+    for n, token in enumerate(tokens)
+  )
+  return sum(steps)
 
 
 def nothing(row, tokens):
   return 0.0
 
 
-def brute_force(model, row, vocab, alpha, offset, min_length, max_length, count, at_end=nothing):
-  words = [t for t in range(vocab) if t not in (EOS, PAD)]
+def brute_force(model, row, alpha, offset, count, rules, at_end=nothing):
   scored = []
-  for n in range(min_length, max_length + 1):
-    for body in itertools.product(words, repeat=n - 1):
+  for n in range(1, rules.max_length + 1):
+    for body in itertools.product([t for t in range(model.vocab) if t != EOS], repeat=n - 1):
       tokens = (*body, EOS)
-      log_prob = log_prob_of(model, row, tokens)
-      score = log_prob / penalty(n, alpha, offset) + at_end(row, tokens)
-      scored.append((score, tokens, log_prob))
+      if legal(tokens, rules):
+        score = ruled_sum(model, row, tokens, rules) / penalty(n, alpha, offset)
+        scored.append((score + at_end(row, tokens), tokens, model.log_prob_of(row, tokens)))
   return sorted(scored, reverse=True)[:count]
 
 
-def plain_beam(
-  model, row, vocab, width, count, alpha, offset, min_length, max_length, at_end=nothing
-):
+def legal(tokens, rules):
+  """Whether a whole sequence keeps to the rules."""
+  n = rules.ngram or len(tokens)
+  grams = [tokens[i : i + n] for i in range(len(tokens) - n + 1)]
+  return (
+    len(tokens) >= rules.min_length
+    and not set(tokens) & set(rules.forbidden)
+    and tokens[: len(rules.prefix)] == rules.prefix
+    and len(set(grams)) == len(grams)
+  )
+
+
+def plain_beam(model, row, width, count, alpha, offset, rules, at_end=nothing):
   """The definition in the module's docstring, without early stop, one sentence at a time."""
   live, done = [(0.0, ())], []
-  for n in range(1, max_length + 1):
+  for n in range(1, rules.max_length + 1):
     candidates = []
-    for log_prob, tokens in live:
-      history = row * 13 % STATES
-      for token in tokens:
-        history = model.advance(history, token)
-      for token in range(vocab):
-        ends = token == EOS
-        banned = (n == max_length and not ends) or (n < min_length and n < max_length and ends)
-        if token != PAD and not banned:
-          candidates.append((log_prob + model.log_probs[history, token], (*tokens, token)))
+    for total, tokens in live:
+      log_probs = rules.log_probs(model.table[model.state_after(row, tokens)], tokens)
+      candidates += [(total + p, (*tokens, t)) for t, p in enumerate(log_probs) if p > -np.inf]
     candidates = sorted(candidates, reverse=True)[: 2 * width]
     ended = [c for c in candidates[:width] if c[1][-1] == EOS]
-    done += [(p / penalty(n, alpha, offset) + at_end(row, t), t, p) for p, t in ended]
+    done += [
+      (p / penalty(n, alpha, offset) + at_end(row, t), t, model.log_prob_of(row, t))
+      for p, t in ended
+    ]
     live = [c for c in candidates if c[1][-1] != EOS][:width]
   return sorted(done, reverse=True)[:count]
 
@@ -146,32 +120,59 @@ def check(found, expected):
   np.testing.assert_allclose([f[2] for f in found], [e[2] for e in expected], rtol=2e-5)
 
 
-VOCAB, ROWS = 5, 6
-MODEL = FakeModel(VOCAB, seed=0)
-
-
 @pytest.mark.parametrize(("alpha", "offset"), [(0.0, 5.0), (0.6, 5.0), (1.0, 0.0), (-0.5, 0.0)])
 def test_wide_beam_equals_brute_force(alpha, offset):
   """With room for every continuation (27 * 4 = 108) the n-best list is the true one."""
-  settings = make_settings(ROWS, alpha, offset)
+  settings = make_settings(MODEL, ROWS, alpha, offset)
   found, _ = run(MODEL, ROWS, 108, 10, settings)
   for row in range(ROWS):
-    check(found[row], brute_force(MODEL, row, VOCAB, alpha, offset, 1, 5, 10))
+    check(found[row], brute_force(MODEL, row, alpha, offset, 10, PlainRules()))
 
 
 @pytest.mark.parametrize("min_length", [2, 4, 5])
 def test_lengths_are_bounded_as_by_brute_force(min_length):
-  settings = make_settings(ROWS, 0.6, min_length=min_length, max_length=5)
+  settings = make_settings(MODEL, ROWS, 0.6, min_length=min_length, max_length=5)
   found, _ = run(MODEL, ROWS, 108, 10, settings)
   for row in range(ROWS):
-    check(found[row], brute_force(MODEL, row, VOCAB, 0.6, 5.0, min_length, 5, 10))
+    check(found[row], brute_force(MODEL, row, 0.6, 5.0, 10, PlainRules(min_length)))
 
 
 def test_each_row_has_its_own_maximum_length():
-  limits = np.array([1, 2, 3, 4, 5, 5])
-  found, _ = run(MODEL, ROWS, 108, 4, make_settings(ROWS, 0.6, max_length=limits))
+  rules = [PlainRules(max_length=limit) for limit in (1, 2, 3, 4, 5, 5)]
+  found, _ = run(MODEL, ROWS, 108, 4, make_settings(MODEL, ROWS, 0.6, rules=rules))
   for row in range(ROWS):
-    check(found[row], brute_force(MODEL, row, VOCAB, 0.6, 5.0, 1, limits[row], 4))
+    check(found[row], brute_force(MODEL, row, 0.6, 5.0, 4, rules[row]))
+
+
+RULES = {
+  "forbidden": {"forbidden": (PAD, 3)},
+  "unigrams": {"ngram": 1},
+  "bigrams": {"ngram": 2},
+  "penalty": {"penalty": 1.7},
+  "all": {"forbidden": (PAD, 2), "ngram": 2, "penalty": 1.3, "min_length": 3},
+}
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("prefixes", [[()] * 6, [(), (2,), (4, 3), (3, 4, 2), (3, 3), ()]])
+def test_wide_beam_equals_brute_force_under_rules(rules, prefixes):
+  """The log-probability is the model's own, whatever ranks; a prefix may break other rules."""
+  each = [PlainRules(prefix=prefix, **rules) for prefix in prefixes]
+  found, _ = run(MODEL, ROWS, 108, 10, make_settings(MODEL, ROWS, 0.6, rules=each))
+  for row, own in enumerate(each):
+    if own.prefix and not legal(own.prefix, dataclasses.replace(own, min_length=0)):
+      assert found[row] and all(h[0][: len(own.prefix)] == own.prefix for h in found[row])
+      check(found[row], plain_beam(MODEL, row, 108, 10, 0.6, 5.0, own))
+    else:
+      check(found[row], brute_force(MODEL, row, 0.6, 5.0, 10, own))
+
+
+def test_a_beam_always_has_a_token():
+  """Three words, none twice, and at least six tokens: the words run out, and the output ends."""
+  settings = make_settings(MODEL, ROWS, 0.6, ngram=1, min_length=6, max_length=9)
+  found, _ = run(MODEL, ROWS, 4, 2, settings, length=9)
+  for row in found:
+    assert [len(h[0]) for h in row] == [4, 4] and {*row[0][0]} == {EOS, 2, 3, 4}
 
 
 BIG = FakeModel(40, seed=1, eos_bonus=1.5)
@@ -183,14 +184,27 @@ BIG = FakeModel(40, seed=1, eos_bonus=1.5)
 )
 def test_equals_plain_python(width, count, alpha, offset):
   """Early stop and all: narrow beams find what the search without early stop finds."""
-  settings = make_settings(8, alpha, offset, min_length=2, max_length=16)
+  settings = make_settings(BIG, 8, alpha, offset, min_length=2, max_length=16)
   found, _ = run(BIG, 8, width, count, settings, length=16)
   for row in range(8):
-    check(found[row], plain_beam(BIG, row, 40, width, count, alpha, offset, 2, 16))
+    check(found[row], plain_beam(BIG, row, width, count, alpha, offset, PlainRules(2, 16)))
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_equals_plain_python_under_rules(width):
+  rules = [
+    PlainRules(2, 16, (PAD, 7, 9), prefix, ngram=2, penalty=1.2)
+    for prefix in [(), (5,), (7, 5, 5), (6, 5, 6, 5), (), (30,) * 4, (2,), ()]
+  ]
+  settings = make_settings(BIG, 8, 0.0 if width == 1 else 0.6, rules=rules)
+  found, _ = run(BIG, 8, width, width, settings, length=16)
+  for row in range(8):
+    expected = plain_beam(BIG, row, width, width, 0.0 if width == 1 else 0.6, 5.0, rules[row])
+    check(found[row], expected)
 
 
 def test_stops_early_and_rows_do_not_disturb_each_other():
-  settings = make_settings(8, 0.0, max_length=64)
+  settings = make_settings(BIG, 8, 0.0, max_length=64)
   together, state = run(BIG, 8, 4, 2, settings, length=64)
   assert int(state.length) < 64, "the bound never stopped the search"
   active = np.zeros(8, bool)
@@ -200,34 +214,33 @@ def test_stops_early_and_rows_do_not_disturb_each_other():
   assert all(not alone[row] for row in range(8) if row != 5), "a row that is not active found text"
 
 
-def test_beam_of_one_is_greedy():
-  settings = make_settings(8, 0.0, max_length=16)
-  found, _ = run(BIG, 8, 1, 1, settings, length=16)
+@pytest.mark.parametrize("rules", [{}, {"ngram": 2, "penalty": 1.5, "prefix": (5, 6)}])
+def test_beam_of_one_is_greedy(rules):
+  rules = PlainRules(max_length=16, **rules)
+  found, _ = run(BIG, 8, 1, 1, make_settings(BIG, 8, 0.0, rules=[rules] * 8), length=16)
   for row in range(8):
-    history, tokens = row * 13 % STATES, []
+    tokens = []
     while not tokens or tokens[-1] != EOS:
-      order = np.argsort(-BIG.log_probs[history])
-      token = EOS if len(tokens) == 15 else next(int(t) for t in order if t != PAD)
-      tokens.append(token)
-      history = BIG.advance(history, token)
+      log_probs = rules.log_probs(BIG.table[BIG.state_after(row, tokens)], tokens)
+      tokens.append(int(log_probs.argmax()))
     assert found[row][0][0] == tuple(tokens)
 
 
 def test_empty_places_are_marked_not_filled():
   """A row that can have only one hypothesis returns one, not three made of zeros."""
-  found, state = run(MODEL, ROWS, 4, 4, make_settings(ROWS, 0.6, max_length=1))
+  found, state = run(MODEL, ROWS, 4, 4, make_settings(MODEL, ROWS, 0.6, max_length=1))
   assert [[h[0] for h in row] for row in found] == [[(EOS,)]] * ROWS
   assert np.isneginf(np.asarray(state.done_score)[:, 1:]).all()
 
 
 def test_hypotheses_are_sorted_distinct_and_rescored():
-  found, _ = run(BIG, 8, 4, 4, make_settings(8, 0.6, max_length=16), length=16)
+  found, _ = run(BIG, 8, 4, 4, make_settings(BIG, 8, 0.6, max_length=16), length=16)
   for row, hypotheses in enumerate(found):
     scores = [h[1] for h in hypotheses]
     assert scores == sorted(scores, reverse=True)
     assert len({h[0] for h in hypotheses}) == 4
     for tokens, score, log_prob in hypotheses:
-      assert math.isclose(log_prob, log_prob_of(BIG, row, tokens), rel_tol=1e-5)
+      assert math.isclose(log_prob, BIG.log_prob_of(row, tokens), rel_tol=1e-5)
       assert math.isclose(score, log_prob / penalty(len(tokens), 0.6, 5.0), rel_tol=1e-5)
 
 
@@ -257,10 +270,7 @@ class Reading:
 
   def at_end(self, row, tokens):
     """The formula, for one hypothesis."""
-    history, total = row * 13 % STATES, np.zeros(3)
-    for token in tokens:
-      total = total + self.weights[history]
-      history = self.model.advance(history, token)
+    total = sum(self.weights[self.model.state_after(row, tokens[:n])] for n in range(len(tokens)))
     seen = [min(x, 1.0) for x in total[: 2 if row % 2 else 3]]
     return self.beta * sum(math.log(x) for x in seen)
 
@@ -295,28 +305,29 @@ def found_by(reading, settings, **shape):
 @pytest.mark.parametrize(("alpha", "beta"), [(0.6, 0.4), (-0.5, 2.0)])
 def test_coverage_penalty_equals_brute_force(alpha, beta):
   reading = Reading(MODEL, beta)
-  settings = make_settings(ROWS, alpha, 0.0)
+  settings = make_settings(MODEL, ROWS, alpha, 0.0)
   found, _ = found_by(reading, settings, rows=ROWS, width=108, count=10, length=5)
   plain, _ = run(MODEL, ROWS, 108, 10, settings)
   assert [[h[0] for h in row] for row in found] != [[h[0] for h in row] for row in plain]
   for row in range(ROWS):
-    check(found[row], brute_force(MODEL, row, VOCAB, alpha, 0.0, 1, 5, 10, reading.at_end))
+    check(found[row], brute_force(MODEL, row, alpha, 0.0, 10, PlainRules(), reading.at_end))
 
 
 @pytest.mark.parametrize(
   ("width", "count", "alpha", "beta"), [(4, 4, 0.6, 0.5), (3, 2, 0.0, 0.1), (4, 1, 0.6, 5.0)]
 )
 def test_coverage_penalty_leaves_the_stop_exact(width, count, alpha, beta):
-  reading, settings = Reading(BIG, beta), make_settings(8, alpha, max_length=24)
+  reading, settings = Reading(BIG, beta), make_settings(BIG, 8, alpha, max_length=24)
   found, length = found_by(reading, settings, rows=8, width=width, count=count, length=24)
   if not alpha:
     assert length < 24, "the bound never stopped the search"
+  rules = PlainRules(max_length=24)
   for row in range(8):
-    check(found[row], plain_beam(BIG, row, 40, width, count, alpha, 5.0, 1, 24, reading.at_end))
+    check(found[row], plain_beam(BIG, row, width, count, alpha, 5.0, rules, reading.at_end))
 
 
 def test_search_in_pieces_equals_search_at_once():
-  settings, active = make_settings(8, 0.6, max_length=16), jnp.ones(8, bool)
+  settings, active = make_settings(BIG, 8, 0.6, max_length=16), jnp.ones(8, bool)
   whole, _ = run(BIG, 8, 4, 2, settings, length=16)
   state = beam.begin(BIG.prefill(8), settings, active, width=4, num_return=2, length=16)
   cache, lengths = BIG.history(8, 4), []

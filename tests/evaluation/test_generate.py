@@ -1,16 +1,18 @@
+import itertools
 import math
+import re
 
 import jax
 import numpy as np
 import pytest
 from absl import logging
+from sacrebleu.metrics import CHRF
 
-from tfx_jax import build
 from tfx_jax.data.packing import pack
-from tfx_jax.data.tokenizer import BOS, EOS, PAD
+from tfx_jax.data.tokenizer import BOS, EOS, PAD, UNK
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import Aligner
-from tfx_jax.evaluation.generate import GenerateSettings, Hypothesis, source_lengths
+from tfx_jax.evaluation.generate import Generator, Hypothesis
 
 BEAM, ALPHA, LONGEST = 4, 0.6, 16
 
@@ -137,9 +139,9 @@ def test_attention_is_looked_at_for_the_coverage_penalty_only(small, monkeypatch
   asked = []
   search = small.generator._search
 
-  def asking(*args, alignment_layer, **static):
-    asked.append(alignment_layer)
-    return search(*args, alignment_layer=alignment_layer, **static)
+  def asking(*args, coverage_weight, **static):
+    asked.append(coverage_weight)
+    return search(*args, coverage_weight=coverage_weight, **static)
 
   monkeypatch.setattr(small.generator, "_search", asking)
   small.generator(small.params, ["ab"], coverage_penalty=0.0)
@@ -147,7 +149,7 @@ def test_attention_is_looked_at_for_the_coverage_penalty_only(small, monkeypatch
     0
   ]
   small.generator(small.params, ["ab"], coverage_penalty=0.7)
-  assert asked == [None, None, -1]
+  assert asked == [None, None, np.float32(0.7)]
   assert best.score == best.log_prob
   with pytest.raises(UserError, match="alignment_layer=3: use -1 to 0"):
     small.generator(small.params, ["ab"], coverage_penalty=0.7, alignment_layer=3)
@@ -198,7 +200,6 @@ def test_outputs_do_not_depend_on_the_batch(small, texts, found):
 
 def test_programs_are_few(small, texts, found):
   """Three lengths, full and small batches: whatever else is asked for compiles nothing more."""
-  assert [source_lengths(n) for n in (8, 24, 100)] == [[8], [8, 16, 24], [32, 56, 104]]
   search, asked = small.generator._search, set()
 
   def asking(params, batch, *args, **static):
@@ -258,31 +259,105 @@ def test_lengths_are_kept_to(small, texts):
   ] == [[[EOS]]]
 
 
-@pytest.mark.parametrize(
-  ("changes", "told"),
-  [
-    ({"beam_sise": 2}, "'beam_sise', did you mean 'beam_size'?"),
-    ({"num_return": 5}, "generate.num_return=5 is more than generate.beam_size=4"),
-    ({"beam_size": 2}, "generate.num_return=4 is more than generate.beam_size=2"),
-    ({"beam_size": 0}, "generate.beam_size=0"),
-    ({"max_length": 0}, "generate.max_length=0"),
-    ({"batch_size": -1}, "generate.batch_size=-1"),
-    ({"coverage_penalty": -1.0}, "generate.coverage_penalty=-1.0: use 0 or more"),
-    ({"length_penalty_form": "gmnt"}, "'gmnt', did you mean 'gnmt'?"),
-  ],
-)
-def test_settings_that_make_no_sense_are_one_line(small, changes, told):
-  with pytest.raises(UserError) as info:
-    small.generator(small.params, ["a"], **changes)
-  assert told in str(info.value) and "\n" not in str(info.value)
+SAMPLING = {"search": "sample", "num_return": 3, "temperature": 0.8, "top_k": 6}
 
 
-def test_the_settings_are_the_keys_of_the_configuration(small):
-  assert build.make_generate_settings(small.config) == GenerateSettings(
-    beam_size=4,
-    num_return=4,
-    max_source_length=24,
-    max_length=16,
-    max_length_ratio=0.5,
-    batch_size=64,
+@pytest.fixture(scope="module")
+def samples(small, texts):
+  return small.generator(small.params, texts, **SAMPLING)
+
+
+def sums(small, next_log_probs, texts, hypotheses):
+  """The log-probability of each output, by a full pass for each of its tokens."""
+  asked = [
+    (source, best.tokens[:n], token)
+    for source, best in zip(encoded(small, texts), hypotheses, strict=True)
+    for n, token in enumerate(best.tokens)
+  ]
+  log_probs = next_log_probs([source for source, *_ in asked], [start for _, start, _ in asked])
+  each = [row[token] for row, (*_, token) in zip(log_probs, asked, strict=True)]
+  parts = np.split(each, np.cumsum([len(best.tokens) for best in hypotheses])[:-1])
+  return [part.sum() for part in parts]
+
+
+def test_samples_are_the_models_and_sorted(small, texts, samples, next_log_probs):
+  for hypotheses in samples:
+    assert len(hypotheses) == 3
+    assert all(h.score == h.log_prob and h.tokens.index(EOS) == len(h.tokens) - 1
+               for h in hypotheses)  # fmt: skip
+    scores = [h.score for h in hypotheses]
+    assert scores == sorted(scores, reverse=True)
+  few = [best[0] for best in samples[:25]]
+  expected = sums(small, next_log_probs, texts[:25], few)
+  np.testing.assert_allclose([h.log_prob for h in few], expected, atol=1e-4)
+
+
+def test_samples_do_not_depend_on_the_batch(small, texts, samples):
+  """A sample's numbers are its input's place and its own, however inputs are batched."""
+  by_eights = small.generator(small.params, texts[:9], batch_size=8, **SAMPLING)
+  assert all(equal(a, b) for a, b in zip(by_eights, samples, strict=False))
+  alone = small.generator(small.params, texts[:1], **SAMPLING)
+  assert equal(alone[0], samples[0])
+  again = small.generator(small.params, texts[:9], batch_size=8, seed=1, **SAMPLING)
+  assert not any(equal(a, b) for a, b in zip(again, samples, strict=False))
+
+
+def test_minimum_bayes_risk_ranks_the_samples(small, texts):
+  few, settings = texts[:5], SAMPLING | {"temperature": 1.0, "num_return": 16}
+  drawn = small.generator(small.params, few, **settings)
+  best = small.generator(
+    small.params, few, **settings | {"search": "mbr", "num_samples": 16, "num_return": 2}
   )
+  for hypotheses, ranked in zip(drawn, best, strict=True):
+    outputs = [h.text for h in hypotheses]
+    means = {
+      text: np.mean([CHRF().sentence_score(text, [other]).score for other in outputs])
+      for text in dict.fromkeys(outputs)
+    }
+    scores = [h.score for h in ranked]
+    np.testing.assert_allclose(scores, sorted(means.values(), reverse=True)[:2], rtol=1e-6)
+    for h in ranked:
+      assert h.score == pytest.approx(means[h.text])
+      same = [other for other in hypotheses if other.text == h.text]
+      assert h.log_prob == pytest.approx(max(other.log_prob for other in same), abs=1e-5)
+
+
+def test_outputs_begin_with_their_prefixes(small, texts, found, next_log_probs):
+  few = texts[:8]
+  prefixes = ["fa", "", "b c", [8, 8, 8], "d", "", [], "e"]
+  begun = small.generator(small.params, few, prefixes=prefixes)
+  for place, (prefix, hypotheses) in enumerate(zip(prefixes, begun, strict=True)):
+    ids = small.tokenizer.encode([prefix])[0] if isinstance(prefix, str) else prefix
+    assert all(h.tokens[: len(ids)] == ids for h in hypotheses)
+    assert equal(hypotheses, found[place]) == (not ids)
+  expected = sums(small, next_log_probs, few, [best[0] for best in begun])
+  np.testing.assert_allclose([best[0].log_prob for best in begun], expected, atol=1e-4)
+  same = small.generator(small.params, few, prefix="fa")
+  assert equal(same[0], begun[0])
+  assert all(best[0].text.startswith("fa") for best in same)
+
+
+def test_rules_are_kept_to_and_log_probabilities_stay_the_models(
+  small, texts, found, next_log_probs
+):
+  few = texts[:20]
+  settings = {"forbidden": ("c", "<unk>"), "no_repeat_ngram_size": 2, "repetition_penalty": 1.2}
+  for search in ({}, {"search": "sample"}):
+    ruled = [best[0] for best in small.generator(small.params, few, **settings, **search)]
+    for best in ruled:
+      grams = [*itertools.pairwise(best.tokens)]
+      assert len(set(grams)) == len(grams)
+      assert "c" not in best.text and UNK not in best.tokens
+    expected = sums(small, next_log_probs, few, ruled)
+    np.testing.assert_allclose([best.log_prob for best in ruled], expected, atol=1e-4)
+  assert all({UNK, *small.tokenizer.encode("c")[0]} & {*best[0].tokens} for best in found[:3])
+
+
+def test_what_outputs_must_hold_is_checked_when_the_generator_is_made(small):
+  for changes, told in (
+    ({"forbidden": ("<unx>",)}, "no piece '<unx>', did you mean '<unk>'?"),
+    ({"prefix": "abcdef" * 3}, "generate.prefix has 18 tokens, no fewer than"),
+  ):
+    settings = small.generator.settings.replace(**changes)
+    with pytest.raises(UserError, match=re.escape(told)):
+      Generator(small.model, small.parallel, small.tokenizer, small.tokenizer, settings)

@@ -13,7 +13,7 @@ from flax import linen as nn
 from tfx_jax.errors import UserError
 from tfx_jax.layers import axes
 from tfx_jax.parallel import Parallel
-from tfx_jax.training.checkpoint import Checkpoints, restore_params
+from tfx_jax.training.checkpoint import Checkpoints, read_progress, restore_params
 from tfx_jax.training.optimizer import make_optimizer
 from tfx_jax.training.state import plan_params, plan_state
 
@@ -88,6 +88,12 @@ def test_a_state_comes_back_bit_for_bit(tmp_path, run):
   jax.tree.map(
     lambda x, y: x.sharding.is_equivalent_to(y, x.ndim) or 1 / 0, restored, run.shardings
   )
+
+
+def test_the_progress_is_read_without_the_state(tmp_path, save):
+  assert read_progress(str(tmp_path)) is None and not os.listdir(tmp_path)
+  save({3: 3, 8: 3})
+  assert read_progress(str(tmp_path)) == (8, {"best_step": 3})
 
 
 def test_a_state_may_be_donated_while_it_is_saved(tmp_path, run):

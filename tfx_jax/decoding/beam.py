@@ -4,9 +4,10 @@ A hypothesis is a sequence that ends with EOS. Its score is
 
     log_prob / penalty(length),    penalty(n) = ((c + n) / (c + 1)) ** length_penalty,
 
-with EOS counted in both. c = 5 is the penalty of Wu et al. (2016, arXiv:1609.08144, eq. 14), c = 0
-the plain power. A caller may add something to the score of what ends, never above 0: the coverage
-penalty of the same equation is that.
+with EOS counted in both, and log_prob under the rules of `decoding/rules.py`, which is the model's
+own unless they penalise repetition. c = 5 is the penalty of Wu et al. (2016, arXiv:1609.08144,
+eq. 14), c = 0 the plain power. A caller may add something to the score of what ends, never above 0:
+the coverage penalty of the same equation is that.
 
 At every step the continuations of a row's W live beams are ranked: those among the W best that end
 enter the pool of the best R hypotheses, and the W best of those that do not end live on. With W = 1
@@ -25,34 +26,29 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from tfx_jax.decoding.logits import NEG_INF, forbid, limit_length
+from tfx_jax.decoding.logits import NEG_INF
+from tfx_jax.decoding.loop import Step, go_on
+from tfx_jax.decoding.rules import Rules, apply_rules
 
 PENALTY_OFFSETS = {"gnmt": 5.0, "power": 0.0}
 
-Step = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
 # From the cache to what is added to the score of each beam, [B,W], if its next token ends it.
 Ending = Callable[[Any], jax.Array]
 
 
 @struct.dataclass
 class BeamSettings:
-  """Numbers of the search; all but the token ids are traced, so changing them compiles nothing.
+  """Numbers of the search; they are traced, so changing them compiles nothing.
 
   Attributes:
+    rules: on the next token.
     length_penalty: exponent, scalar.
     penalty_offset: c of the penalty, scalar; see `PENALTY_OFFSETS`.
-    min_length: int32 [B].
-    max_length: int32 [B], EOS counted.
-    eos: id of the end token.
-    forbidden: ids that are never generated.
   """
 
+  rules: Rules
   length_penalty: jax.Array
   penalty_offset: jax.Array
-  min_length: jax.Array
-  max_length: jax.Array
-  eos: int = struct.field(pytree_node=False)
-  forbidden: tuple[int, ...] = struct.field(pytree_node=False, default=())
 
   def penalty(self, length: jax.Array) -> jax.Array:
     """What a hypothesis of `length` tokens has its log-probability divided by."""
@@ -66,22 +62,30 @@ class BeamState:
   Attributes:
     length: int32 scalar.
     live_tokens: int32 [B,W,T].
-    live_log_prob: [B,W], minus infinity for an empty beam.
+    live_sum: [B,W], what beams are ranked by: their log-probability under the rules, minus infinity
+      for an empty beam.
+    live_log_prob: [B,W], that of the model.
     parents: int32 [B,W], the beam of the step before that each live beam continues.
     done_tokens: int32 [B,R,T], best first; zeros after EOS.
     done_score: [B,R], minus infinity for an empty place.
-    done_log_prob: [B,R].
+    done_log_prob: [B,R], of the model.
     finished: bool [B].
   """
 
   length: jax.Array
   live_tokens: jax.Array
+  live_sum: jax.Array
   live_log_prob: jax.Array
   parents: jax.Array
   done_tokens: jax.Array
   done_score: jax.Array
   done_log_prob: jax.Array
   finished: jax.Array
+
+  @property
+  def room(self) -> int:
+    """T."""
+    return self.live_tokens.shape[2]
 
   @property
   def last_tokens(self) -> jax.Array:
@@ -114,7 +118,8 @@ def begin(
   state = BeamState(
     length=jnp.zeros((), jnp.int32),
     live_tokens=jnp.zeros((rows, width, length), jnp.int32),
-    live_log_prob=jnp.full((rows, width), NEG_INF).at[:, 0].set(jnp.where(active, 0.0, NEG_INF)),
+    live_sum=jnp.full((rows, width), NEG_INF).at[:, 0].set(jnp.where(active, 0.0, NEG_INF)),
+    live_log_prob=jnp.zeros((rows, width)),
     parents=jnp.zeros((rows, width), jnp.int32),
     done_tokens=jnp.zeros((rows, num_return, length), jnp.int32),
     done_score=jnp.full((rows, num_return), NEG_INF),
@@ -133,17 +138,11 @@ def advance(
   ending: Ending | None = None,
 ) -> tuple[BeamState, Any]:
   """Goes on for at most `steps` tokens, or until every row is finished; for `ending` see there."""
-  limit = jnp.minimum(state.length + steps, state.live_tokens.shape[2])
 
-  def unfinished(carry: tuple[BeamState, Any]) -> jax.Array:
-    return (carry[0].length < limit) & ~carry[0].finished.all()
+  def grow(state: BeamState, logits: jax.Array, cache: Any) -> BeamState:
+    return expand(state, logits, settings, None if ending is None else ending(cache))
 
-  def body(carry: tuple[BeamState, Any]) -> tuple[BeamState, Any]:
-    state, cache = carry
-    logits, cache = step(state.last_tokens, state.parents, cache)
-    return expand(state, logits, settings, None if ending is None else ending(cache)), cache
-
-  return jax.lax.while_loop(unfinished, body, (state, cache))
+  return go_on(grow, step, state, cache, steps)
 
 
 def expand(
@@ -159,20 +158,19 @@ def expand(
   """
   _, width, vocab = logits.shape
   length = state.length + 1
-  log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
-  log_probs = forbid(log_probs, settings.forbidden)
-  log_probs = limit_length(
-    log_probs, length, settings.min_length, settings.max_length, settings.eos
-  )
+  log_probs, ruled = apply_rules(settings.rules, logits, state.live_tokens, state.length)
   # At most W of 2W candidates end, so W others are always left to live on.
-  total = (state.live_log_prob[..., None] + log_probs).reshape(-1, width * vocab)
-  log_prob, index = jax.lax.top_k(total, 2 * width)
+  total, index = jax.lax.top_k(
+    (state.live_sum[..., None] + ruled).reshape(-1, width * vocab), 2 * width
+  )
+  log_prob = (state.live_log_prob[..., None] + log_probs).reshape(-1, width * vocab)
+  log_prob = jnp.take_along_axis(log_prob, index, axis=1)
   beam, token = index // vocab, index % vocab
   tokens = jnp.take_along_axis(state.live_tokens, beam[..., None], axis=1)
   tokens = jax.lax.dynamic_update_slice_in_dim(tokens, token[..., None], state.length, axis=2)
-  ends = token == settings.eos
+  ends = token == settings.rules.eos
 
-  score = log_prob / settings.penalty(length)
+  score = total / settings.penalty(length)
   if at_end is not None:
     score = score + jnp.take_along_axis(at_end, beam, axis=1)
   score = jnp.where(ends, score, NEG_INF).at[:, width:].set(NEG_INF)
@@ -182,19 +180,20 @@ def expand(
     jnp.concatenate([state.done_tokens, tokens], axis=1),
     jnp.concatenate([state.done_log_prob, log_prob], axis=1),
   )
-  live_log_prob, live_tokens, parents = _best(
-    width, jnp.where(ends, NEG_INF, log_prob), tokens, beam
+  live_sum, live_tokens, live_log_prob, parents = _best(
+    width, jnp.where(ends, NEG_INF, total), tokens, log_prob, beam
   )
 
-  hope = live_log_prob[:, 0]
+  hope = live_sum[:, 0]
   hope = jnp.maximum(
-    hope / settings.penalty(length + 1), hope / settings.penalty(settings.max_length)
+    hope / settings.penalty(length + 1), hope / settings.penalty(settings.rules.max_length)
   )
   finished = state.finished | (done_score[:, -1] >= hope)
   return BeamState(
     length=length,
     live_tokens=live_tokens,
-    live_log_prob=jnp.where(finished[:, None], NEG_INF, live_log_prob),
+    live_sum=jnp.where(finished[:, None], NEG_INF, live_sum),
+    live_log_prob=live_log_prob,
     parents=parents,
     done_tokens=done_tokens,
     done_score=done_score,

@@ -1,4 +1,4 @@
-"""Rules on the next token's log-probabilities: pure functions, settings traced."""
+"""Pure functions on the next token's logits or log-probabilities; numbers are traced."""
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +6,9 @@ import jax.numpy as jnp
 NEG_INF = -jnp.inf
 
 
-def forbid(log_probs: jax.Array, tokens: tuple[int, ...]) -> jax.Array:
-  """Sets the log-probabilities [...,V] of `tokens` to minus infinity."""
-  banned = jnp.isin(_ids(log_probs), jnp.asarray(tokens, jnp.int32))
-  return jnp.where(banned, NEG_INF, log_probs)
+def forbid(log_probs: jax.Array, banned: jax.Array) -> jax.Array:
+  """Makes the tokens that the mask `banned`, bool [V], names impossible in `log_probs` [B,W,V]."""
+  return jnp.where(banned[None, None], NEG_INF, log_probs)
 
 
 def limit_length(
@@ -21,6 +20,8 @@ def limit_length(
 ) -> jax.Array:
   """Forbids EOS before `min_length` tokens, and everything else at `max_length`.
 
+  Where other rules have left nothing but EOS, it is allowed.
+
   Args:
     log_probs: [B,W,V], of token number `length` (counted from 1, EOS counted).
     length: scalar.
@@ -30,10 +31,108 @@ def limit_length(
   """
   is_eos = _ids(log_probs) == eos
   last = (length >= max_length)[:, None, None]
-  early = (length < min_length)[:, None, None] & ~last
+  others = jnp.any(~is_eos & (log_probs > NEG_INF), axis=-1, keepdims=True)
+  early = (length < min_length)[:, None, None] & ~last & others
   return jnp.where((is_eos & early) | (~is_eos & last), NEG_INF, log_probs)
+
+
+def penalize_repetition(
+  logits: jax.Array, tokens: jax.Array, length: jax.Array, penalty: jax.Array
+) -> jax.Array:
+  """Divides the logits of tokens that a hypothesis already holds by `penalty`.
+
+  This is eq. 2 of Keskar et al. (2019, arXiv:1909.05858) for positive logits. A negative one is
+  multiplied, as dividing it would reward repetition.
+
+  Args:
+    logits: [B,W,V].
+    tokens: int32 [B,W,T].
+    length: scalar, how many of the tokens are real.
+    penalty: scalar, at least 1.
+  """
+  real = jnp.broadcast_to(jnp.arange(tokens.shape[2]) < length, tokens.shape)
+  penalized = jnp.where(logits > 0, logits / penalty, logits * penalty)
+  return jnp.where(_named(tokens, real, logits.shape[2]), penalized, logits)
+
+
+def block_ngrams(
+  log_probs: jax.Array, tokens: jax.Array, length: jax.Array, size: jax.Array
+) -> jax.Array:
+  """Forbids every token that would make an n-gram occur twice (Paulus et al. 2017, section 2.5).
+
+  Args:
+    log_probs: [B,W,V].
+    tokens: int32 [B,W,T].
+    length: scalar, how many of the tokens are real.
+    size: scalar, n, at least 1.
+  """
+  places = jnp.arange(tokens.shape[2])
+  # Of each place: whether an n-gram that begins as the next one will has its last token there.
+  ends = jnp.broadcast_to((places < length) & (places >= size - 1), tokens.shape)
+
+  def compare(back: jax.Array, ends: jax.Array) -> jax.Array:
+    newest = jax.lax.dynamic_index_in_dim(tokens, length - back, axis=2)
+    return ends & (jnp.roll(tokens, back, axis=2) == newest)
+
+  ends = jax.lax.fori_loop(1, size, compare, ends)
+  return jnp.where(_named(tokens, ends, log_probs.shape[2]), NEG_INF, log_probs)
+
+
+def force_prefix(
+  log_probs: jax.Array,
+  unruled: jax.Array,
+  length: jax.Array,
+  prefix: jax.Array,
+  prefix_length: jax.Array,
+) -> jax.Array:
+  """Makes everything but a prefix's token impossible, and that token possible, as long as it goes.
+
+  Args:
+    log_probs: [B,W,V], after other rules.
+    unruled: [B,W,V], before them; where the forced token's log-probability is taken from.
+    length: scalar, tokens so far.
+    prefix: int32 [B,P].
+    prefix_length: int32 [B], how many of them are real.
+  """
+  forced = jax.lax.dynamic_index_in_dim(prefix, length, axis=1, keepdims=False)
+  is_forced = _ids(log_probs) == forced[:, None, None]
+  inside = (length < prefix_length)[:, None, None]
+  return jnp.where(inside, jnp.where(is_forced, unruled, NEG_INF), log_probs)
+
+
+def truncate(logits: jax.Array, top_k: jax.Array, top_p: jax.Array) -> jax.Array:
+  """Keeps the likeliest tokens only: the `top_k` first, and of these the nucleus `top_p`.
+
+  The nucleus is the smallest set of likeliest tokens whose probabilities, those of the kept
+  tokens summing to 1, reach `top_p` (Holtzman et al. 2020, arXiv:1904.09751, section 3.1).
+  Tokens as likely as the last one kept are kept too.
+
+  Args:
+    logits: [B,W,V].
+    top_k: int32 [B]; 0: all.
+    top_p: [B], above 0; 1: all.
+  """
+  vocab = logits.shape[2]
+  ordered = jnp.sort(logits, axis=-1, descending=True)
+  count = jnp.where(top_k > 0, jnp.minimum(top_k, vocab), vocab)[:, None, None]
+  ordered = jnp.where(_ids(logits) < count, ordered, NEG_INF)
+  probs = jax.nn.softmax(ordered)
+  before = jnp.cumsum(probs, axis=-1) - probs
+  # Rounding may let the sums reach 1 too early.
+  nucleus = (before < top_p[:, None, None]) | (top_p >= 1)[:, None, None]
+  least = jnp.min(jnp.where(nucleus & (ordered > NEG_INF), ordered, jnp.inf), -1, keepdims=True)
+  return jnp.where(logits >= least, logits, NEG_INF)
 
 
 def _ids(log_probs: jax.Array) -> jax.Array:
   """Token ids along the last axis, of the shape of `log_probs`."""
   return jax.lax.broadcasted_iota(jnp.int32, log_probs.shape, log_probs.ndim - 1)
+
+
+def _named(tokens: jax.Array, where: jax.Array, vocab: int) -> jax.Array:
+  """Of which tokens one of `tokens` [B,W,T] is, `where` [B,W,T] is true: bool [B,W,V]."""
+
+  def mark(tokens: jax.Array, where: jax.Array) -> jax.Array:
+    return jnp.zeros(vocab, bool).at[tokens].max(where)
+
+  return jax.vmap(jax.vmap(mark))(tokens, where)

@@ -143,6 +143,16 @@ def _reason(error: BaseException) -> str:
   return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
+def read_progress(workdir: str) -> tuple[int, dict] | None:
+  """The step of the latest checkpoint of a run and its progress, or None if it has none."""
+  folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
+  if not os.path.isdir(folder):
+    return None
+  with ocp.CheckpointManager(folder) as manager:
+    step = manager.latest_step()
+    return None if step is None else (step, _progress(manager, step))
+
+
 def restore_params(
   workdir: str,
   which: str,
@@ -208,7 +218,7 @@ def _restore_field(manager: ocp.CheckpointManager, step: int, field: str, target
 def _choose(manager: ocp.CheckpointManager, steps: Sequence[int], which: str, workdir: str) -> int:
   """The step that `which` means."""
   if which == "best":
-    which = str(_best_step(manager, steps) or "latest")
+    which = str(_progress(manager, steps[-1]).get("best_step") or "latest")
   if which in ("latest", "ema"):
     return steps[-1]
   known = {str(step): step for step in steps}
@@ -220,6 +230,6 @@ def _choose(manager: ocp.CheckpointManager, steps: Sequence[int], which: str, wo
   return known[which]
 
 
-def _best_step(manager: ocp.CheckpointManager, steps: Sequence[int]) -> int | None:
+def _progress(manager: ocp.CheckpointManager, step: int) -> dict:
   arguments = ocp.args.Composite(progress=ocp.args.JsonRestore())
-  return manager.restore(steps[-1], args=arguments)["progress"].get("best_step")
+  return manager.restore(step, args=arguments)["progress"]

@@ -1,0 +1,84 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tfx_jax.decoding import logits as on
+
+EOS, ROWS, WIDTH, VOCAB, ROOM = 1, 3, 2, 7, 9
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(size=(ROWS, WIDTH, VOCAB)).astype(np.float32) * 2
+TOKENS = RNG.integers(2, 4, (ROWS, WIDTH, ROOM)).astype(np.int32)
+
+
+def each():
+  return np.ndindex(ROWS, WIDTH)
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 9])
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_no_ngram_occurs_twice(length, size):
+  found = np.asarray(on.block_ngrams(LOGITS, TOKENS, jnp.int32(length), jnp.int32(size)))
+  for row, beam in each():
+    past = TOKENS[row, beam, :length].tolist()
+    for token in range(VOCAB):
+      grown = [*past, token]
+      grams = [tuple(grown[i : i + size]) for i in range(len(grown) - size + 1)]
+      twice = bool(grams) and grams[-1] in grams[:-1]
+      assert found[row, beam, token] == (-np.inf if twice else LOGITS[row, beam, token])
+
+
+@pytest.mark.parametrize("length", [0, 4])
+def test_a_repeated_token_becomes_less_likely_whatever_the_sign(length):
+  found = np.asarray(on.penalize_repetition(LOGITS, TOKENS, jnp.int32(length), jnp.float32(1.5)))
+  signs = set()
+  for row, beam in each():
+    for token, logit in enumerate(LOGITS[row, beam]):
+      again = token in TOKENS[row, beam, :length]
+      expected = logit if not again else logit / 1.5 if logit > 0 else logit * 1.5
+      np.testing.assert_allclose(found[row, beam, token], expected, rtol=1e-6)
+      signs |= {logit > 0} if again else set()
+  assert signs == ({True, False} if length else set())
+
+
+def test_lengths_leave_a_token():
+  minimum, maximum = np.array([3, 1, 9]), np.array([5, 2, 9])
+  only_end = np.full_like(LOGITS, -np.inf)
+  only_end[..., EOS] = -1.0
+  for length in range(1, 6):
+    found = np.asarray(on.limit_length(LOGITS, length, minimum, maximum, EOS))
+    for row in range(ROWS):
+      ends = length >= minimum[row] or length >= maximum[row]
+      assert np.isfinite(found[row, :, EOS]).all() == ends
+      assert np.isfinite(found[row, :, 2:]).all() == (length < maximum[row])
+    kept = np.asarray(on.limit_length(only_end, length, minimum, maximum, EOS))
+    np.testing.assert_array_equal(kept, only_end)
+
+
+def test_a_prefix_overrules_and_keeps_the_log_probability():
+  prefix = np.array([[4, 5, 0], [6, 0, 0], [0, 0, 0]])
+  lengths = np.array([2, 1, 0])
+  ruled = np.where(np.arange(VOCAB) >= 5, -np.inf, LOGITS)
+  for length in range(4):
+    found = np.asarray(on.force_prefix(ruled, LOGITS, jnp.int32(length), prefix, lengths))
+    for row in range(ROWS):
+      expected = ruled[row]
+      if length < lengths[row]:
+        expected = np.where(np.arange(VOCAB) == prefix[row, length], LOGITS[row], -np.inf)
+      np.testing.assert_array_equal(found[row], expected)
+
+
+def test_truncation_keeps_the_likeliest():
+  probs = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
+  logits = jnp.log(jnp.asarray(probs[[3, 0, 4, 1, 2]]))[None, None]
+
+  def kept(top_k, top_p):
+    found = on.truncate(logits, jnp.array([top_k]), jnp.array([top_p]))[0, 0]
+    return sorted(probs[[3, 0, 4, 1, 2]][np.isfinite(found)].tolist(), reverse=True)
+
+  for k in range(1, 8):
+    assert kept(k, 1.0) == probs[:k].tolist()
+  assert kept(0, 1.0) == probs.tolist()
+  for p, count in ((1e-6, 1), (0.39, 1), (0.41, 2), (0.69, 2), (0.71, 3), (0.96, 5)):
+    assert kept(0, p) == probs[:count].tolist()
+  # Of the three likeliest, the first has 0.4 / 0.85 = 0.47, the first two 0.82.
+  assert kept(3, 0.46) == probs[:1].tolist() and kept(3, 0.83) == probs[:3].tolist()

@@ -1,0 +1,62 @@
+import pytest
+
+from tfx_jax import build
+from tfx_jax.errors import UserError
+from tfx_jax.evaluation.generate_settings import GenerateSettings
+
+SETTINGS = GenerateSettings(beam_size=4, num_return=4)
+SAMPLING = {"search": "sample"}
+
+
+@pytest.mark.parametrize(
+  ("changes", "told"),
+  [
+    ({"beam_sise": 2}, "'beam_sise', did you mean 'beam_size'?"),
+    ({"num_return": 5}, "generate.num_return=5 is more than generate.beam_size=4"),
+    ({"beam_size": 2}, "generate.num_return=4 is more than generate.beam_size=2"),
+    ({"search": "mbr", "num_samples": 3}, "num_return=4 is more than generate.num_samples=3"),
+    ({"beam_size": 0}, "generate.beam_size=0"),
+    ({"max_length": 0}, "generate.max_length=0"),
+    ({"batch_size": -1}, "generate.batch_size=-1"),
+    ({"length_penalty_form": "gmnt"}, "'gmnt', did you mean 'gnmt'?"),
+    ({"coverage_penalty": -1.0}, "generate.coverage_penalty=-1.0: use 0 or more"),
+    ({"coverage_penalty": float("inf")}, "generate.coverage_penalty=inf: use 0 or more"),
+    (SAMPLING | {"coverage_penalty": 0.5}, "generate.coverage_penalty=0.5 has no effect"),
+    ({"search": "beem"}, "generate.search='beem', did you mean 'beam'?"),
+    ({"temperature": 0.7}, "generate.temperature=0.7 has no effect with generate.search='beam'"),
+    ({"top_k": 5}, "generate.top_k=5 has no effect with generate.search='beam'"),
+    ({"top_p": 0.9}, "generate.top_p=0.9 has no effect with generate.search='beam'"),
+    ({"seed": 3}, "generate.seed=3 has no effect with generate.search='beam'"),
+    (SAMPLING | {"num_samples": 8}, "generate.num_samples=8 has no effect"),
+    (SAMPLING | {"temperature": 0.0}, "generate.temperature=0.0: use more than 0"),
+    (SAMPLING | {"top_p": 0.0}, "generate.top_p=0.0: use a probability above 0"),
+    (SAMPLING | {"top_p": 1.5}, "generate.top_p=1.5: use a probability above 0"),
+    (SAMPLING | {"top_k": -1}, "generate.top_k=-1: use 0 or more"),
+    (SAMPLING | {"seed": 2**32}, "generate.seed=4294967296: use 0 to 4294967295"),
+    ({"no_repeat_ngram_size": -1}, "generate.no_repeat_ngram_size=-1: use 0 or more"),
+    ({"repetition_penalty": 0.9}, "generate.repetition_penalty=0.9: use 1 or more"),
+    ({"forbidden": "<unk>"}, "generate.forbidden=<unk>: use a tuple of pieces"),
+  ],
+)
+def test_settings_that_make_no_sense_are_one_line(changes, told):
+  with pytest.raises(UserError) as info:
+    SETTINGS.replace(**changes)
+  assert told in str(info.value) and "\n" not in str(info.value)
+
+
+def test_settings_of_the_search_that_is_not_chosen_may_stay():
+  """What a run's configuration says of its beams does not keep anyone from sampling."""
+  sampling = SETTINGS.replace(search="sample", num_return=9, temperature=0.7, top_k=5, seed=1)
+  assert sampling.width == 9 and SETTINGS.width == 4
+  assert SETTINGS.replace(search="mbr", num_samples=64, top_p=0.9).width == 64
+
+
+def test_the_settings_are_the_keys_of_the_configuration(small):
+  assert build.make_generate_settings(small.config) == GenerateSettings(
+    beam_size=4,
+    num_return=4,
+    max_source_length=24,
+    max_length=16,
+    max_length_ratio=0.5,
+    batch_size=64,
+  )

@@ -1,0 +1,144 @@
+"""Sampling over `step(tokens, parents, cache) -> (logits, cache)`; it knows no model.
+
+W samples of a row are drawn at once, each token from
+
+    softmax(log_probs / temperature), cut off by `top_k` and `top_p`,
+
+where log_probs are those under the rules of `decoding/rules.py`. What a sample draws depends on
+the seed, the number of its input and its own number, and on nothing else: not on the batch, nor
+on how many samples there are. Its log-probability is the model's, EOS counted.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from tfx_jax.decoding.logits import truncate
+from tfx_jax.decoding.loop import Step, go_on
+from tfx_jax.decoding.rules import Rules, apply_rules
+
+
+@struct.dataclass
+class SampleSettings:
+  """Numbers of the search; they are traced, so changing them compiles nothing.
+
+  Attributes:
+    rules: on the next token.
+    seed: uint32 scalar.
+    number: int32 [B], the number of each row's input.
+    temperature: [B], above 0.
+    top_k: int32 [B], how many of the likeliest tokens may be drawn; 0: all.
+    top_p: [B], of which probability; 1: all. Both are None where no row sets them, for the
+      sorting that they need is then not in the program.
+  """
+
+  rules: Rules
+  seed: jax.Array
+  number: jax.Array
+  temperature: jax.Array
+  top_k: jax.Array | None = None
+  top_p: jax.Array | None = None
+
+
+@struct.dataclass
+class SampleState:
+  """Where the search stands after `length` tokens.
+
+  Attributes:
+    length: int32 scalar.
+    tokens: int32 [B,W,T]; zeros after EOS.
+    log_prob: [B,W], of the model.
+    ended: bool [B,W], which samples have their EOS.
+  """
+
+  length: jax.Array
+  tokens: jax.Array
+  log_prob: jax.Array
+  ended: jax.Array
+
+  @property
+  def room(self) -> int:
+    """T."""
+    return self.tokens.shape[2]
+
+  @property
+  def last_tokens(self) -> jax.Array:
+    """The newest token of each sample, [B,W]."""
+    return jax.lax.dynamic_index_in_dim(self.tokens, self.length - 1, 2, keepdims=False)
+
+  @property
+  def parents(self) -> jax.Array:
+    """Each sample continues itself, int32 [B,W]."""
+    return jax.lax.broadcasted_iota(jnp.int32, self.ended.shape, 1)
+
+  @property
+  def finished(self) -> jax.Array:
+    """Rows whose samples have all ended, bool [B]."""
+    return self.ended.all(axis=1)
+
+
+def begin(
+  logits: jax.Array, settings: SampleSettings, active: jax.Array, *, width: int, length: int
+) -> SampleState:
+  """Starts from the prompt's logits [B,V] and draws the first token of each sample.
+
+  Args:
+    logits: [B,V], of the first token to generate.
+    settings: see `SampleSettings`.
+    active: bool [B]; rows that only fill up the batch are false and finished at once.
+    width: W, samples of a row.
+    length: T, room for tokens; at least every `max_length`.
+  """
+  rows, vocab = logits.shape
+  state = SampleState(
+    length=jnp.zeros((), jnp.int32),
+    tokens=jnp.zeros((rows, width, length), jnp.int32),
+    log_prob=jnp.zeros((rows, width)),
+    ended=jnp.broadcast_to(~active[:, None], (rows, width)),
+  )
+  return expand(state, jnp.broadcast_to(logits[:, None], (rows, width, vocab)), settings)
+
+
+def advance(
+  step: Step, state: SampleState, cache: Any, settings: SampleSettings, steps: jax.Array
+) -> tuple[SampleState, Any]:
+  """Goes on for at most `steps` tokens, or until every row is finished."""
+  return go_on(lambda state, logits, _: expand(state, logits, settings), step, state, cache, steps)
+
+
+def expand(state: SampleState, logits: jax.Array, settings: SampleSettings) -> SampleState:
+  """Draws the next token of every sample that has not ended, given the logits [B,W,V]."""
+  log_probs, ruled = apply_rules(settings.rules, logits, state.tokens, state.length)
+  ruled = ruled / settings.temperature[:, None, None]
+  if settings.top_k is not None:
+    ruled = truncate(ruled, settings.top_k, settings.top_p)
+  token = _draw(_keys(settings, state), ruled)
+  log_prob = jnp.take_along_axis(log_probs, token[..., None], axis=2)[..., 0]
+  token = jnp.where(state.ended, 0, token)
+  return SampleState(
+    length=state.length + 1,
+    tokens=jax.lax.dynamic_update_slice_in_dim(
+      state.tokens, token[..., None], state.length, axis=2
+    ),
+    log_prob=state.log_prob + jnp.where(state.ended, 0.0, log_prob),
+    ended=state.ended | (token == settings.rules.eos),
+  )
+
+
+def _keys(settings: SampleSettings, state: SampleState) -> jax.Array:
+  """The keys [B,W] of this step's draws."""
+  seed = jax.random.key(settings.seed)
+
+  def key(number: jax.Array, sample: jax.Array) -> jax.Array:
+    return functools.reduce(jax.random.fold_in, (number, sample, state.length), seed)
+
+  of_row = jax.vmap(key, (None, 0))
+  return jax.vmap(of_row, (0, None))(settings.number, jnp.arange(state.ended.shape[1]))
+
+
+def _draw(keys: jax.Array, logits: jax.Array) -> jax.Array:
+  """A token [B,W] of each distribution [B,W,V]."""
+  return jax.vmap(jax.vmap(jax.random.categorical))(keys, logits)

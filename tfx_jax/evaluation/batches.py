@@ -1,0 +1,118 @@
+"""Sources of all lengths as few shapes: groups of similar length, and the arrays of a group."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tfx_jax.data.packing import lay_out
+from tfx_jax.data.tokenizer import BOS, EOS
+from tfx_jax.evaluation.generate_settings import GenerateSettings
+
+# Tokens that an output may always have, whatever the ratio to its source, or beyond a prefix.
+SPARE_LENGTH = 10
+
+
+class Group(NamedTuple):
+  """Inputs that are decoded together.
+
+  Attributes:
+    members: their numbers.
+    length: S, that sources are padded to.
+    rows: B, at least as many as members.
+  """
+
+  members: np.ndarray
+  length: int
+  rows: int
+
+
+def source_lengths(longest: int) -> list[int]:
+  """The lengths sources are padded to, multiples of 8: about a quarter, a half and all."""
+  return sorted({-(-longest // (8 * part)) * 8 for part in (4, 2, 1)})
+
+
+def group(sources: Sequence[Sequence[int]], settings: GenerateSettings, shards: int) -> list[Group]:
+  """Groups of similar length, longest first; empty sources are in none.
+
+  Args:
+    sources: token lists.
+    settings: of generation.
+    shards: what the number of rows must be a multiple of.
+  """
+  lengths = np.array([len(source) for source in sources], int)
+  order = np.argsort(-lengths, kind="stable")
+  order = order[lengths[order] > 0]
+  if not len(order):
+    return []
+  full = -(-settings.batch_size // shards) * shards
+  small = -(-settings.batch_size // (8 * shards)) * shards
+  rows = small if len(order) <= small else full
+  buckets = np.array(source_lengths(settings.max_source_length))
+  bucket = np.searchsorted(buckets, lengths[order])
+  groups, start = [], 0
+  while start < len(order):
+    # The last batch of a length is filled up from the next shorter one.
+    count = np.count_nonzero(bucket[start:] == bucket[start])
+    members = order[start : start + -(-count // rows) * rows]
+    length = int(buckets[bucket[start]])
+    for first in range(0, len(members), rows):
+      groups.append(Group(members[first : first + rows], length, rows))
+    start += len(members)
+  return groups
+
+
+def model_arrays(group: Group, sources: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
+  """What the model reads: the sources [B,S] of a group, and BOS [B,1] as the prompts."""
+  filled = [sources[i] for i in group.members] + [[EOS]] * (group.rows - len(group.members))
+  inputs, segments, positions = lay_out([[source] for source in filled], group.length)
+  ones = np.ones((group.rows, 1), np.int32)
+  return {
+    "inputs": inputs,
+    "inputs_segments": segments,
+    "inputs_positions": positions,
+    "decoder_inputs": ones * BOS,
+    "targets_segments": ones,
+    "targets_positions": ones * 0,
+  }
+
+
+def search_arrays(
+  group: Group,
+  sources: Sequence[Sequence[int]],
+  prefixes: Sequence[Sequence[int]] | None,
+  settings: GenerateSettings,
+) -> tuple[dict[str, np.ndarray], int]:
+  """What a search is told of each row, and T, the room for tokens that it needs.
+
+  Returns:
+    `number` (of the input), `active`, `min_length`, `max_length` [B], and with prefixes `prefix`
+    [B,T] and `prefix_length` [B]; T.
+  """
+  rows, count = group.rows, len(group.members)
+  given = [prefixes[i] if prefixes else [] for i in group.members]
+  longest = [
+    _limit(len(sources[i]), len(start), settings)
+    for i, start in zip(group.members, given, strict=True)
+  ]
+  room = _limit(group.length, max(map(len, given)), settings)
+  arrays = {
+    "number": np.pad(group.members.astype(np.int32), (0, rows - count)),
+    "active": np.arange(rows) < count,
+    "min_length": np.full(rows, settings.min_length, np.int32),
+    "max_length": np.array(longest + [room] * (rows - count), np.int32),
+  }
+  if prefixes:
+    filled = [list(p) + [0] * (room - len(p)) for p in given] + [[0] * room] * (rows - count)
+    arrays["prefix"] = np.array(filled, np.int32)
+    arrays["prefix_length"] = np.array([*map(len, given)] + [0] * (rows - count), np.int32)
+  return arrays, room
+
+
+def _limit(source: int, prefix: int, settings: GenerateSettings) -> int:
+  """Most tokens of an output, given the lengths of its source and prefix."""
+  ratio = settings.max_length_ratio
+  if not ratio:
+    return settings.max_length
+  return min(settings.max_length, max(math.ceil(ratio * source), prefix) + SPARE_LENGTH)

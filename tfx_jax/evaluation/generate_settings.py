@@ -1,0 +1,129 @@
+"""The settings of generation: names, ranges, and which of them go together."""
+
+import dataclasses
+import math
+from collections.abc import Collection
+from typing import Any
+
+from tfx_jax.decoding.beam import PENALTY_OFFSETS
+from tfx_jax.errors import UserError, nearest
+
+SEARCHES = ("beam", "sample", "mbr")
+AT_LEAST_ONE = (
+  *("beam_size", "num_return", "num_samples", "max_length", "max_source_length", "batch_size"),
+  "repetition_penalty",
+)
+# What some searches do not read; elsewhere than at its default it would mislead.
+READ_BY = dict.fromkeys(("temperature", "top_k", "top_p", "seed"), ("sample", "mbr")) | {
+  "num_samples": ("mbr",),
+  "coverage_penalty": ("beam",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerateSettings:
+  """How texts are generated; what is computed is said in `docs/decoding.md`.
+
+  Attributes:
+    search: "beam", "sample", or "mbr": the minimum Bayes risk among samples.
+    beam_size: W; 1 is greedy search, where the length penalty plays no part.
+    num_return: hypotheses per input, at most `beam_size` or `num_samples` of them.
+    length_penalty_form: "gnmt" or "power", see `decoding/beam.py`.
+    length_penalty: its exponent.
+    coverage_penalty: weight of the penalty on sources left unread, see `decoding/coverage.py`; 0:
+      none, and attention is not looked at.
+    alignment_layer: the decoder layer whose attention that is, the mean of its heads; -1: the last.
+    temperature: what log-probabilities are divided by before a token is drawn.
+    top_k: draws are among this many of the likeliest tokens; 0: among all.
+    top_p: draws are among the likeliest tokens that have this probability together; 1: among all.
+    seed: of the draws.
+    num_samples: samples of each input among which the minimum Bayes risk is looked for.
+    min_length: least tokens of an output, EOS counted.
+    max_length: most tokens of an output.
+    max_length_ratio: also at most this many tokens per source token, plus `SPARE_LENGTH`;
+      0: no such limit.
+    prefix: text that all outputs begin with.
+    forbidden: pieces of the target tokenizer that are never generated.
+    no_repeat_ngram_size: no n-gram of so many tokens occurs twice in an output; 0: no such rule.
+    repetition_penalty: what the logits of tokens of the output so far are divided by.
+    max_source_length: longer inputs are cut, with a warning.
+    batch_size: inputs decoded at a time.
+
+  Raises:
+    UserError: for a value that makes no sense.
+  """
+
+  search: str = "beam"
+  beam_size: int = 4
+  num_return: int = 1
+  length_penalty_form: str = "gnmt"
+  length_penalty: float = 0.6
+  coverage_penalty: float = 0.0
+  alignment_layer: int = -1
+  temperature: float = 1.0
+  top_k: int = 0
+  top_p: float = 1.0
+  seed: int = 0
+  num_samples: int = 32
+  min_length: int = 1
+  max_length: int = 128
+  max_length_ratio: float = 2.0
+  prefix: str = ""
+  forbidden: Collection[str] = ()
+  no_repeat_ngram_size: int = 0
+  repetition_penalty: float = 1.0
+  max_source_length: int = 256
+  batch_size: int = 32
+
+  def __post_init__(self):
+    for name, choices in (("search", SEARCHES), ("length_penalty_form", PENALTY_OFFSETS)):
+      value = getattr(self, name)
+      if value not in choices:
+        raise UserError(f"generate.{name}='{value}'{nearest(value, choices)}")
+    for name in AT_LEAST_ONE:
+      self._check(name, getattr(self, name) >= 1, "use 1 or more")
+    for name in ("top_k", "no_repeat_ngram_size"):
+      self._check(name, getattr(self, name) >= 0, "use 0 or more")
+    self._check("seed", 0 <= self.seed < 2**32, "use 0 to 4294967295")
+    self._check("temperature", self.temperature > 0, "use more than 0; greedy is beam_size=1")
+    self._check("top_p", 0 < self.top_p <= 1, "use a probability above 0, at most 1")
+    self._check("coverage_penalty", 0 <= self.coverage_penalty < math.inf, "use 0 or more")
+    self._check("forbidden", not isinstance(self.forbidden, str), "use a tuple of pieces")
+    for name, searches in READ_BY.items():
+      if self.search not in searches and getattr(self, name) != getattr(GenerateSettings, name):
+        raise UserError(
+          f"generate.{name}={getattr(self, name)} has no effect with generate.search="
+          f"'{self.search}'; it is for {' and '.join(searches)}"
+        )
+    among = {"beam": "beam_size", "mbr": "num_samples"}.get(self.search, "num_return")
+    if self.num_return > getattr(self, among):
+      raise UserError(
+        f"generate.num_return={self.num_return} is more than "
+        f"generate.{among}={getattr(self, among)}"
+      )
+
+  @property
+  def width(self) -> int:
+    """W, beams or samples of an input."""
+    return {"beam": self.beam_size, "sample": self.num_return, "mbr": self.num_samples}[self.search]
+
+  @property
+  def covers(self) -> bool:
+    """Whether attention is looked at; in greedy search, as all penalties, that plays no part."""
+    return self.search == "beam" and self.beam_size > 1 and self.coverage_penalty > 0
+
+  def replace(self, **changes: Any) -> "GenerateSettings":
+    """The settings with some changed.
+
+    Raises:
+      UserError: for an unknown name.
+    """
+    known = [field.name for field in dataclasses.fields(self)]
+    for name in changes:
+      if name not in known:
+        raise UserError(f"generate has no setting '{name}'{nearest(name, known)}")
+    return dataclasses.replace(self, **changes)
+
+  def _check(self, name: str, fine: bool, told: str) -> None:
+    if not fine:
+      raise UserError(f"generate.{name}={getattr(self, name)}: {told}")
