@@ -46,6 +46,7 @@ OTHER = {
   "train.best_metric": "perplexity",
   "generate.length_penalty_form": "power",
   "generate.num_return": 2,
+  "generate.alignment_layer": 0,
   "generate.search": "sample",
   "generate.forbidden": ("<unk>",),
   "generate.repetition_penalty": 1.5,
@@ -76,6 +77,8 @@ READ_BY_COMMANDS = (
   "evaluate.num_samples",
   "evaluate.bootstrap_samples",
   "generate.scores",
+  "generate.alignments",
+  "generate.ensemble",
 )
 
 

@@ -11,7 +11,17 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # A file or folder of tfx_jax (or one module of a folder) and what it may import of tfx_jax besides
 # its own folder and `errors`, which all may.
-LEAVES = ("layers", "decoding", "losses", "metrics", "data", "report", "curves", "parallel")
+LEAVES = (
+  "layers",
+  "decoding",
+  "losses",
+  "metrics",
+  "data",
+  "report",
+  "curves",
+  "heat_map",
+  "parallel",
+)
 LEARNING = ("parallel", "losses", "metrics", "decoding", "report", "curves", "data")
 BELOW_BUILD = (*LEAVES, "config", "models", "tasks", "training", "evaluation", "pretrained")
 TOP = ("build", "validation", "config_io", "training", "evaluation", "pretrained")
@@ -20,7 +30,7 @@ MAY_IMPORT = {
   "__init__": ("run",),
   "main": (*TOP, "commands", "sweep"),
   "commands": (*TOP, "run", "data", "parallel", "report", "curves", "sweep"),
-  "run": (*TOP, "data"),
+  "run": (*TOP, "data", "heat_map"),
   "validation": ("build", *BELOW_BUILD),
   "build": BELOW_BUILD,
   "config_io": ("config",),

@@ -1,6 +1,7 @@
 """What people do with a trained run from Python."""
 
 import os
+import shutil
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ from tiny_run import COUNTS, read_log, settings
 
 import tfx_jax
 from tfx_jax import config_io
-from tfx_jax.data.tokenizer import EOS
+from tfx_jax.data.tokenizer import EOS, CharacterTokenizer, load_tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.generate import Hypothesis
 
@@ -66,6 +67,61 @@ def test_score_agrees_with_generate(run):
     run.score(["a", "b"], ["A"])
   with pytest.raises(UserError, match="lists"):
     run.score("ab", "AB")
+
+
+def test_attention_is_of_every_piece_and_agrees_with_what_was_written(run, tmp_path):
+  texts = [text for text in TEXTS if text.strip()]
+  found = [best[0] for best in run.generate(texts)]
+  by_tokens = run.attention(texts, [best.tokens for best in found])
+  by_text = run.attention(texts, [best.text for best in found])
+  for text, best, one, other in zip(texts, found, by_tokens, by_text, strict=True):
+    assert one.source[-1] == one.target[-1] == "</s>"
+    assert "".join(one.source[:-1]) == text and "".join(one.target[:-1]) == best.text
+    assert one.weights.shape == (len(one.target), len(one.source))
+    np.testing.assert_allclose(one.weights.sum(axis=1), np.ones(len(one.target)), rtol=1e-5)
+    np.testing.assert_allclose(one.weights, other.weights, atol=1e-5)
+    assert [t for _, t in one.links()] == [*range(len(best.text))]
+  assert run.attention(["abc" * 9], ["A"])[0].source == [*"abcabca", "</s>"]  # cut at 8
+  assert run.attention([], []) == []
+  with pytest.raises(UserError, match="attention got 2 inputs but 1 targets"):
+    run.attention(["a", "b"], ["A"])
+  run.draw_attention(str(tmp_path / "a.png"), "ab", "BA")
+  assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_ensemble_is_the_model_of_the_run(trained, run):
+  workdir = trained[1]
+  for members in (("@12",), (f"{workdir}@latest", workdir)):
+    several = tfx_jax.load(workdir, ensemble=members)
+    assert several.step == 12 and len(several.params) == 1 + len(members)
+    for a, b in zip(several.generate(TEXTS), run.generate(TEXTS), strict=True):
+      assert a[0].tokens == b[0].tokens
+      assert a[0].score == pytest.approx(b[0].score, abs=1e-4)
+  scores = several.score(["ab"], ["BA"]), run.score(["ab"], ["BA"])
+  assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+  figures, _ = several.evaluate("test")
+  recorded = read_log(workdir)[-1]
+  assert {name: figures[name] for name in ("loss", "chrf")} == pytest.approx(
+    {name: recorded[name] for name in ("loss", "chrf")}, rel=1e-4
+  )
+
+
+def test_a_member_that_does_not_fit_is_one_line(trained, tmp_path):
+  workdir = trained[1]
+  other = shutil.copytree(workdir, tmp_path / "other", ignore=shutil.ignore_patterns("tokenizer"))
+  old = load_tokenizer(f"{workdir}/tokenizer/joint")
+  pieces = "".join(old.pieces(range(4, old.vocab_size)))
+  CharacterTokenizer(pieces[::-1]).save(str(other / "tokenizer" / "joint"))
+  for name, told in (
+    (str(other), f"{other} has another source tokenizer than {workdir}"),
+    (f"{tmp_path}/no", f"{tmp_path}/no holds no run"),
+    ("@7", f"{workdir} holds no checkpoint '7'"),
+    (f"{tmp_path}/a@b/no", f"{tmp_path}/a@b/no holds no run"),
+  ):
+    with pytest.raises(UserError) as info:
+      tfx_jax.load(workdir, ensemble=(name,))
+    assert str(info.value).startswith(f"generate.ensemble: {told}")
+    assert "\n" not in str(info.value)
 
 
 def test_the_score_of_an_output_is_its_log_probability_under_all_rules(run):

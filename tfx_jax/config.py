@@ -173,6 +173,10 @@ def base() -> ConfigDict:
         # gnmt (Wu et al. 2016) or power.
         "length_penalty_form": "gnmt",
         "length_penalty": 0.6,
+        # Weight of the penalty on what no token has attended to (Wu et al. 2016); 0: none.
+        "coverage_penalty": 0.0,
+        # The decoder layer whose attention aligns; -1: the last, -2: the last but one, …
+        "alignment_layer": -1,
         # Of sample and mbr: a draw is among the top_k likeliest tokens (0: all), of these among the
         # likeliest that have the probability top_p together (1: all).
         "temperature": 1.0,
@@ -196,8 +200,13 @@ def base() -> ConfigDict:
         # Longer inputs are cut, with a warning.
         "max_source_length": 256,
         "batch_size": 32,
+        # Other checkpoints whose probabilities are averaged with this one's: WORKDIR,
+        # WORKDIR@CHECKPOINT, or @CHECKPOINT of this run.
+        "ensemble": (),
         # Lines as TSV: input number, rank, score, log-probability, text.
         "scores": False,
+        # The same, and a last column of which word comes from which, as in 0-0 1-2.
+        "alignments": False,
       },
       "mesh": {
         # Devices along each axis; -1: all that are left.

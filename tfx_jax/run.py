@@ -12,10 +12,13 @@ from tfx_jax import build, config_io
 from tfx_jax.data.packing import pack
 from tfx_jax.data.tokenizer import EOS, Tokenizer
 from tfx_jax.errors import UserError
+from tfx_jax.evaluation.align import Aligner, Alignment
 from tfx_jax.evaluation.constraints import Prefixes
+from tfx_jax.evaluation.ensemble import combine
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
 from tfx_jax.evaluation.generate import Hypothesis
 from tfx_jax.evaluation.score import Scorer
+from tfx_jax.heat_map import draw_heat_map
 from tfx_jax.training.checkpoint import restore_params
 from tfx_jax.training.state import plan_params
 from tfx_jax.training.step import make_loss_step
@@ -75,16 +78,47 @@ class Run:
       inputs: texts.
       targets: texts, to which EOS is added, or token lists, which are taken as they are.
     """
+    return self._scorer(self.params, *self._encode("score", inputs, targets))
+
+  def attention(
+    self, inputs: Sequence[str], targets: Sequence[str] | Sequence[Sequence[int]]
+  ) -> list[Alignment]:
+    """What each target attends to in its input, by the layer `config.generate.alignment_layer`.
+
+    Args:
+      inputs: texts, cut like those of `generate`.
+      targets: texts, to which EOS is added, or token lists, which are taken as they are.
+    """
+    limit = self.config.generate.max_source_length
+    sources, encoded = self._encode("attention", inputs, targets)
+    sources = [[*source[: limit - 1], EOS] if len(source) > limit else source for source in sources]
+    weights = self._aligner(self.params, sources, encoded)
+    source, target = self.tokenizers
+    return [
+      Alignment(source.pieces(read), target.pieces(written), shares)
+      for read, written, shares in zip(sources, encoded, weights, strict=True)
+    ]
+
+  def draw_attention(self, path: str, text: str, target: str | Sequence[int]) -> None:
+    """Draws what a target attends to in its input as a heat map, in the format of `path`'s ending.
+
+    Raises:
+      UserError: if it cannot be written.
+    """
+    (alignment,) = self.attention([text], [target])
+    draw_heat_map(path, alignment.source, alignment.target, alignment.weights)
+
+  def _encode(self, name: str, inputs: Sequence[str], targets: Sequence) -> tuple[list, list]:
+    """Token lists of inputs and targets, each ended."""
     if isinstance(inputs, str) or isinstance(targets, str):
-      raise UserError("score takes lists of texts: score(['…'], ['…'])")
+      raise UserError(f"{name} takes lists of texts: {name}(['…'], ['…'])")
     if len(inputs) != len(targets):
-      raise UserError(f"score got {len(inputs)} inputs but {len(targets)} targets")
+      raise UserError(f"{name} got {len(inputs)} inputs but {len(targets)} targets")
     source, target = self.tokenizers
     sources = [[*ids, EOS] for ids in source.encode(list(inputs))]
-    encoded = [
+    return sources, [
       [*target.encode([text])[0], EOS] if isinstance(text, str) else list(text) for text in targets
     ]
-    return self._scorer(self.params, sources, encoded)
 
   def evaluate(
     self, split: str = "test", on_batch: Any = lambda count: None
@@ -108,21 +142,64 @@ class Run:
   def _scorer(self) -> Scorer:
     return Scorer(self.model, self.parallel, self.config.generate.batch_size)
 
+  @functools.cached_property
+  def _aligner(self) -> Aligner:
+    settings = self.config.generate
+    return Aligner(self.model, self.parallel, settings.batch_size, settings.alignment_layer)
+
 
 def load(
-  workdir: str, checkpoint: str | int | None = None, config: ConfigDict | None = None
+  workdir: str,
+  checkpoint: str | int | None = None,
+  config: ConfigDict | None = None,
+  ensemble: Sequence[str] | None = None,
 ) -> Run:
-  """Opens a trained run.
+  """Opens a trained run, or an ensemble of it with others, which then is the model of the run.
 
   Args:
     workdir: that it was trained in.
     checkpoint: "best", "latest", "ema", "average" or a step; by default
       `config.evaluate.checkpoint`.
     config: in place of the workdir's own, with other settings of generation and the like.
+    ensemble: the other members, by default `config.generate.ensemble`.
 
   Raises:
-    UserError: if the workdir holds no trained run.
+    UserError: if the workdir holds no trained run, or a member is missing or reads or writes other
+      tokens.
   """
+  run = _open(workdir, checkpoint, config)
+  names = run.config.generate.ensemble if ensemble is None else ensemble
+  if not names:
+    return run
+  members = [run, *(_member(name, workdir, run) for name in names)]
+  run.model, run.params = combine([m.model for m in members], [m.params for m in members])
+  return run
+
+
+def _member(name: str, workdir: str, first: Run) -> Run:
+  """The run that 'WORKDIR', 'WORKDIR@CHECKPOINT' or '@CHECKPOINT' means, on the mesh of `first`."""
+  folder, at, checkpoint = name.rpartition("@")
+  if not at or "/" in checkpoint:
+    folder, checkpoint = name, ""
+  try:
+    config = config_io.read_config(folder) if folder else first.config
+    if config is not None:
+      config.mesh = first.config.mesh
+    member = _open(folder or workdir, checkpoint or None, config)
+  except UserError as error:
+    raise UserError(f"generate.ensemble: {error}") from error
+  for side, own, other in zip(
+    ("source", "target"), first.tokenizers, member.tokenizers, strict=True
+  ):
+    if own.fingerprint != other.fingerprint:
+      raise UserError(
+        f"generate.ensemble: {name} has another {side} tokenizer than {workdir}, "
+        "and members must share theirs"
+      )
+  return member
+
+
+def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None) -> Run:
   recorded = config_io.read_config(workdir)
   if recorded is None:
     raise UserError(f"{workdir} holds no run: there is no config.json in it")

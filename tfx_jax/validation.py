@@ -38,7 +38,10 @@ CHOICES = {
   "evaluate.split": build.SPLITS,
 }
 # Numbers that may be negative.
-SIGNED = ("generate.length_penalty", "mesh.data", "mesh.fsdp", "mesh.tensor")
+SIGNED = (
+  *("generate.length_penalty", "generate.alignment_layer"),
+  *("mesh.data", "mesh.fsdp", "mesh.tensor"),
+)
 
 
 def validate(config: ConfigDict) -> None:
@@ -77,6 +80,12 @@ def validate(config: ConfigDict) -> None:
       f"train.keep_checkpoints={config.train.keep_checkpoints}"
     )
   build.make_generate_settings(config)
+  layer, layers = config.generate.alignment_layer, config.model.decoder_layers
+  if not -layers <= layer < layers:
+    raise UserError(
+      f"generate.alignment_layer={layer}: use {-layers} to {layers - 1}, "
+      f"for model.decoder_layers={layers}"
+    )
   _check_optimizer(config)
 
 

@@ -25,6 +25,17 @@ def test_mode_evaluate_adds_a_line(copy, capsys, without_curves):
   assert config_io.read_config(workdir).evaluate.split == "test"
 
 
+def test_an_ensemble_is_recorded_with_what_it_is_worth(copy, without_curves):
+  _, workdir = copy
+  before = read_log(workdir)[-1]
+  options = ["--mode=evaluate", "--config.generate.ensemble=@12,@latest"]
+  assert main([f"--workdir={workdir}", *options]) == 0
+  last = read_log(workdir)[-1]
+  assert last["ensemble"] == "@12, @latest" and "ensemble" not in before
+  assert last["parameters"] == 3 * before["parameters"]
+  assert last["loss"] == pytest.approx(before["loss"], rel=1e-4)
+
+
 @pytest.mark.parametrize("option", ["model.features=32", "model.gated", "model.norm=rms_norm"])
 @pytest.mark.parametrize("mode", ["evaluate", "generate"])
 def test_another_model_is_refused(trained, mode, option, tmp_path, capsys):

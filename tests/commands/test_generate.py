@@ -132,3 +132,38 @@ def test_a_reader_that_leaves_early_is_no_error(trained, inputs, capsys, monkeyp
   monkeypatch.undo()
   assert code == 128 + signal.SIGPIPE
   assert "error" not in capsys.readouterr().err
+
+
+def test_alignments_are_a_last_column_of_links_between_words(trained, run, inputs, tmp_path):
+  found = run.generate(TEXTS, num_return=2)
+  options = ["--config.generate.alignments", "--config.generate.num_return=2"]
+  table = [
+    line.split("\t")
+    for line in generated(trained[1], inputs, tmp_path / "out", *options).split("\n")[:-1]
+  ]
+  flat = [
+    (text, best) for text, hypotheses in zip(TEXTS, found, strict=True) for best in hypotheses
+  ]
+  assert [line[4] for line in table] == [best.text for _, best in flat]
+  for (text, best), (*_, links) in zip(flat, table, strict=True):
+    pairs = [tuple(map(int, link.split("-"))) for link in links.split()]
+    if text.strip():
+      (alignment,) = run.attention([text], [best.tokens])
+      assert pairs == alignment.word_links()
+    assert all(t < len(best.text.split()) for _, t in pairs)
+    assert all(s < len(text.split()) for s, _ in pairs)
+  plain = generated(trained[1], inputs, tmp_path / "out", "--config.generate.scores")
+  assert {line.count("\t") for line in plain.splitlines()} == {4}
+
+
+def test_an_ensemble_generates(trained, inputs, tmp_path, capsys):
+  workdir = trained[1]
+  alone = generated(workdir, inputs, tmp_path / "out")
+  together = "--config.generate.ensemble=@12,@latest"
+  assert generated(workdir, inputs, tmp_path / "out", together) == alone
+  capsys.readouterr()
+  line = "--config.generate.ensemble=runs/nowhere"
+  assert main([f"--workdir={workdir}", "--mode=generate", f"--input={inputs}", line]) == 2
+  assert capsys.readouterr().err == (
+    "error: generate.ensemble: runs/nowhere holds no run: there is no config.json in it\n"
+  )

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fake_model import EOS, PAD, FakeModel, PlainRules, batched, cut
+from fake_model import EOS, PAD, STATES, FakeModel, PlainRules, batched, cut
 
 from tfx_jax.decoding import beam
+from tfx_jax.decoding.coverage import coverage_penalty
 
 ROWS = 6
 MODEL = FakeModel(5, seed=0)
@@ -68,14 +69,18 @@ def ruled_sum(model, row, tokens, rules):
   return sum(steps)
 
 
-def brute_force(model, row, alpha, offset, count, rules):
+def nothing(row, tokens):
+  return 0.0
+
+
+def brute_force(model, row, alpha, offset, count, rules, at_end=nothing):
   scored = []
   for n in range(1, rules.max_length + 1):
     for body in itertools.product([t for t in range(model.vocab) if t != EOS], repeat=n - 1):
       tokens = (*body, EOS)
       if legal(tokens, rules):
         score = ruled_sum(model, row, tokens, rules) / penalty(n, alpha, offset)
-        scored.append((score, tokens, model.log_prob_of(row, tokens)))
+        scored.append((score + at_end(row, tokens), tokens, model.log_prob_of(row, tokens)))
   return sorted(scored, reverse=True)[:count]
 
 
@@ -91,7 +96,7 @@ def legal(tokens, rules):
   )
 
 
-def plain_beam(model, row, width, count, alpha, offset, rules):
+def plain_beam(model, row, width, count, alpha, offset, rules, at_end=nothing):
   """The definition in the module's docstring, without early stop, one sentence at a time."""
   live, done = [(0.0, ())], []
   for n in range(1, rules.max_length + 1):
@@ -101,7 +106,10 @@ def plain_beam(model, row, width, count, alpha, offset, rules):
       candidates += [(total + p, (*tokens, t)) for t, p in enumerate(log_probs) if p > -np.inf]
     candidates = sorted(candidates, reverse=True)[: 2 * width]
     ended = [c for c in candidates[:width] if c[1][-1] == EOS]
-    done += [(p / penalty(n, alpha, offset), t, model.log_prob_of(row, t)) for p, t in ended]
+    done += [
+      (p / penalty(n, alpha, offset) + at_end(row, t), t, model.log_prob_of(row, t))
+      for p, t in ended
+    ]
     live = [c for c in candidates if c[1][-1] != EOS][:width]
   return sorted(done, reverse=True)[:count]
 
@@ -234,6 +242,88 @@ def test_hypotheses_are_sorted_distinct_and_rescored():
     for tokens, score, log_prob in hypotheses:
       assert math.isclose(log_prob, BIG.log_prob_of(row, tokens), rel_tol=1e-5)
       assert math.isclose(score, log_prob / penalty(len(tokens), 0.6, 5.0), rel_tol=1e-5)
+
+
+class Reading:
+  """A made-up attention to three positions of a source, of two in odd rows, summed per beam."""
+
+  def __init__(self, model, beta):
+    rng = np.random.default_rng(3)
+    self.model, self.beta = model, beta
+    self.weights = rng.dirichlet([0.3] * 3, STATES).astype(np.float32)
+
+  def real(self, rows):
+    return np.arange(3)[None] < np.where(np.arange(rows) % 2, 2, 3)[:, None]
+
+  def cache(self, rows, width):
+    history = self.model.history(rows, width)
+    return history, jnp.asarray(self.weights)[history]
+
+  def step(self, tokens, parents, cache):
+    history, coverage = cache
+    logits, history = self.model.step(tokens, parents, history)
+    coverage = jnp.take_along_axis(coverage, parents[..., None], axis=1)
+    return logits, (history, coverage + jnp.asarray(self.weights)[history])
+
+  def ending(self, cache):
+    return self.beta * coverage_penalty(cache[1], jnp.asarray(self.real(cache[1].shape[0])))
+
+  def at_end(self, row, tokens):
+    """The formula, for one hypothesis."""
+    total = sum(self.weights[self.model.state_after(row, tokens[:n])] for n in range(len(tokens)))
+    seen = [min(x, 1.0) for x in total[: 2 if row % 2 else 3]]
+    return self.beta * sum(math.log(x) for x in seen)
+
+  @functools.cached_property
+  def search(self):
+    @functools.partial(jax.jit, static_argnames=("rows", "width", "count", "length"))
+    def search(settings, *, rows, width, count, length):
+      cache = self.cache(rows, width)
+      state = beam.begin(
+        self.model.prefill(rows),
+        settings,
+        jnp.ones(rows, bool),
+        width=width,
+        num_return=count,
+        length=length,
+        at_end=self.ending(cache),
+      )
+      return beam.advance(self.step, state, cache, settings, length, self.ending)[0]
+
+    return search
+
+
+def found_by(reading, settings, **shape):
+  state = reading.search(settings, **shape)
+  done = (state.done_tokens, state.done_score, state.done_log_prob)
+  return [
+    [(cut(t), s, p) for t, s, p in zip(*row, strict=True) if np.isfinite(s)]
+    for row in zip(*(x.tolist() for x in done), strict=True)
+  ], int(state.length)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.6, 0.4), (-0.5, 2.0)])
+def test_coverage_penalty_equals_brute_force(alpha, beta):
+  reading = Reading(MODEL, beta)
+  settings = make_settings(MODEL, ROWS, alpha, 0.0)
+  found, _ = found_by(reading, settings, rows=ROWS, width=108, count=10, length=5)
+  plain, _ = run(MODEL, ROWS, 108, 10, settings)
+  assert [[h[0] for h in row] for row in found] != [[h[0] for h in row] for row in plain]
+  for row in range(ROWS):
+    check(found[row], brute_force(MODEL, row, alpha, 0.0, 10, PlainRules(), reading.at_end))
+
+
+@pytest.mark.parametrize(
+  ("width", "count", "alpha", "beta"), [(4, 4, 0.6, 0.5), (3, 2, 0.0, 0.1), (4, 1, 0.6, 5.0)]
+)
+def test_coverage_penalty_leaves_the_stop_exact(width, count, alpha, beta):
+  reading, settings = Reading(BIG, beta), make_settings(BIG, 8, alpha, max_length=24)
+  found, length = found_by(reading, settings, rows=8, width=width, count=count, length=24)
+  if not alpha:
+    assert length < 24, "the bound never stopped the search"
+  rules = PlainRules(max_length=24)
+  for row in range(8):
+    check(found[row], plain_beam(BIG, row, width, count, alpha, 5.0, rules, reading.at_end))
 
 
 def test_search_in_pieces_equals_search_at_once():

@@ -37,19 +37,29 @@ def random_leaf(path, leaf):
 
 
 @pytest.fixture(scope="package")
-def small():
+def random_params():
+  """Makes parameters for a model."""
+
+  def make(model, parallel):
+    shapes, _ = plan_params(model, EXAMPLE, parallel)
+    return jax.tree_util.tree_map_with_path(random_leaf, shapes)
+
+  return make
+
+
+@pytest.fixture(scope="package")
+def small(random_params):
   """Its configuration, tokenizer (of both sides), mesh, parameters and generator."""
   config = make_config(CHANGES)
   tokenizer = CharacterTokenizer("abcdef ")
   model = build.make_model(config, (tokenizer, tokenizer))
   parallel = build.make_parallel(config)
-  shapes, _ = plan_params(model, EXAMPLE, parallel)
   return types.SimpleNamespace(
     config=config,
     tokenizer=tokenizer,
     model=model,
     parallel=parallel,
-    params=jax.tree_util.tree_map_with_path(random_leaf, shapes),
+    params=random_params(model, parallel),
     generator=build.make_generator(config, model, (tokenizer, tokenizer), parallel),
   )
 

@@ -11,6 +11,7 @@ from sacrebleu.metrics import CHRF
 from tfx_jax.data.packing import pack
 from tfx_jax.data.tokenizer import BOS, EOS, PAD, UNK
 from tfx_jax.errors import UserError
+from tfx_jax.evaluation.align import Aligner
 from tfx_jax.evaluation.generate import Generator, Hypothesis
 
 BEAM, ALPHA, LONGEST = 4, 0.6, 16
@@ -54,8 +55,11 @@ def limit(source):
   return min(LONGEST, math.ceil(0.5 * len(source)) + 10)
 
 
-def plain_beam(next_log_probs, sources, beam=BEAM):
-  """Beam search by lists and sorting, to the greatest length, whatever has ended before."""
+def plain_beam(next_log_probs, sources, beam=BEAM, at_end=None):
+  """Beam search by lists and sorting, to the greatest length, whatever has ended before.
+
+  `at_end` gives, of sources and hypotheses, what is added to their scores.
+  """
   live = [[(0.0, [])] for _ in sources]
   done = [[] for _ in sources]
   for length in range(1, LONGEST + 1):
@@ -76,6 +80,11 @@ def plain_beam(next_log_probs, sources, beam=BEAM):
         live[i] = []
     if not any(live):
       break
+  if at_end is not None:
+    added = iter(
+      at_end([(source, h[-1]) for source, ended in zip(sources, done, strict=True) for h in ended])
+    )
+    done = [[(s + next(added), p, tokens) for s, p, tokens in ended] for ended in done]
   return [sorted(ended, key=lambda item: -item[0])[:beam] for ended in done]
 
 
@@ -100,6 +109,50 @@ def test_it_is_the_beam_search_that_recomputes_everything(small, texts, found, n
     np.testing.assert_allclose(
       [h.log_prob for h in hypotheses], [p for _, p, _ in plain], atol=1e-4
     )
+
+
+def test_the_coverage_penalty_is_that_of_the_whole_hypothesis(small, texts, next_log_probs):
+  texts, beta = [text for text in texts if len(text) < 8][:20], 0.7
+  aligner = Aligner(small.model, small.parallel, 64, -1)
+
+  def at_end(pairs):
+    for weights in aligner(small.params, *zip(*pairs, strict=True)):
+      yield beta * np.log(np.minimum(weights.sum(axis=0), 1.0)).sum()
+
+  expected = plain_beam(next_log_probs, encoded(small, texts), at_end=at_end)
+  found = small.generator(small.params, texts, coverage_penalty=beta)
+  for hypotheses, plain in zip(found, expected, strict=True):
+    assert [h.tokens for h in hypotheses] == [tokens for *_, tokens in plain]
+    np.testing.assert_allclose([h.score for h in hypotheses], [s for s, *_ in plain], atol=1e-4)
+    np.testing.assert_allclose(
+      [h.log_prob for h in hypotheses], [p for _, p, _ in plain], atol=1e-4
+    )
+  without = small.generator(small.params, texts)
+  assert [h[0].tokens for h in found] != [h[0].tokens for h in without]
+
+  programs = small.generator._search.jitted._cache_size()
+  small.generator(small.params, texts, coverage_penalty=0.1)
+  assert small.generator._search.jitted._cache_size() == programs
+
+
+def test_attention_is_looked_at_for_the_coverage_penalty_only(small, monkeypatch):
+  asked = []
+  search = small.generator._search
+
+  def asking(*args, coverage_weight, **static):
+    asked.append(coverage_weight)
+    return search(*args, coverage_weight=coverage_weight, **static)
+
+  monkeypatch.setattr(small.generator, "_search", asking)
+  small.generator(small.params, ["ab"], coverage_penalty=0.0)
+  (best,) = small.generator(small.params, ["ab"], coverage_penalty=0.7, beam_size=1, num_return=1)[
+    0
+  ]
+  small.generator(small.params, ["ab"], coverage_penalty=0.7)
+  assert asked == [None, None, np.float32(0.7)]
+  assert best.score == best.log_prob
+  with pytest.raises(UserError, match="alignment_layer=3: use -1 to 0"):
+    small.generator(small.params, ["ab"], coverage_penalty=0.7, alignment_layer=3)
 
 
 def test_a_beam_of_one_takes_the_likeliest_token(small, texts, next_log_probs):

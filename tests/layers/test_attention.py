@@ -21,7 +21,7 @@ def make(layer, seed=0):
 
   def init(layer, x):
     query, key_values = layer.project(x, jnp.zeros((B, T), jnp.int32))
-    return layer.attend(query, key_values, mask)
+    return layer.attend(query, key_values, mask)[0]
 
   shapes = nn.unbox(
     jax.eval_shape(lambda key: nn.init(init, layer)(key, jnp.ones((B, T, D))), jax.random.key(0))
@@ -30,7 +30,12 @@ def make(layer, seed=0):
 
 
 def reference(params, x, memory, kv_heads, mask, bias=None):
-  p, out = params["params"], 0.0
+  return attended(params, x, memory, kv_heads, mask, bias)[0]
+
+
+def attended(params, x, memory, kv_heads, mask, bias=None):
+  """The output, and the mean of the heads' weights."""
+  p, out, mean = params["params"], 0.0, 0.0
   for n in range(N):
     k = n // (N // kv_heads)
     query, key, value = (
@@ -42,13 +47,13 @@ def reference(params, x, memory, kv_heads, mask, bias=None):
       scores = scores + bias[:, n]
     weights = np.where(mask, np.exp(scores - scores.max(-1, keepdims=True)), 0)
     weights /= weights.sum(-1, keepdims=True)
-    out = out + weights @ value @ p["out"]["kernel"][n]
-  return out + p["out"].get("bias", 0)
+    out, mean = out + weights @ value @ p["out"]["kernel"][n], mean + weights / N
+  return out + p["out"].get("bias", 0), mean
 
 
 def cross(layer, params, x, memory, mask, bias=None, rngs=None):
   def run(layer):
-    return layer.attend(layer.project_query(x), layer.project_memory(memory), mask, bias)
+    return layer.attend(layer.project_query(x), layer.project_memory(memory), mask, bias)[0]
 
   return nn.apply(run, layer)(params, rngs=rngs)
 
@@ -73,6 +78,26 @@ def test_equals_numpy(kv_heads, use_bias):
     np.testing.assert_allclose(y, reference(params, x, memory, kv_heads, mask, b), atol=2e-5)
 
 
+def test_weights_are_the_mean_of_the_heads_and_given_on_request():
+  layer = Attention(D, N, 2, H, dropout_rate=0.5)
+  params, (x, memory, mask, bias) = make(layer), arrays()
+
+  def run(layer, with_weights, key=None):
+    def attend(layer):
+      read = layer.project_query(x), layer.project_memory(memory)
+      return layer.attend(*read, jnp.asarray(mask), jnp.asarray(bias), with_weights=with_weights)
+
+    return nn.apply(attend, layer)(params, rngs={} if key is None else {"dropout": key})
+
+  y, weights = run(layer, True)
+  expected = attended(params, x, memory, 2, mask, bias)
+  for found, wanted in zip((y, weights), expected, strict=True):
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
+  assert weights.dtype == jnp.float32 and not weights[~mask].any()
+  np.testing.assert_array_equal(run(layer, True, jax.random.key(0))[1], weights)
+  assert run(layer, False)[1] is None
+
+
 @pytest.mark.parametrize("kv_heads", [4, 2])
 def test_self_attention_is_attention_to_itself(kv_heads):
   layer = Attention(D, N, kv_heads, H)
@@ -82,7 +107,7 @@ def test_self_attention_is_attention_to_itself(kv_heads):
   def run(layer):
     query, key_values = layer.project(x, None)
     assert key_values.keys.shape == (B, kv_heads, T, H)
-    return layer.attend(query, key_values, Mask(segments, segments, causal=True))
+    return layer.attend(query, key_values, Mask(segments, segments, causal=True))[0]
 
   mask = np.tril(np.ones((T, T), bool))[None]
   y = nn.apply(run, layer)(params)

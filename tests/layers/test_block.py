@@ -30,8 +30,8 @@ class Times(nn.Module):
   def project(self, x, positions):
     return x, None
 
-  def attend(self, query, memory, mask, bias=None):
-    return self(query)
+  def attend(self, query, memory, mask, bias=None, with_weights=False):
+    return self(query), None
 
 
 def stub(placement, dropout_rate=0.0):
@@ -99,6 +99,7 @@ def test_steps_on_a_cache_equal_the_whole_sequence():
   (whole, kept), params = init(jax.random.key(0), x, context(), memory)
   assert kept.own.keys.shape == (B, 1, T, 4)
   assert kept.memory.values.shape == (B, 1, S, 4)
+  assert kept.attended is None
 
   @jax.jit
   def step(x, context, cache):
@@ -116,4 +117,19 @@ def test_steps_on_a_cache_equal_the_whole_sequence():
     )
     y, cache = step(x[:, t : t + 1], now, cache)
     np.testing.assert_allclose(y[:, 0], whole[:, t], atol=1e-5)
+    assert cache.attended is None
   np.testing.assert_allclose(cache.own.keys, kept.own.keys, atol=1e-5)
+
+
+def test_attention_to_the_memory_is_kept_on_request_and_summed_in_a_cache():
+  block, rng = make(), np.random.default_rng(0)
+  x, memory = (jnp.asarray(rng.normal(size=(B, n, D)), jnp.float32) for n in (T, S))
+  params = jax.jit(block.init)(jax.random.key(0), x, context(), memory)
+  _, kept = block.apply(params, x, context(), memory, keep_attended=True)
+  assert kept.attended.shape == (B, T, S)
+  np.testing.assert_allclose(kept.attended.sum(-1), np.ones((B, T)), rtol=1e-5)
+
+  now = context(slot=jnp.int32(0))
+  before = LayerCache(kept.own, kept.memory, jnp.full((B, T, S), 0.5))
+  _, cache = block.apply(params, x, now, None, before)
+  np.testing.assert_allclose(cache.attended, 0.5 + kept.attended, rtol=1e-5)

@@ -58,6 +58,25 @@ def test_a_beam_sees_the_prompt_and_what_its_ancestors_wrote():
     cache = cache.step(cache.layers)
 
 
+def test_sums_of_attention_follow_the_parents():
+  rng = np.random.default_rng(1)
+  prompt = rng.random((B, P, 3)).astype(np.float32)
+  layers = [LayerCache(key_values(P), None, w) for w in (None, jnp.asarray(prompt), None)]
+  cache = Cache.create(layers, None, jnp.asarray(PROMPT), LENGTH, W)
+  sums = np.repeat(
+    np.stack([w[real].sum(0) for w, real in zip(prompt, PROMPT, strict=True)])[:, None], W, 1
+  )
+  np.testing.assert_allclose(cache.coverage, sums, rtol=1e-5)
+  for _ in range(LENGTH):
+    parents, new = rng.integers(0, W, (B, W)), rng.random((B, W, 3))
+    cache = cache.reorder(jnp.asarray(parents, jnp.int32))
+    layers = list(cache.layers)
+    layers[1] = layers[1].replace(attended=layers[1].attended + jnp.asarray(new, jnp.float32))
+    cache = cache.step(layers)
+    sums = np.stack([row[p] for row, p in zip(sums, parents, strict=True)]) + new
+    np.testing.assert_allclose(cache.coverage, sums, rtol=1e-5)
+
+
 def test_slots_of_one_step_have_one_index():
   generated = [P + step for step in range(LENGTH) for _ in range(W)]
   assert create().key_index().tolist() == [*range(P), *generated]

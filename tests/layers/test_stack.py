@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from tfx_jax.errors import UserError
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block, Context
 from tfx_jax.layers.feed_forward import FeedForward
@@ -110,6 +111,13 @@ def test_scan_and_remat_do_what_they_say():
   assert "while" in lowered(True, "none")
   products = {remat: lowered(False, remat).count("dot_general") for remat in REMAT_POLICIES}
   assert products["none"] < products["dots"] < products["full"]
+
+
+def test_a_layer_that_there_is_not_is_one_line():
+  for layer in (LAYERS, -LAYERS - 1):
+    with pytest.raises(UserError, match=f"alignment_layer={layer}: use -2 to 1, ") as info:
+      make().apply(params(), example(), context(), keep=True, alignment_layer=layer)
+    assert "\n" not in str(info.value)
 
 
 def test_layers_run_in_order_and_are_kept():

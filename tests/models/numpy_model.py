@@ -13,14 +13,17 @@ ENCODER_BUCKETS = [0, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3]
 ALIBI_SLOPES = [1 / 4, 1 / 16, 1 / 64, 1 / 256]
 
 
-def logits(settings, params, source, target):
-  """Of each position of `target`, over the tokens that exist: [T,V]."""
+def logits(settings, params, source, target, attended=None):
+  """Of each position of `target`, over the tokens that exist: [T,V].
+
+  The mean weights on the source of each decoder layer, [T,S], are added to the list `attended`.
+  """
   p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
   table = p["target_embed"]["embedding"]
   source_table = table if settings.tying == "all" else p["source_embed"]["embedding"]
   memory = stack(settings, p["encoder_stack"], embed(settings, p, "source", source_table, source))
   x = embed(settings, p, "target", table, target)
-  x = stack(settings, p["decoder_stack"], x, memory)
+  x = stack(settings, p["decoder_stack"], x, memory, attended)
   kernel = p["output"]["kernel"] if settings.tying == "none" else table
   bias = p["output"]["bias"] if settings.head_bias else 0.0
   return (x @ kernel.T + bias)[:, :TOKENS]
@@ -46,10 +49,10 @@ def embed(settings, p, side, table, tokens):
   return x
 
 
-def stack(settings, p, x, memory=None):
+def stack(settings, p, x, memory=None, attended=None):
   scores = distance_bias(settings, p, len(x), causal=memory is not None)
   own = functools.partial(attention, settings, bias=scores, rotary=settings.position == "rotary")
-  cross = functools.partial(attention, settings, memory=memory)
+  cross = functools.partial(attention, settings, memory=memory, attended=attended)
   for index in range(LAYERS):
     layer = jax.tree.map(lambda leaf, index=index: leaf[index], p["layers"]["stacked"])
     sublayers = [("attention_residual", own, "self_attention")]
@@ -92,8 +95,8 @@ def distance_bias(settings, p, length, causal):
   return bias
 
 
-def attention(settings, p, x, memory=None, bias=None, rotary=False):
-  out, memory = np.zeros_like(x), x if memory is None else memory
+def attention(settings, p, x, memory=None, bias=None, rotary=False, attended=None):
+  out, memory, mean = np.zeros_like(x), x if memory is None else memory, 0.0
   for head in range(HEADS):
     shared = head * settings.kv_heads // HEADS
     query = project(settings, p["query"], x, head)
@@ -107,6 +110,9 @@ def attention(settings, p, x, memory=None, bias=None, rotary=False):
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
     out = out + weights @ value @ p["out"]["kernel"][head]
+    mean = mean + weights / HEADS
+  if attended is not None:
+    attended.append(mean)
   return out + p["out"]["bias"] if settings.use_bias else out
 
 

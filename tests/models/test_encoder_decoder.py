@@ -88,6 +88,30 @@ def test_padding_and_neighbours_change_nothing(settings):
   np.testing.assert_array_equal(before[1, :first], run(settings, layout(swapped))[1, :first])
 
 
+def attended(settings, pair):
+  """Each decoder layer's weights [T,S] on the source of a pair."""
+  found = []
+  numpy_model.logits(settings, parameters(settings), *pair, found)
+  return found
+
+
+@pytest.mark.parametrize("layer", [-1, 0])
+def test_attention_to_the_source_equals_numpy_sentence_by_sentence(layer):
+  settings = CONFIGS["post_rotary"]
+  a, b, c = sentences(3)
+  params, batch = {"params": parameters(settings)}, layout([[a], [b, c]], count=2)
+  weights = np.asarray(
+    jax.jit(lambda p: build(settings).apply(p, batch, layer, method="attention"))(params)
+  )
+  np.testing.assert_allclose(weights.sum(-1), np.ones(weights.shape[:2]), rtol=1e-5)
+  for row, pairs in enumerate([[a], [b, c]]):
+    s = t = 0
+    for source, target in pairs:
+      found = weights[row, t : t + len(target), s : s + len(source)]
+      close(found, attended(settings, (source, target))[layer])
+      s, t = s + len(source), t + len(target)
+
+
 WIDTH, STEPS, PROMPT = 3, 4, 3
 
 
@@ -145,6 +169,33 @@ def test_cached_decoding_equals_numpy_on_the_whole_of_each_beam(settings):
     close(found[:TOKENS], numpy_model.logits(settings, parameters(settings), *pair)[-1])
     count += 1
   assert count == 3 + STEPS * 3 * WIDTH
+
+
+@pytest.mark.parametrize("layer", [-2, 1])
+def test_coverage_is_the_sum_of_each_beams_own_attention(layer):
+  settings, rng = CONFIGS["grouped_bucket"], np.random.default_rng(5)
+  params, (sources, starts, batch) = parameters(settings), prompts()
+  model = build(settings)
+
+  @jax.jit
+  def prefill(params, batch):
+    return model.apply({"params": params}, batch, STEPS, WIDTH, layer, method="prefill")[1]
+
+  cache, texts = prefill(params, batch), [[start] * WIDTH for start in starts]
+  for step in range(STEPS + 1):
+    coverage = np.asarray(model.apply({"params": params}, cache, method="coverage"))
+    for row in range(3):
+      for found, text in zip(coverage[row], texts[row], strict=True):
+        weights = attended(settings, (sources[row], text))[layer].sum(0)
+        close(found[: len(weights)], weights)
+        assert not found[len(weights) :].any()
+    if step < STEPS:
+      tokens, parents = (rng.integers(0, n, (3, WIDTH)).astype(np.int32) for n in (TOKENS, WIDTH))
+      _, cache = decoder(settings)[1](params, tokens, parents, cache)
+      texts = [
+        [[*text[parent], token] for token, parent in zip(*row, strict=True)]
+        for text, *row in zip(texts, tokens.tolist(), parents.tolist(), strict=True)
+      ]
 
 
 def test_beams_share_the_prompt_and_the_memory_of_their_row():

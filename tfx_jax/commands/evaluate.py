@@ -36,6 +36,8 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
     "parameters": run_lib.count_parameters(run.params),
     **figures,
   }
+  if config.generate.ensemble:
+    recorded["ensemble"] = ", ".join(config.generate.ensemble)
   shown = listing(recorded)
   if other:
     with bar(len(examples), "decoding with the baseline") as progress:

@@ -6,16 +6,20 @@ A hypothesis is a sequence that ends with EOS. Its score is
 
 with EOS counted in both, and log_prob under the rules of `decoding/rules.py`, which is the model's
 own unless they penalise repetition. c = 5 is the penalty of Wu et al. (2016, arXiv:1609.08144,
-eq. 14), c = 0 the plain power. At every step the continuations of a row's W live beams are ranked:
-those among the W best that end enter the pool of the best R hypotheses, and the W best of those
-that do not end live on. With W = 1 and no length penalty this is greedy search.
+eq. 14), c = 0 the plain power. A caller may add something to the score of what ends, never above 0:
+the coverage penalty of the same equation is that.
 
-A row stops when its R pooled hypotheses can no longer change: log-probabilities only fall, and the
-penalty is monotone in the length, so a live beam of log-probability p can reach at most
-max(p / penalty(next), p / penalty(max_length)). The result is therefore the same as without the
-stop, for any length penalty, negative ones included.
+At every step the continuations of a row's W live beams are ranked: those among the W best that end
+enter the pool of the best R hypotheses, and the W best of those that do not end live on. With W = 1
+and no length penalty this is greedy search.
+
+A row stops when its R pooled hypotheses can no longer change: log-probabilities only fall, what
+ending adds is never above 0, and the penalty is monotone in the length, so a live beam of
+log-probability p can reach at most max(p / penalty(next), p / penalty(max_length)). The result is
+therefore the same as without the stop, for any length penalty, negative ones included.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,6 +31,9 @@ from tfx_jax.decoding.loop import Step, go_on
 from tfx_jax.decoding.rules import Rules, apply_rules
 
 PENALTY_OFFSETS = {"gnmt": 5.0, "power": 0.0}
+
+# From the cache to what is added to the score of each beam, [B,W], if its next token ends it.
+Ending = Callable[[Any], jax.Array]
 
 
 @struct.dataclass
@@ -94,6 +101,7 @@ def begin(
   width: int,
   num_return: int,
   length: int,
+  at_end: jax.Array | None = None,
 ) -> BeamState:
   """Starts a search from the prompt's logits [B,V] and makes its first expansion.
 
@@ -104,6 +112,7 @@ def begin(
     width: W, live beams per row.
     num_return: R, hypotheses kept per row, at most W.
     length: T, room for tokens; at least every `max_length`.
+    at_end: [B,W], see `expand`.
   """
   rows, vocab = logits.shape
   state = BeamState(
@@ -117,18 +126,36 @@ def begin(
     done_log_prob=jnp.full((rows, num_return), NEG_INF),
     finished=~active,
   )
-  return expand(state, jnp.broadcast_to(logits[:, None], (rows, width, vocab)), settings)
+  return expand(state, jnp.broadcast_to(logits[:, None], (rows, width, vocab)), settings, at_end)
 
 
 def advance(
-  step: Step, state: BeamState, cache: Any, settings: BeamSettings, steps: jax.Array
+  step: Step,
+  state: BeamState,
+  cache: Any,
+  settings: BeamSettings,
+  steps: jax.Array,
+  ending: Ending | None = None,
 ) -> tuple[BeamState, Any]:
-  """Goes on for at most `steps` tokens, or until every row is finished."""
-  return go_on(lambda state, logits, _: expand(state, logits, settings), step, state, cache, steps)
+  """Goes on for at most `steps` tokens, or until every row is finished; for `ending` see there."""
+
+  def grow(state: BeamState, logits: jax.Array, cache: Any) -> BeamState:
+    return expand(state, logits, settings, None if ending is None else ending(cache))
+
+  return go_on(grow, step, state, cache, steps)
 
 
-def expand(state: BeamState, logits: jax.Array, settings: BeamSettings) -> BeamState:
-  """Continues every live beam by one token, given the logits [B,W,V]."""
+def expand(
+  state: BeamState, logits: jax.Array, settings: BeamSettings, at_end: jax.Array | None = None
+) -> BeamState:
+  """Continues every live beam by one token.
+
+  Args:
+    state: the beams so far.
+    logits: [B,W,V].
+    settings: see `BeamSettings`.
+    at_end: [B,W], added to the score of each beam if this token ends it: 0 or less.
+  """
   _, width, vocab = logits.shape
   length = state.length + 1
   log_probs, ruled = apply_rules(settings.rules, logits, state.live_tokens, state.length)
@@ -144,6 +171,8 @@ def expand(state: BeamState, logits: jax.Array, settings: BeamSettings) -> BeamS
   ends = token == settings.rules.eos
 
   score = total / settings.penalty(length)
+  if at_end is not None:
+    score = score + jnp.take_along_axis(at_end, beam, axis=1)
   score = jnp.where(ends, score, NEG_INF).at[:, width:].set(NEG_INF)
   done_score, done_tokens, done_log_prob = _best(
     state.done_score.shape[1],

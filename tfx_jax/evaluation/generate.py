@@ -45,7 +45,7 @@ class Generator:
   eighth of it.
 
   Args:
-    model: with the methods `prefill` and `decode`.
+    model: with the methods `prefill`, `decode` and `coverage`.
     parallel: the mesh.
     source_tokenizer: of the inputs.
     target_tokenizer: of the outputs.
@@ -69,7 +69,8 @@ class Generator:
     self._source_tokenizer = source_tokenizer
     self._target_tokenizer = target_tokenizer
     self._search = parallel.jit(
-      functools.partial(search, model), static_argnames=("width", "num_return", "length")
+      functools.partial(search, model),
+      static_argnames=("width", "num_return", "length", "alignment_layer"),
     )
     # What is wrong with these is told now, before any training.
     forbidden_mask(target_tokenizer, settings.forbidden)
@@ -162,6 +163,8 @@ class Generator:
       width=settings.width,
       num_return=settings.num_return if settings.search == "beam" else settings.width,
       length=room,
+      coverage_weight=np.float32(settings.coverage_penalty) if settings.covers else None,
+      alignment_layer=settings.alignment_layer,
     )
 
   def _hypotheses(self, found: Found) -> list[list[Hypothesis]]:

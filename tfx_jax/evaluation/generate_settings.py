@@ -1,6 +1,7 @@
 """The settings of generation: names, ranges, and which of them go together."""
 
 import dataclasses
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -14,7 +15,8 @@ AT_LEAST_ONE = (
 )
 # What some searches do not read; elsewhere than at its default it would mislead.
 READ_BY = dict.fromkeys(("temperature", "top_k", "top_p", "seed"), ("sample", "mbr")) | {
-  "num_samples": ("mbr",)
+  "num_samples": ("mbr",),
+  "coverage_penalty": ("beam",),
 }
 
 
@@ -28,6 +30,9 @@ class GenerateSettings:
     num_return: hypotheses per input, at most `beam_size` or `num_samples` of them.
     length_penalty_form: "gnmt" or "power", see `decoding/beam.py`.
     length_penalty: its exponent.
+    coverage_penalty: weight of the penalty on sources left unread, see `decoding/coverage.py`; 0:
+      none, and attention is not looked at.
+    alignment_layer: the decoder layer whose attention that is, the mean of its heads; -1: the last.
     temperature: what log-probabilities are divided by before a token is drawn.
     top_k: draws are among this many of the likeliest tokens; 0: among all.
     top_p: draws are among the likeliest tokens that have this probability together; 1: among all.
@@ -53,6 +58,8 @@ class GenerateSettings:
   num_return: int = 1
   length_penalty_form: str = "gnmt"
   length_penalty: float = 0.6
+  coverage_penalty: float = 0.0
+  alignment_layer: int = -1
   temperature: float = 1.0
   top_k: int = 0
   top_p: float = 1.0
@@ -80,6 +87,7 @@ class GenerateSettings:
     self._check("seed", 0 <= self.seed < 2**32, "use 0 to 4294967295")
     self._check("temperature", self.temperature > 0, "use more than 0; greedy is beam_size=1")
     self._check("top_p", 0 < self.top_p <= 1, "use a probability above 0, at most 1")
+    self._check("coverage_penalty", 0 <= self.coverage_penalty < math.inf, "use 0 or more")
     self._check("forbidden", not isinstance(self.forbidden, str), "use a tuple of pieces")
     for name, searches in READ_BY.items():
       if self.search not in searches and getattr(self, name) != getattr(GenerateSettings, name):
@@ -98,6 +106,11 @@ class GenerateSettings:
   def width(self) -> int:
     """W, beams or samples of an input."""
     return {"beam": self.beam_size, "sample": self.num_return, "mbr": self.num_samples}[self.search]
+
+  @property
+  def covers(self) -> bool:
+    """Whether attention is looked at; in greedy search, as all penalties, that plays no part."""
+    return self.search == "beam" and self.beam_size > 1 and self.coverage_penalty > 0
 
   def replace(self, **changes: Any) -> "GenerateSettings":
     """The settings with some changed.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from tfx_jax.data.packing import pack
+from tfx_jax.evaluation.pairs import in_batches
 from tfx_jax.parallel import Parallel
 
 
@@ -31,14 +31,8 @@ class Scorer:
     self, params: Any, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
   ) -> list[float]:
     """The sum of each target's log-probabilities in nats; sequences end with EOS."""
-    order = sorted(range(len(sources)), key=lambda i: (len(sources[i]), len(targets[i])))
     scores = np.zeros(len(sources))
-    for start in range(0, len(order), self._rows):
-      members = order[start : start + self._rows]
-      empty = [[]] * (self._rows - len(members))
-      rows = [[[np.asarray(side[i])] for i in members] + empty for side in (sources, targets)]
-      lengths = [max(len(row[0]) for row in side if row) for side in rows]
-      batch = pack(*rows, *(_rounded(length) for length in lengths))
+    for members, batch in in_batches(sources, targets, self._rows):
       found = self._log_probs(params, self._parallel.place(batch))
       scores[members] = np.asarray(found)[: len(members)]
     return scores.tolist()
@@ -52,8 +46,3 @@ def _log_probs(model: nn.Module, params: Any, batch: dict[str, jax.Array]) -> ja
     ..., 0
   ]
   return (log_probs * batch["weights"]).sum(axis=1)
-
-
-def _rounded(length: int) -> int:
-  """The next power of two from 16 on, so that few shapes are compiled."""
-  return max(16, 1 << (length - 1).bit_length())

@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from tfx_jax.data.tokenizer import EOS
 from tfx_jax.decoding import beam, sample
+from tfx_jax.decoding.coverage import coverage_penalty
 from tfx_jax.decoding.rules import Rules
 from tfx_jax.evaluation.generate_settings import GenerateSettings
 
@@ -78,11 +79,13 @@ def search(
   width: int,
   num_return: int,
   length: int,
+  coverage_weight: jax.Array | None = None,
+  alignment_layer: int = -1,
 ) -> Found:
   """The whole search of a batch.
 
   Args:
-    model: with the methods `prefill` and `decode`.
+    model: with the methods `prefill`, `decode` and `coverage`.
     params: of the model.
     batch: see `batches.model_arrays`.
     active: bool [B], which rows are real.
@@ -90,14 +93,32 @@ def search(
     width: W, beams or samples of a row.
     num_return: R, hypotheses that a beam search keeps; of samples all W are kept.
     length: T, room for tokens.
+    coverage_weight: what a beam search multiplies `coverage_penalty` by, a scalar; None: attention
+      is not looked at.
+    alignment_layer: of the decoder, whose attention that is.
   """
   apply = functools.partial(model.apply, {"params": params})
-  logits, cache = apply(batch, length, width, method="prefill")
+  layer = None if coverage_weight is None else alignment_layer
+  logits, cache = apply(batch, length, width, layer, method="prefill")
   step, steps = functools.partial(apply, method="decode"), jnp.int32(length)
   if isinstance(settings, sample.SampleSettings):
     state = sample.begin(logits, settings, active, width=width, length=length)
     state, _ = sample.advance(step, state, cache, settings, steps)
     return Found(state.tokens, state.log_prob, state.log_prob)
-  state = beam.begin(logits, settings, active, width=width, num_return=num_return, length=length)
-  state, _ = beam.advance(step, state, cache, settings, steps)
+
+  def ending(cache: Any) -> jax.Array:
+    real = batch["inputs_segments"] > 0
+    return coverage_weight * coverage_penalty(apply(cache, method="coverage"), real)
+
+  covering = coverage_weight is not None
+  state = beam.begin(
+    logits,
+    settings,
+    active,
+    width=width,
+    num_return=num_return,
+    length=length,
+    at_end=ending(cache) if covering else None,
+  )
+  state, _ = beam.advance(step, state, cache, settings, steps, ending if covering else None)
   return Found(state.done_tokens, state.done_score, state.done_log_prob)

@@ -70,14 +70,20 @@ class Attention(nn.Module):
     memory: KeyValues,
     mask: Mask | jax.Array,
     bias: jax.Array | None = None,
-  ) -> jax.Array:
-    """Attends from `query` [B,T,K,N/K,H] to the keys and values; returns [B,T,D].
+    *,
+    with_weights: bool = False,
+  ) -> tuple[jax.Array, jax.Array | None]:
+    """Attends from `query` [B,T,K,N/K,H] to the keys and values.
 
     Args:
       query: from `project` or `project_query`.
       memory: keys and values [B,K,S,H].
       mask: symbolic, or bool [B,T,S]. A query that may see nothing gets a mean, never NaN.
       bias: added to the scores, [1,N,T,S].
+      with_weights: whether weights are returned; else nothing but the output need be computed.
+
+    Returns:
+      the output [B,T,D], and None or the weights before dropout, the mean of all heads, [B,T,S].
     """
     group = self.num_heads // self.num_kv_heads
     query = query * self.head_dim**-0.5
@@ -87,13 +93,15 @@ class Attention(nn.Module):
       bias = bias.reshape(1, self.num_kv_heads, group, *bias.shape[2:])
       scores = scores + bias
     scores = jnp.where(lower(mask)[:, None, None], scores, jnp.finfo(jnp.float32).min)
-    weights = self.dropout(jax.nn.softmax(scores).astype(self.dtype))
+    probabilities = jax.nn.softmax(scores)
+    weights = self.dropout(probabilities.astype(self.dtype))
     y = jnp.einsum("bkgts,bksh->btkgh", weights, memory.values)
     y = y.reshape(*y.shape[:2], self.num_heads, self.head_dim)
     y = axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_HEADS, None)
     kernel, out_bias = self.out()
     y = jnp.einsum("btnh,nhd->btd", y, kernel.astype(self.dtype))
-    return y if out_bias is None else add(y, out_bias)
+    y = y if out_bias is None else add(y, out_bias)
+    return y, probabilities.mean(axis=(1, 2)) if with_weights else None
 
   def _fused(self, x: jax.Array, *projections: "_Projection") -> jax.Array:
     """One product for several projections of x [B,T,D], grouped by key/value head: [B,T,K,G,H]."""

@@ -1,13 +1,14 @@
 """One Transformer layer: self-attention, cross-attention if asked for, feed-forward."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from flax import linen as nn
 from flax import struct
 
 from tfx_jax.layers import axes
-from tfx_jax.layers.cache import LayerCache
+from tfx_jax.layers.cache import KeyValues, LayerCache
 from tfx_jax.layers.dropout import Dropout
 from tfx_jax.layers.mask import Mask
 
@@ -68,6 +69,7 @@ class Block(nn.Module):
     context: Context,
     memory: jax.Array | None = None,
     cache: LayerCache | None = None,
+    keep_attended: bool = False,
   ) -> tuple[jax.Array, LayerCache]:
     """Runs the layer on a whole sequence, or, given a cache, on one step of decoding.
 
@@ -75,29 +77,37 @@ class Block(nn.Module):
       x: [B,T,D].
       context: see `Context`.
       memory: [B,S,D], what cross-attention reads; not looked at if there is a cache.
-      cache: this layer's keys and values of the steps before.
+      cache: this layer's keys and values of the steps before. If it keeps what has been attended
+        to, this step's weights are added to that.
+      keep_attended: whether a whole sequence's weights on the memory are kept.
 
     Returns:
       the output [B,T,D], and the keys and values of the sequence or, with this step, of the cache.
     """
+    if cache is not None:
+      keep_attended = cache.attended is not None
 
-    def self_attention(x: jax.Array) -> tuple[jax.Array, LayerCache]:
+    def self_attention(x: jax.Array) -> tuple[jax.Array, KeyValues]:
       query, own = self.self_attention.project(x, context.positions)
       if cache is not None:
         own = cache.own.write(own, context.slot)
-      return self.self_attention.attend(query, own, context.mask, context.bias), own
+      return self.self_attention.attend(query, own, context.mask, context.bias)[0], own
 
-    def memory_attention(x: jax.Array) -> tuple[jax.Array, LayerCache]:
+    def memory_attention(x: jax.Array) -> tuple[jax.Array, tuple[KeyValues, jax.Array | None]]:
       attention = self.memory_attention
       read = attention.project_memory(memory) if cache is None else cache.memory
-      return attention.attend(attention.project_query(x), read, context.memory_mask), read
+      query = attention.project_query(x)
+      y, weights = attention.attend(query, read, context.memory_mask, with_weights=keep_attended)
+      return y, (read, weights)
 
     x, own = self.attention_residual(x, self_attention)
-    read = None
+    read = weights = None
     if self.cross_attention is not None:
-      x, read = self.memory_residual(x, memory_attention)
+      x, (read, weights) = self.memory_residual(x, memory_attention)
     x, _ = self.mlp_residual(x, lambda x: (self.mlp(x), None))
-    return x, LayerCache(own=own, memory=read)
+    if cache is not None and keep_attended:
+      weights = cache.attended + weights
+    return x, LayerCache(own=own, memory=read, attended=weights)
 
   def _residual(self) -> "_Residual":
     return _Residual(self.norm, self.norm_placement, self.dropout_rate)
@@ -114,7 +124,7 @@ class _Residual(nn.Module):
     self.norms = [self.norm() for _ in range(2 if self.placement == "sandwich" else 1)]
     self.dropout = Dropout(self.dropout_rate)
 
-  def __call__(self, x: jax.Array, sublayer: Callable) -> tuple[jax.Array, LayerCache | None]:
+  def __call__(self, x: jax.Array, sublayer: Callable) -> tuple[jax.Array, Any]:
     y, kept = sublayer(x if self.placement == "post" else self.norms[0](x))
     if self.placement == "sandwich":
       y = self.norms[1](y)

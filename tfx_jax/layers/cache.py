@@ -36,10 +36,29 @@ class KeyValues:
 
 @struct.dataclass
 class LayerCache:
-  """Of one layer: its own keys and values, and those of the memory it reads, if it reads one."""
+  """Of one layer: its own keys and values, and those of the memory it reads, if it reads one.
+
+  A layer may keep, too, its weights on the memory: [B,T,S] of a whole sequence, and while decoding
+  their sum over all tokens of each beam [B,W,S]. Keeping them is asking for them.
+  """
 
   own: KeyValues
   memory: KeyValues | None = None
+  attended: jax.Array | None = None
+
+  def begin(self, prompt: jax.Array, slots: int, width: int) -> "LayerCache":
+    """Makes room for `slots` after a prompt that is real where `prompt` [B,P] is true."""
+    attended = self.attended
+    if attended is not None:
+      attended = jnp.einsum("bps,bp->bs", attended, prompt.astype(attended.dtype))
+      attended = jnp.repeat(attended[:, None], width, axis=1)
+    return self.replace(own=self.own.grow(slots), attended=attended)
+
+  def reorder(self, parents: jax.Array) -> "LayerCache":
+    """Lets each beam go on with the sum of beam `parents` [B,W]."""
+    if self.attended is None:
+      return self
+    return self.replace(attended=jnp.take_along_axis(self.attended, parents[:, :, None], axis=1))
 
 
 @struct.dataclass
@@ -50,7 +69,8 @@ class Cache:
   generated ones, step by step. P, length and width are read off `prompt` and `ancestors`.
 
   Attributes:
-    layers: of each layer, its own [B,K,P+length*W,H] and the memory's [B,K,S,H].
+    layers: of each layer, its own [B,K,P+length*W,H] and the memory's [B,K,S,H]; at most one keeps
+      what it has attended to.
     memory_segments: [B,S], 1 where the memory is real, else 0; None without one.
     prompt: bool [B,P], true where the prompt is real (prompts are padded on the left).
     ancestors: int32 [B,W,length].
@@ -77,7 +97,7 @@ class Cache:
     """Makes room for `length` steps of `width` beams after a prompt's keys and values [B,K,P,H]."""
     rows = prompt.shape[0]
     return cls(
-      layers=tuple(layer.replace(own=layer.own.grow(length * width)) for layer in layers),
+      layers=tuple(layer.begin(prompt, length * width, width) for layer in layers),
       memory_segments=memory_segments,
       prompt=prompt,
       ancestors=jnp.zeros((rows, width, length), jnp.int32),
@@ -91,6 +111,12 @@ class Cache:
     return self.ancestors.shape[1]
 
   @property
+  def coverage(self) -> jax.Array:
+    """Attention that each beam's tokens, the next one's included, gave each position: [B,W,S]."""
+    (attended,) = (layer.attended for layer in self.layers if layer.attended is not None)
+    return attended
+
+  @property
   def slot(self) -> jax.Array:
     """Where the present step's W keys and values are written, a scalar."""
     return self.prompt.shape[1] + self.index * self.width
@@ -100,7 +126,8 @@ class Cache:
     ancestors = jnp.take_along_axis(self.ancestors, parents[:, :, None], axis=1)
     own = jax.lax.broadcasted_iota(jnp.int32, (*parents.shape, 1), 1)
     ancestors = jax.lax.dynamic_update_slice_in_dim(ancestors, own, self.index, axis=2)
-    return self.replace(ancestors=ancestors)
+    layers = tuple(layer.reorder(parents) for layer in self.layers)
+    return self.replace(ancestors=ancestors, layers=layers)
 
   def mask(self) -> jax.Array:
     """Which slots the present step's beams may see: bool [B,W,P+length*W]."""

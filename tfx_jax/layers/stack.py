@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from tfx_jax.errors import UserError
 from tfx_jax.layers import axes
 from tfx_jax.layers.block import Context
 from tfx_jax.layers.cache import LayerCache
@@ -46,7 +47,13 @@ class Stack(nn.Module):
       self.norm = self.final_norm()
 
   def __call__(
-    self, x: jax.Array, context: Context, memory: jax.Array | None = None, *, keep: bool = False
+    self,
+    x: jax.Array,
+    context: Context,
+    memory: jax.Array | None = None,
+    *,
+    keep: bool = False,
+    alignment_layer: int | None = None,
   ) -> tuple[jax.Array, list[LayerCache]]:
     """Runs whole sequences: [B,T,D] -> [B,T,D], with each layer's keys and values if `keep`.
 
@@ -55,7 +62,13 @@ class Stack(nn.Module):
       context: its `bias` is filled in here.
       memory: [B,S,D], what cross-attention reads.
       keep: whether keys and values are returned; else an empty list.
+      alignment_layer: the layer that keeps its weights on the memory as well, -1 the last, or None.
+
+    Raises:
+      UserError: if there is no such layer.
     """
+    if alignment_layer is not None:
+      alignment_layer = self._number(alignment_layer)
     index = jnp.arange(x.shape[1])
     context = self._with_bias(context, index, index)
     params = self.layers(x, context, memory)
@@ -63,18 +76,22 @@ class Stack(nn.Module):
 
     block = self.block(parent=None)
 
-    def layer(x: jax.Array, params: Any, key: jax.Array | None) -> tuple[jax.Array, LayerCache]:
+    def layer(
+      x: jax.Array, params: Any, key: jax.Array | None, keep_attended: bool
+    ) -> tuple[jax.Array, LayerCache]:
       rngs = {} if key is None else {"dropout": key}
-      return block.apply({"params": params}, x, context, memory, rngs=rngs)
+      return block.apply({"params": params}, x, context, memory, None, keep_attended, rngs=rngs)
 
     if self.remat != "none":
-      layer = jax.checkpoint(layer, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan)
+      policy = REMAT_POLICIES[self.remat]
+      layer = jax.checkpoint(layer, policy=policy, prevent_cse=not self.scan, static_argnums=3)
     kept = []
     if self.scan and not keep:
-      x, _ = jax.lax.scan(lambda x, args: (layer(x, *args)[0], None), x, (params, keys))
+      x, _ = jax.lax.scan(lambda x, args: (layer(x, *args, False)[0], None), x, (params, keys))
     else:
       for index, layer_params in enumerate(_unstack(params, self.num_layers)):
-        x, cache = layer(x, layer_params, None if keys is None else keys[index])
+        key = None if keys is None else keys[index]
+        x, cache = layer(x, layer_params, key, index == alignment_layer)
         kept.append(cache)
     return self._finish(x), kept if keep else []
 
@@ -104,6 +121,15 @@ class Stack(nn.Module):
 
   def _finish(self, x: jax.Array) -> jax.Array:
     return x if self.final_norm is None else self.norm(x)
+
+  def _number(self, layer: int) -> int:
+    """The number from 0 of a layer that may be counted from the end."""
+    if not -self.num_layers <= layer < self.num_layers:
+      raise UserError(
+        f"alignment_layer={layer}: use {-self.num_layers} to {self.num_layers - 1}, "
+        f"for there are {self.num_layers} layers"
+      )
+    return layer % self.num_layers
 
   def _training(self) -> bool:
     return self.has_rng("dropout")

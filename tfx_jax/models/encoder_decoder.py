@@ -53,6 +53,11 @@ class EncoderDecoder(nn.Module):
     self.output = self.head()
     self.dropout = Dropout(self.dropout_rate)
 
+  @property
+  def features(self) -> int:
+    """D."""
+    return self.output.features
+
   def __call__(self, batch: Batch) -> jax.Array:
     """Hidden states [B,T,D] of the decoder, each having seen the targets before its own."""
     memory = self.encode(batch)
@@ -75,7 +80,14 @@ class EncoderDecoder(nn.Module):
     context = Context(batch["inputs_positions"], Mask(segments, segments))
     return self.encoder_stack(self.dropout(x), context)[0]
 
-  def prefill(self, batch: Batch, length: int, width: int) -> tuple[jax.Array, Cache]:
+  def attention(self, batch: Batch, layer: int) -> jax.Array:
+    """A decoder layer's weights on the source, [B,T,S]: the mean of its heads, for each target."""
+    _, layers = self._decode_prompt(batch, self.encode(batch), keep=True, alignment_layer=layer)
+    return layers[layer].attended
+
+  def prefill(
+    self, batch: Batch, length: int, width: int, alignment_layer: int | None = None
+  ) -> tuple[jax.Array, Cache]:
     """Reads sources and prompts once, and makes room to write.
 
     Args:
@@ -83,11 +95,13 @@ class EncoderDecoder(nn.Module):
         `targets_segments` 1 where they are real and `targets_positions` counted from 0 there.
       length: room for tokens to generate.
       width: W, beams of each row.
+      alignment_layer: the decoder layer whose attention to the source is summed for `coverage`.
 
     Returns:
       logits [B,V] of the first token to generate, and the cache.
     """
-    hidden, layers = self._decode_prompt(batch, self.encode(batch), keep=True)
+    memory = self.encode(batch)
+    hidden, layers = self._decode_prompt(batch, memory, keep=True, alignment_layer=alignment_layer)
     prompt = batch["targets_segments"] > 0
     memory_segments = (batch["inputs_segments"] > 0).astype(jnp.int32)
     cache = Cache.create(layers, memory_segments, prompt, length, width)
@@ -115,7 +129,13 @@ class EncoderDecoder(nn.Module):
     )
     return self.logits(hidden), cache.step(layers)
 
-  def _decode_prompt(self, batch: Batch, memory: jax.Array, keep: bool) -> tuple:
+  def coverage(self, cache: Cache) -> jax.Array:
+    """Attention that each beam's tokens, the next one's included, gave each source: [B,W,S]."""
+    return cache.coverage
+
+  def _decode_prompt(
+    self, batch: Batch, memory: jax.Array, *, keep: bool, alignment_layer: int | None = None
+  ) -> tuple:
     segments, positions = batch["targets_segments"], batch["targets_positions"]
     context = Context(
       positions,
@@ -123,7 +143,7 @@ class EncoderDecoder(nn.Module):
       Mask(segments, batch["inputs_segments"]),
     )
     x = self._embed_target(batch["decoder_inputs"], positions)
-    return self.decoder_stack(x, context, memory, keep=keep)
+    return self.decoder_stack(x, context, memory, keep=keep, alignment_layer=alignment_layer)
 
   def _embed_target(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
     x = self.target_embed(tokens)
