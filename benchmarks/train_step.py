@@ -38,11 +38,12 @@ def main() -> None:
 
   with tempfile.TemporaryDirectory() as workdir:
     tokenizers = build.make_tokenizers(config, workdir)
-    loader = build.make_loader(config, build.make_corpus(config, "train", tokenizers))
+    loader = build.make_loader(config, build.make_corpora(config, "train", tokenizers))
   parallel = build.make_parallel(config)
   model = build.make_model(config, tokenizers)
   optimizer, schedule = build.make_optimization(config)
-  make_state, _ = plan_state(model, optimizer, config.seed, EXAMPLE, parallel)
+  ema = config.train.ema_decay > 0
+  make_state, _ = plan_state(model, optimizer, config.seed, EXAMPLE, parallel, ema)
   state = make_state()
   step = parallel.jit(build.make_step(config, model, optimizer, schedule), donate_argnums=0)
 

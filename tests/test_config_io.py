@@ -52,6 +52,9 @@ def get_config(layers="2"):
     ("task.metrics", "bleu, my.metrics:f", ("bleu", "my.metrics:f")),
     ("task.metrics", "('bleu',)", ("bleu",)),
     ("task.metrics", "['bleu', 'chrf']", ("bleu", "chrf")),
+    ("task.metrics", "(bleu, my.metrics:f)", ("bleu", "my.metrics:f")),
+    ("task.metrics", "[bleu]", ("bleu",)),
+    ("task.metrics", "()", ()),
     ("task.metrics", "", ()),
   ],
 )
@@ -74,6 +77,7 @@ def test_an_override_is_read_by_the_type_of_its_key(key, text, value):
     ("model.dropout", "True", "model.dropout=True is not of type float"),
     ("model.gated", "1", "model.gated=1 is not of type bool"),
     ("task.metrics", "('bleu'", "task.metrics=('bleu' is not of type tuple"),
+    ("task.metrics", "(bleu", "task.metrics=(bleu is not of type tuple"),
     ("task.metrics", "('bleu')", "task.metrics=('bleu') is not of type tuple"),
     ("train.num_step", "5", "config.train has no key 'num_step', did you mean 'num_steps'?"),
     ("trian.num_steps", "5", "config has no key 'trian', did you mean 'train'?"),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from tiny_run import make_config
 
-from tfx_jax import build, commands, run
+from tfx_jax import build, run
+from tfx_jax.commands import evaluate, generate, train
 from tfx_jax.config import base
 from tfx_jax.data.tokenizer import CharacterTokenizer
 from tfx_jax.errors import UserError
@@ -40,6 +41,8 @@ OTHER = {
   "model.dtype": "bfloat16",
   "optimizer.name": "lion",
   "optimizer.schedule": "constant",
+  "optimizer.settings": ("eps=0.5",),
+  "optimizer.groups": ("kernel scale=0.5",),
   "train.best_metric": "perplexity",
   "generate.length_penalty_form": "power",
   "generate.num_return": 2,
@@ -68,8 +71,10 @@ READ_BY_COMMANDS = (
   "train.decode_examples",
   "train.keep_checkpoints",
   "evaluate.checkpoint",
+  "evaluate.average_last",
   "evaluate.split",
   "evaluate.num_samples",
+  "evaluate.bootstrap_samples",
   "generate.scores",
 )
 
@@ -98,6 +103,7 @@ def portrait(config, monkeypatch):
   told = []
 
   def spy(name, result=None, keep=lambda *args, **settings: (args, settings)):
+    @functools.wraps(getattr(build, name))
     def spied(*args, **settings):
       told.append((name, keep(*args, **settings)))
       return result
@@ -115,11 +121,12 @@ def portrait(config, monkeypatch):
   spy("load_tokenizer", TOKENIZERS[0])
   corpus = types.SimpleNamespace(report=collections.defaultdict(int))
   spy("prepare", corpus, lambda examples, *args, **settings: (args[0], settings))
-  spy("Loader", None, lambda corpus, *args: args)
+  spy("SampledTokenizer", TOKENIZERS[0], lambda tokenizer, *args: args)
+  spy("Loader", None, lambda corpora, *args: args)
   spy("make_train_step", None, lambda model, optimizer, schedule, *args, **more: (args, more))
   monkeypatch.setattr(CharacterTokenizer, "save", lambda self, folder: told.append(folder))
   for split in build.SPLITS:
-    build.make_corpus(config, split, TOKENIZERS)
+    build.make_corpora(config, split, TOKENIZERS)(0)
   build.make_loader(config, None)
   build.make_tokenizers(config, "no such folder")
   build.make_step(config, None, None, None)
@@ -155,7 +162,8 @@ def test_the_same_configuration_makes_the_same(usual, monkeypatch):
 @pytest.mark.parametrize("key", list(keys(base())))
 def test_every_key_is_read(key, usual, monkeypatch):
   if key in READ_BY_COMMANDS:
-    assert f"config.{key}" in inspect.getsource(commands) + inspect.getsource(run)
+    readers = (train, evaluate, generate, run)
+    assert any(f"config.{key}" in inspect.getsource(reader) for reader in readers)
     return
   where = WHERE.get(key, {})
   value = functools.reduce(lambda place, name: place[name], key.split("."), make_config())

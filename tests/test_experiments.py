@@ -5,8 +5,10 @@ import pathlib
 import pytest
 from tiny_run import SETTINGS, write_pairs
 
-from tfx_jax import build, commands, config_io
+from tfx_jax import build, config_io
+from tfx_jax.commands import evaluate, train
 from tfx_jax.config import base
+from tfx_jax.errors import UserError
 from tfx_jax.main import main
 from tfx_jax.validation import validate
 
@@ -22,7 +24,8 @@ def test_an_experiment_is_valid(path):
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_runs(path, tmp_path, monkeypatch):
-  monkeypatch.setattr(commands, "draw_curves", lambda workdir: None)
+  for command in (train, evaluate):
+    monkeypatch.setattr(command, "draw_curves", lambda workdir: None)
   write_pairs(tmp_path)
   tiny = {"data.format": "text", "task.metrics": "chrf", "train.num_steps": 2}
   tiny |= {f"data.{split}": f"{tmp_path}/{split}" for split in build.SPLITS}
@@ -31,3 +34,51 @@ def test_an_experiment_runs(path, tmp_path, monkeypatch):
   assert main([f"--config={path}", f"--workdir={workdir}", *overrides]) == 0
   assert (workdir / "checkpoints" / "2").is_dir()
   assert '"split": "test"' in (workdir / "metrics.jsonl").read_text().splitlines()[-1]
+
+
+def differences(argument):
+  """What an argument of wmt.py changes."""
+  path = next(str(path) for path in EXPERIMENTS if path.stem == "wmt")
+  config = config_io.read_experiment(f"{path}:{argument}")
+  validate(config)
+  return set(config_io.differences(config_io.read_experiment(path).to_dict(), config.to_dict()))
+
+
+def test_wmt_takes_words_in_any_order():
+  assert differences("") == differences("wmt14,en-de,base") == differences("base,wmt14") == set()
+  data = differences("wmt17")
+  assert {line.split(":")[0] for line in data} == {f"data.{split}" for split in build.SPLITS}
+  direction = differences("de-en")
+  assert {line.split(":")[0] for line in direction} == {"task.source", "task.target"}
+  assert differences("de-en,big,wmt17") == data | direction | differences("big")
+
+
+def test_wmt_has_the_sizes_of_the_paper():
+  path = next(str(path) for path in EXPERIMENTS if path.stem == "wmt")
+  for size, features, heads, wide, dropout, steps in (
+    ("base", 512, 8, 2048, 0.1, 100_000),
+    ("big", 1024, 16, 4096, 0.3, 300_000),
+  ):
+    config = config_io.read_experiment(f"{path}:{size}")
+    model = config.model
+    assert (model.features, model.num_heads, model.feed_forward) == (features, heads, wide)
+    assert (model.dropout, config.train.num_steps) == (dropout, steps)
+    _, schedule = build.make_optimization(config)
+    for step in (1, 10, 4000, 100_000):
+      expected = features**-0.5 * min(step**-0.5, step * 4000**-1.5)
+      assert float(schedule(step - 1)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("argument", "told"),
+  [
+    ("wmt15", "'wmt15', did you mean 'wmt1"),
+    ("big,en-dd", "'en-dd', did you mean 'en-de'?"),
+    ("large", "'large'; known: wmt14, wmt17, en-de, de-en, base, big"),
+    ("base,big", "choose one of base and big"),
+  ],
+)
+def test_wmt_tells_a_wrong_word(argument, told):
+  with pytest.raises(UserError) as info:
+    differences(argument)
+  assert told in str(info.value) and "\n" not in str(info.value)

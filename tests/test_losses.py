@@ -39,6 +39,37 @@ def test_equals_the_definition(label_smoothing, z_loss):
   np.testing.assert_allclose(sums, in_float64(*batch, label_smoothing, z_loss), rtol=1e-5)
 
 
+def test_r_drop_is_the_mean_of_both_divergences_of_neighbours():
+  logits, targets, weights = (np.repeat(x[:2], 2, axis=0) for x in make())
+  logits[1::2, :, :TOKENS] += np.random.default_rng(9).normal(size=(2, T, TOKENS))
+  loss, nll = cross_entropy(logits, targets, weights, r_drop=0.7)
+  p, q = (
+    np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+    for x in (logits[side::2, :, :TOKENS].astype(np.float64) for side in (0, 1))
+  )
+  divergences = ((p * np.log(p / q)).sum(-1) + (q * np.log(q / p)).sum(-1)) / 2
+  np.testing.assert_allclose(loss - nll, 0.7 * (divergences * weights[::2]).sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("label_smoothing, z_loss, r_drop", [(0.0, 0.0, 0.0), (0.1, 0.02, 0.5)])
+def test_the_gradients_are_those_of_the_sums(label_smoothing, z_loss, r_drop):
+  logits, targets, weights = (np.repeat(x[:2], 2, axis=0) for x in make())
+  logits[1::2, :, :TOKENS] += np.random.default_rng(9).normal(size=(2, T, TOKENS))
+  settings = dict(label_smoothing=label_smoothing, z_loss=z_loss, r_drop=r_drop)
+
+  def both(logits):
+    loss, nll = cross_entropy(logits, targets, weights, **settings)
+    return loss + 3 * nll
+
+  grad = jax.jit(jax.grad(both))(logits)
+  rng = np.random.default_rng(4)
+  for _ in range(5):
+    direction = np.zeros_like(logits)
+    direction[..., :TOKENS] = rng.normal(size=(4, T, TOKENS))
+    slope = (both(logits + 1e-2 * direction) - both(logits - 1e-2 * direction)) / 2e-2
+    np.testing.assert_allclose((grad * direction).sum(), slope, rtol=5e-3, atol=2e-2)
+
+
 def test_low_precision_logits_are_summed_in_float32():
   logits, targets, weights = make()
   low = jnp.asarray(np.clip(logits, -30, 30), jnp.bfloat16)

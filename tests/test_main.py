@@ -9,7 +9,7 @@ import shutil
 import pytest
 from tiny_run import contents, write_experiment
 
-from tfx_jax import commands
+from tfx_jax.commands import train
 from tfx_jax.main import _name, main
 
 
@@ -18,7 +18,7 @@ def no_training(monkeypatch):
   def fail(**_):
     raise AssertionError("training has begun")
 
-  monkeypatch.setattr(commands, "train_loop", fail)
+  monkeypatch.setattr(train, "train_loop", fail)
 
 
 @pytest.fixture
@@ -61,6 +61,10 @@ def refusal(capture, *arguments):
     (["--workdir=missing"], "missing holds no run; give --config"),
     (["--workdir=missing", "--mode=generate"], "missing holds no run"),
     (["--workdir=missing", "--mode=evaluate"], "missing holds no run"),
+    (["--workdir=w", "--baselin=v"], "unknown argument --baselin=v, did you mean '--baseline'?"),
+    (["--workdir=w", "--baseline=v"], "--baseline needs --mode=evaluate"),
+    (["--workdir=w", "--sweep.seed=1"], "--sweep.KEY needs --mode=sweep"),
+    (["--workdir=w", "--mode=sweep", "--sweep.seed=1"], "--mode=sweep needs --config=FILE.py"),
   ],
 )
 def test_arguments_that_mean_nothing(arguments, told, capfd, no_training):
@@ -70,7 +74,9 @@ def test_arguments_that_mean_nothing(arguments, told, capfd, no_training):
 def test_help_is_no_error(capsys):
   with pytest.raises(SystemExit) as info:
     main(["--help"])
-  assert info.value.code == 0 and "--mode=generate" in capsys.readouterr().out
+  told = capsys.readouterr().out
+  assert info.value.code == 0 and "--mode=generate" in told
+  assert "--baseline=DIR" in told and "--sweep.KEY=VALUE" in told
 
 
 @pytest.mark.parametrize(

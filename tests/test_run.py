@@ -13,6 +13,8 @@ from tfx_jax.data.tokenizer import EOS
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.generate import Hypothesis
 
+# What a recorded evaluation says of the run, beside its figures.
+OF_THE_RUN = {"step", "split", "checkpoint", "checkpoint_step", "parameters"}
 TEXTS = ["ab", "", "cde fa", "  ", "f", " b"]
 
 
@@ -85,7 +87,7 @@ def test_the_score_of_an_output_is_its_log_probability_under_all_rules(run):
 def test_evaluate_gives_the_recorded_figures(trained, run):
   figures, rows = run.evaluate("test")
   recorded = read_log(trained[1])[-1]
-  assert figures.keys() == recorded.keys() - {"step", "split", "checkpoint", "checkpoint_step"}
+  assert figures.keys() == recorded.keys() - OF_THE_RUN
   for name, value in figures.items():
     assert recorded[name] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-5))
   assert len(rows) == COUNTS["test"]

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from tfx_jax.data.corpus import Corpus, prepare
+from tfx_jax.data.corpus import Corpus, prepare, remove_old
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
 from tfx_jax.data.reader import Reader, open_reader
+from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
 from tfx_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.evaluation.generate import Generator
@@ -60,7 +61,8 @@ def make_reader(config: ConfigDict, split: str) -> Reader:
   if not path:
     raise UserError(f"data.{split} is empty: name the files of the {split} data")
   fields = make_task(config).fields
-  return open_reader(config.data.format, path, fields, config.data.columns or fields)
+  columns = config.data.columns or fields
+  return open_reader(config.data.format, path, fields, columns, config.data.tfds_dir)
 
 
 def read_examples(config: ConfigDict, split: str, limit: int = 0) -> list[Example]:
@@ -101,23 +103,47 @@ def saved_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Token
   return source, target
 
 
-def make_corpus(config: ConfigDict, split: str, tokenizers: tuple[Tokenizer, Tokenizer]) -> Corpus:
+def make_corpus(
+  config: ConfigDict, split: str, tokenizers: tuple[Tokenizer, Tokenizer], cache_dir: str = ""
+) -> Corpus:
   """The tokenised corpus of a split, made now or found in the cache."""
   task, reader = make_task(config), make_reader(config, split)
   return prepare(
     (task.example(record) for record in reader),
     f"{reader.fingerprint}-{config.task.name}-{'-'.join(task.fields)}",
     *tokenizers,
-    cache_dir=config.data.cache_dir or os.path.join(cache_folder(), "corpora"),
+    cache_dir=cache_dir or _corpus_folder(config),
     max_source_length=config.data.source_length,
     max_target_length=config.data.target_length,
   )
 
 
-def make_loader(config: ConfigDict, corpus: Corpus) -> Loader:
+def make_corpora(
+  config: ConfigDict, split: str, tokenizers: tuple[Tokenizer, Tokenizer]
+) -> Callable[[int], Corpus]:
+  """For each epoch the tokenised corpus of a split; only training's may differ between epochs."""
+  rates = (config.data.source_sampling, config.data.target_sampling)
+  if split != "train" or not any(rates):
+    corpus = make_corpus(config, split, tokenizers)
+    return lambda epoch: corpus
+
+  folder = os.path.join(_corpus_folder(config), "sampled")
+  remove_old(folder, "corpus-*")
+
+  def make(epoch: int) -> Corpus:
+    sampled = [
+      SampledTokenizer(tokenizer, rate, (config.seed, epoch, side)) if rate else tokenizer
+      for side, (tokenizer, rate) in enumerate(zip(tokenizers, rates, strict=True))
+    ]
+    return make_corpus(config, split, tuple(sampled), folder)
+
+  return ResampledCorpus(make)
+
+
+def make_loader(config: ConfigDict, corpora: Callable[[int], Corpus]) -> Loader:
   """The loader of a corpus, for this process."""
   return Loader(
-    corpus,
+    corpora,
     config.seed,
     config.data.source_length,
     config.data.target_length,
@@ -246,8 +272,7 @@ def make_optimization(config: ConfigDict) -> tuple[Any, Callable]:
 
 def make_step(config: ConfigDict, model: nn.Module, optimizer: Any, schedule: Callable) -> Callable:
   """The training step, to be jitted."""
-  keys = ("label_smoothing", "z_loss", "loss_chunks", "microbatches")
-  settings = {key: config.train[key] for key in keys}
+  settings = _arguments_of(make_train_step, config.train)
   return make_train_step(model, optimizer, schedule, config.seed, **settings)
 
 
@@ -275,6 +300,10 @@ def cache_folder() -> str:
   """Where what can be made again is kept: TFX_JAX_CACHE, or the user's cache folder."""
   home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(os.path.join("~", ".cache"))
   return os.environ.get("TFX_JAX_CACHE") or os.path.join(home, "tfx_jax")
+
+
+def _corpus_folder(config: ConfigDict) -> str:
+  return config.data.cache_dir or os.path.join(cache_folder(), "corpora")
 
 
 def _dtype(name: str) -> Any:

@@ -18,25 +18,34 @@ def base() -> ConfigDict:
         # The fields of a record that are read and written: file suffixes, columns or keys.
         "source": "en",
         "target": "de",
-        # Figures on decoded text: bleu, chrf, exact_match, or package.module:function.
+        # Figures on decoded text: bleu, chrf, bleu_moses (of lowercased Moses tokens), exact_match,
+        # or package.module:function.
         "metrics": ("bleu", "chrf"),
-        # sacreBLEU's tokenisation of the references.
+        # What bleu compares: sacreBLEU's tokenisation; and whether bleu and chrf ignore case.
         "bleu_tokenize": "13a",
         "lowercase": False,
       },
       "data": {
-        # text (PREFIX.FIELD[.gz]), tsv, jsonl, cldr (built in), or package.module:Name.
+        # text (PREFIX.FIELD[.gz]), tsv, jsonl, tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets,
+        # prepared as ArrayRecord), cldr (built in), or package.module:Name.
         "format": "text",
         "train": "",
         "validation": "",
         "test": "",
         # Names of a TSV file's columns; by default the source, then the target.
         "columns": (),
+        # Where TensorFlow Datasets keeps its data; by default TFDS_DATA_DIR, or its folder at home.
+        "tfds_dir": "",
         # Where tokenised corpora are kept; by default in the user's cache folder.
         "cache_dir": "",
         # Tokens of a training row; a longer sentence is dropped and counted.
         "source_length": 64,
         "target_length": 64,
+        # Training texts are segmented anew in every epoch, by chance: with a BPE model each merge
+        # is left out with this probability, with a unigram model segmentations are drawn by this
+        # power of their probability. 0: always the best segmentation.
+        "source_sampling": 0.0,
+        "target_sampling": 0.0,
         # Rows of an update, over all devices.
         "batch_size": 32,
       },
@@ -94,7 +103,7 @@ def base() -> ConfigDict:
         "dtype": "auto",
       },
       "optimizer": {
-        # adam, adamw, sgd, or any of Optax's by name.
+        # adam, adamw, sgd, lion, adafactor, muon, or any other of Optax's by name.
         "name": "adamw",
         # rsqrt (inverse square root), cosine, linear or constant; all after a linear warm-up.
         "schedule": "rsqrt",
@@ -110,12 +119,22 @@ def base() -> ConfigDict:
         "weight_decay": 0.0,
         # Greatest norm of the gradient; 0: no clipping.
         "clip_norm": 1.0,
+        # More of its arguments, "NAME=NUMBER" each: muon's ("consistent_rms=0.2",).
+        "settings": (),
+        # Arguments of their own for parameters whose path holds a pattern, the first that does:
+        # ("embedding weight_decay=0", "encoder scale=0.5"); scale multiplies the learning rate.
+        "groups": (),
       },
       "train": {
         "num_steps": 100_000,
         "label_smoothing": 0.1,
         "z_loss": 0.0,
-        # The loss is taken in this many pieces along the target; 0: pieces of about 512 tokens.
+        # Weight of the divergence between the predictions under two dropout masks (R-Drop); above
+        # 0 every row is read twice.
+        "r_drop": 0.0,
+        # Decay of a moving average of the parameters, which is then what is validated; 0: none.
+        "ema_decay": 0.0,
+        # The loss is taken in this many pieces along the target; 0: pieces of about 256 tokens.
         "loss_chunks": 0,
         # Gradients are summed over this many parts of a batch.
         "microbatches": 1,
@@ -126,7 +145,7 @@ def base() -> ConfigDict:
         # Sentences of the validation set that are decoded; 0: all.
         "decode_examples": 0,
         "checkpoint_every": 1000,
-        # Latest checkpoints kept, beside the best one.
+        # Latest checkpoints kept, beside the best one; as many can be averaged.
         "keep_checkpoints": 1,
         # What makes a checkpoint the best: loss, or a metric of decoded text.
         "best_metric": "loss",
@@ -134,10 +153,14 @@ def base() -> ConfigDict:
         "patience": 0,
       },
       "evaluate": {
-        # best, latest, or a step.
+        # best, latest, ema (the latest moving average), average (the mean of the last
+        # `average_last` checkpoints; 0: of train.keep_checkpoints), or a step.
         "checkpoint": "best",
+        "average_last": 0,
         "split": "test",
         "num_samples": 10,
+        # How often --baseline draws the examples anew.
+        "bootstrap_samples": 1000,
       },
       # docs/decoding.md says exactly what is computed.
       "generate": {

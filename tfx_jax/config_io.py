@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from tfx_jax.errors import UserError, nearest
 
 FORMAT_VERSION = 1
 _FILE = "config.json"
+# Names without quotes: a,b or (a,b) or [a,b]; everything else is a Python literal.
+_PLAIN_TUPLE = re.compile(r"\s*(?:\(([^'\"]*)\)|\[([^'\"]*)\]|([^(\[].*)?)\s*")
 
 
 def read_experiment(name: str) -> ConfigDict:
@@ -43,8 +46,14 @@ def read_experiment(name: str) -> ConfigDict:
   return config
 
 
-def override(config: ConfigDict, key: str, text: str) -> None:
+def override(config: ConfigDict, key: str, text: str, option: str = "--config") -> None:
   """Sets 'section.name' to what `text` means for the type it has.
+
+  Args:
+    config: to change.
+    key: 'section.name'.
+    text: of the value; a tuple's parts have commas between, with or without brackets around.
+    option: of the command line, to be named in errors.
 
   Raises:
     UserError: for an unknown key, or a text that is no value of its type.
@@ -54,18 +63,19 @@ def override(config: ConfigDict, key: str, text: str) -> None:
   for section in [*sections, name]:
     if not isinstance(place, ConfigDict) or section not in place:
       choices = list(place) if isinstance(place, ConfigDict) else []
-      raise UserError(f"--config.{key}: {path} has no key '{section}'{nearest(section, choices)}")
+      raise UserError(f"{option}.{key}: {path} has no key '{section}'{nearest(section, choices)}")
     parent, place, path = place, place[section], f"{path}.{section}"
   if isinstance(place, ConfigDict):
-    raise UserError(f"--config.{key}: that is a section; its keys are {', '.join(place)}")
-  parent[name] = _parse(key, text, place)
+    raise UserError(f"{option}.{key}: that is a section; its keys are {', '.join(place)}")
+  parent[name] = _parse(f"{option}.{key}", text, place)
 
 
-def _parse(key: str, text: str, old: Any) -> Any:
+def _parse(option: str, text: str, old: Any) -> Any:
   if isinstance(old, str):
     return text
-  if isinstance(old, tuple) and not text.lstrip().startswith(("(", "[")):
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+  if isinstance(old, tuple) and (plain := _PLAIN_TUPLE.fullmatch(text)):
+    parts = (plain[1] or plain[2] or plain[3] or "").split(",")
+    return tuple(part.strip() for part in parts if part.strip())
   try:
     value = ast.literal_eval({"true": "True", "false": "False"}.get(text.lower(), text))
   except (ValueError, SyntaxError):
@@ -77,7 +87,7 @@ def _parse(key: str, text: str, old: Any) -> Any:
   if isinstance(old, int) and isinstance(value, float) and value.is_integer():
     value = int(value)
   if type(value) is not type(old):
-    raise UserError(f"--config.{key}={text} is not of type {type(old).__name__}")
+    raise UserError(f"{option}={text} is not of type {type(old).__name__}")
   return value
 
 

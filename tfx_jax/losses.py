@@ -1,9 +1,11 @@
 """Training losses as (sum, weight): whoever needs a mean divides once, at the end."""
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Head = Callable[[jax.Array], jax.Array]
 
@@ -14,12 +16,15 @@ def cross_entropy(
   weights: jax.Array,
   label_smoothing: float = 0.0,
   z_loss: float = 0.0,
+  r_drop: float = 0.0,
 ) -> tuple[jax.Array, jax.Array]:
   """Weighted sums over tokens of the training loss and of the plain cross-entropy, in nats.
 
   The target distribution gives 1 - s to the target and s evenly to all V tokens (Szegedy et al.
   2016, arXiv:1512.00567, section 7). `z_loss` weighs log(Z)^2 (Chowdhery et al. 2022,
-  arXiv:2204.02311, section 5).
+  arXiv:2204.02311, section 5). `r_drop` weighs how far the predictions for a row under two
+  dropout masks, neighbours in the batch, are apart: half the sum of the divergences both ways for
+  each pair (Liang et al. 2021, arXiv:2106.14448, eq. 4).
 
   Args:
     logits: [B,T,V]; entries at the dtype's minimum are tokens that do not exist.
@@ -27,23 +32,82 @@ def cross_entropy(
     weights: [B,T].
     label_smoothing: s.
     z_loss: weight of the z-loss.
+    r_drop: weight of the divergence between rows 2i and 2i+1; B is then even.
 
   Returns:
-    (loss sum, cross-entropy sum), scalars.
+    (loss sum, cross-entropy sum), scalars. Only logits are differentiated.
   """
-  exists = logits > jnp.finfo(logits.dtype).min
-  logits = logits.astype(jnp.float32)
-  log_z = jax.nn.logsumexp(logits, axis=-1)
-  # A comparison with an iota instead of a gather: it fuses, and a sharded vocabulary stays put.
-  is_target = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2) == targets[..., None]
-  nll = log_z - jnp.where(is_target, logits, 0.0).sum(axis=-1)
+  loss, nll = _cross_entropy(label_smoothing, z_loss, logits, targets, weights)
+  if r_drop:
+    loss = loss + r_drop * (_divergence(logits) * weights).sum()
+  return loss, nll
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _cross_entropy(
+  label_smoothing: float, z_loss: float, logits: jax.Array, targets: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """`cross_entropy` without R-Drop.
+
+  Its gradient is written out: one pass over the logits, where the one that is derived keeps several
+  arrays [B,T,V] and writes some of them twice.
+  """
+  return _forward(label_smoothing, z_loss, logits, targets, weights)[0]
+
+
+def _forward(
+  label_smoothing: float, z_loss: float, logits: jax.Array, targets: jax.Array, weights: jax.Array
+) -> tuple:
+  x = logits.astype(jnp.float32)
+  log_z = jax.nn.logsumexp(x, axis=-1)
+  nll = log_z - jnp.where(_is_target(logits, targets), x, 0.0).sum(axis=-1)
   loss = nll
   if label_smoothing:
-    mean = jnp.where(exists, logits, 0.0).sum(axis=-1) / exists.sum(axis=-1)
+    mean = jnp.where(_exists(logits), x, 0.0).sum(axis=-1) / _num_tokens(logits)
     loss = (1 - label_smoothing) * nll + label_smoothing * (log_z - mean)
   if z_loss:
     loss = loss + z_loss * jnp.square(log_z)
-  return (loss * weights).sum(), (nll * weights).sum()
+  return ((loss * weights).sum(), (nll * weights).sum()), (logits, targets, weights, log_z)
+
+
+def _backward(label_smoothing: float, z_loss: float, saved: tuple, cotangents: tuple) -> tuple:
+  logits, targets, weights, log_z = saved
+  of_loss, of_nll = cotangents
+  probs = jnp.exp(logits.astype(jnp.float32) - log_z[..., None])
+  scale = of_loss * (1 + 2 * z_loss * log_z) + of_nll
+  hit = of_loss * (1 - label_smoothing) + of_nll
+  grad = scale[..., None] * probs - jnp.where(_is_target(logits, targets), hit, 0.0)
+  if label_smoothing:
+    grad = grad - jnp.where(_exists(logits), of_loss * label_smoothing / _num_tokens(logits), 0.0)
+  grad = (grad * weights[..., None]).astype(logits.dtype)
+  return grad, np.zeros(targets.shape, jax.dtypes.float0), jnp.zeros_like(weights)
+
+
+_cross_entropy.defvjp(_forward, _backward)
+
+
+def _is_target(logits: jax.Array, targets: jax.Array) -> jax.Array:
+  """A comparison with an iota instead of a gather: it fuses, and a sharded vocabulary stays put."""
+  return jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2) == targets[..., None]
+
+
+def _exists(logits: jax.Array) -> jax.Array:
+  """Which entries are tokens, bool [B,T,V]."""
+  return logits > jnp.finfo(logits.dtype).min
+
+
+def _num_tokens(logits: jax.Array) -> jax.Array:
+  """How many tokens there are, a scalar: as many at every place."""
+  return _exists(logits[:1, :1]).sum()
+
+
+def _divergence(logits: jax.Array) -> jax.Array:
+  """A quarter of KL(p|q) + KL(q|p) for both of the neighbours p and q: [B,T,V] -> [B,T]."""
+  log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+  probs = jnp.exp(log_probs).reshape(-1, 2, *logits.shape[1:])
+  pairs = jnp.where(_exists(logits), log_probs, 0.0).reshape(probs.shape)
+  both = ((probs[:, 0] - probs[:, 1]) * (pairs[:, 0] - pairs[:, 1])).sum(axis=-1) / 4
+  return jnp.repeat(both, 2, axis=0)
 
 
 def chunked_cross_entropy(
@@ -53,8 +117,7 @@ def chunked_cross_entropy(
   weights: jax.Array,
   *,
   chunks: int,
-  label_smoothing: float = 0.0,
-  z_loss: float = 0.0,
+  **settings: float,
 ) -> tuple[jax.Array, jax.Array]:
   """`cross_entropy` of `head(hidden)`, in `chunks` along T, the logits of one held at a time.
 
@@ -67,14 +130,13 @@ def chunked_cross_entropy(
     targets: int32 [B,T].
     weights: [B,T].
     chunks: how many.
-    label_smoothing: see `cross_entropy`.
-    z_loss: see `cross_entropy`.
+    **settings: of `cross_entropy`.
   """
   split = hidden.reshape(hidden.shape[0], chunks, -1, hidden.shape[2])
   head, consts = jax.closure_convert(head, split[:, 0])
 
   def sums(consts: tuple, hidden: jax.Array, *target: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return cross_entropy(head(hidden, *consts), *target, label_smoothing, z_loss)
+    return cross_entropy(head(hidden, *consts), *target, **settings)
 
   pieces = tuple(
     jnp.moveaxis(x.reshape(x.shape[0], chunks, -1, *x.shape[2:]), 1, 0)

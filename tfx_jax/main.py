@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, generate, prepare. `--help` says how."""
+"""The command line: train, evaluate, generate, prepare, sweep. `--help` says how."""
 
 import argparse
 import contextlib
@@ -13,12 +13,15 @@ from absl import logging
 
 from tfx_jax import config_io
 from tfx_jax.errors import UserError, nearest
+from tfx_jax.sweep.grid import make_grid
 
-MODES = ("train", "evaluate", "generate", "prepare")
+MODES = ("train", "evaluate", "generate", "prepare", "sweep")
 USAGE = """python -m tfx_jax.main --config=FILE.py[:ARGUMENT] [--workdir=DIR] [--config.KEY=VALUE …]
-       python -m tfx_jax.main --workdir=DIR --mode=evaluate
+       python -m tfx_jax.main --workdir=DIR --mode=evaluate [--baseline=DIR]
        python -m tfx_jax.main --workdir=DIR --mode=generate --input=FILE|- --output=FILE|-
-       python -m tfx_jax.main --config=FILE.py --mode=prepare"""
+       python -m tfx_jax.main --config=FILE.py --mode=prepare
+       python -m tfx_jax.main --config=FILE.py --workdir=DIR --mode=sweep --sweep.KEY=VALUE,VALUE,…
+           [--sweep.KEY=VALUE,… …]"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,8 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   logging.get_absl_logger().addFilter(_is_news)
   stdlib_logging.getLogger("asyncio").addFilter(_is_news)
   try:
-    options, overrides = _parse(sys.argv[1:] if arguments is None else arguments)
-    return _run(options, overrides)
+    return _run(_parse(sys.argv[1:] if arguments is None else arguments))
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
@@ -47,14 +49,15 @@ def _is_news(record: stdlib_logging.LogRecord) -> bool:
   return record.levelno < stdlib_logging.ERROR or not of_orbax
 
 
-def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
-  """Options, and pairs of config key and text in the order given."""
-  overrides, rest = [], []
-  words = iter(arguments)
-  for word in words:
-    if word.startswith("--config."):
-      key, given, value = word.removeprefix("--config.").partition("=")
-      overrides.append((key, value if given else "True"))
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+  """Options; `overrides` and `sweeps` are pairs of config key and text in the order given."""
+  overrides, sweeps, rest = [], [], []
+  for word in arguments:
+    option, given, value = word.partition("=")
+    if option.startswith("--config."):
+      overrides.append((option.removeprefix("--config."), value if given else "True"))
+    elif option.startswith("--sweep."):
+      sweeps.append((option.removeprefix("--sweep."), value))
     else:
       rest.append(word)
   parser = argparse.ArgumentParser(
@@ -65,20 +68,30 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str
   parser.add_argument("--mode", default="train", help=", ".join(MODES))
   parser.add_argument("--input", default="-", help="texts to generate from, one a line; -: stdin")
   parser.add_argument("--output", default="-", help="where outputs are written; -: stdout")
+  parser.add_argument("--baseline", default="", help="workdir of a run to compare with (evaluate)")
+  parser.set_defaults(overrides=overrides, sweeps=sweeps)
   try:
     options, unknown = parser.parse_known_args(rest)
   except argparse.ArgumentError as error:
     raise UserError(str(error)) from error
   if unknown:
     name = unknown[0].split("=")[0]
-    known = ["--config", "--workdir", "--mode", "--input", "--output"]
+    known = ["--config", "--workdir", "--mode", "--input", "--output", "--baseline"]
     raise UserError(f"unknown argument {unknown[0]}{nearest(name, known)}")
   if options.mode not in MODES:
     raise UserError(f"--mode={options.mode}{nearest(options.mode, MODES)}")
-  return options, overrides
+  for option, given, mode in (
+    ("--baseline", options.baseline, "evaluate"),
+    ("--sweep.KEY", options.sweeps, "sweep"),
+  ):
+    if given and options.mode != mode:
+      raise UserError(f"{option} needs --mode={mode}")
+  return options
 
 
-def _run(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
+def _run(options: argparse.Namespace) -> int:
+  if options.mode == "sweep" and not options.config:
+    raise UserError("--mode=sweep needs --config=FILE.py")
   if not options.config and not options.workdir:
     raise UserError("give --config=FILE.py, or --workdir=DIR of a run; --help says more")
   if options.config:
@@ -87,29 +100,34 @@ def _run(options: argparse.Namespace, overrides: list[tuple[str, str]]) -> int:
     config = config_io.read_config(options.workdir)
     if config is None:
       raise UserError(f"{options.workdir} holds no run; give --config=FILE.py to begin one there")
-  for key, text in overrides:
+  for key, text in options.overrides:
     config_io.override(config, key, text)
+  if options.mode == "sweep":
+    cells = make_grid(config, options.sweeps, [key for key, _ in options.overrides])
   workdir = options.workdir or os.path.join("runs", _name(options.config))
 
   texts = _read_lines(options.input) if options.mode == "generate" else []
   # Everything slow to import comes after the quick mistakes.
   import jax
 
-  from tfx_jax import build, commands
+  from tfx_jax import build
+  from tfx_jax.commands import evaluate, generate, prepare, sweep, train
   from tfx_jax.validation import validate
 
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", os.path.join(build.cache_folder(), "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+  if options.mode == "sweep":
+    return sweep.sweep(cells, workdir)
   validate(config)
   if options.mode == "prepare":
-    return commands.prepare(config, workdir)
+    return prepare.prepare(config, workdir)
   if options.mode == "evaluate":
-    return commands.evaluate(config, workdir)
+    return evaluate.evaluate(config, workdir, options.baseline)
   if options.mode == "generate":
     with _writing(options.output) as target:
-      return commands.generate(config, workdir, texts, target)
-  return commands.train(config, workdir)
+      return generate.generate(config, workdir, texts, target)
+  return train.train(config, workdir)
 
 
 def _name(config: str) -> str:

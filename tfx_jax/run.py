@@ -91,7 +91,8 @@ class Run:
   ) -> tuple[dict[str, float | str], list[dict[str, str]]]:
     """Figures on a split by loss and by decoded text, and rows of texts to look at."""
     examples = build.read_examples(self.config, split)
-    loader = build.make_loader(self.config, build.make_corpus(self.config, split, self.tokenizers))
+    corpus = build.make_corpus(self.config, split, self.tokenizers)
+    loader = build.make_loader(self.config, lambda epoch: corpus)
     loss_step = self.parallel.jit(make_loss_step(self.model))
     figures = loss_figures(loss_step, self.params, loader, self.parallel)
     task = build.make_task(self.config)
@@ -115,7 +116,8 @@ def load(
 
   Args:
     workdir: that it was trained in.
-    checkpoint: "best", "latest" or a step; by default `config.evaluate.checkpoint`.
+    checkpoint: "best", "latest", "ema", "average" or a step; by default
+      `config.evaluate.checkpoint`.
     config: in place of the workdir's own, with other settings of generation and the like.
 
   Raises:
@@ -135,7 +137,14 @@ def load(
   model = build.make_model(config, tokenizers)
   abstract, shardings = plan_params(model, EXAMPLE, parallel)
   which = str(checkpoint if checkpoint is not None else config.evaluate.checkpoint)
-  params, step = restore_params(workdir, which, abstract, shardings)
+  params, step = restore_params(
+    workdir,
+    which,
+    abstract,
+    shardings,
+    average_last=config.evaluate.average_last or config.train.keep_checkpoints,
+    ema=config.train.ema_decay > 0,
+  )
   return Run(config, params, step, model=model, tokenizers=tokenizers, parallel=parallel)
 
 

@@ -11,6 +11,7 @@ from tfx_jax.errors import UserError, nearest
 from tfx_jax.layers.block import NORM_PLACEMENTS
 from tfx_jax.layers.feed_forward import ACTIVATIONS
 from tfx_jax.layers.stack import REMAT_POLICIES
+from tfx_jax.training import checkpoint
 from tfx_jax.training.optimizer import arguments
 
 POSITIVE = (
@@ -18,10 +19,13 @@ POSITIVE = (
   *(f"model.{name}" for name in ("encoder_layers", "decoder_layers", "features", "num_heads")),
   *(f"model.{name}" for name in ("feed_forward", "max_positions", "vocab_multiple")),
   *(f"train.{name}" for name in ("num_steps", "log_every", "microbatches", "keep_checkpoints")),
+  "evaluate.bootstrap_samples",
 )
 PROBABILITIES = (
   *(f"model.{name}" for name in ("dropout", "attention_dropout", "activation_dropout")),
   "train.label_smoothing",
+  "train.ema_decay",
+  *(f"data.{name}" for name in ("source_sampling", "target_sampling")),
 )
 CHOICES = {
   "model.architecture": ("encoder_decoder",),
@@ -61,8 +65,17 @@ def validate(config: ConfigDict) -> None:
   build.make_task(config)
   _check_best_metric(config)
   which = config.evaluate.checkpoint
-  if which not in ("best", "latest") and not which.isdigit():
-    raise UserError(f"evaluate.checkpoint='{which}': use best, latest or a step")
+  if which not in checkpoint.SELECTIONS and not which.isdigit():
+    raise UserError(
+      f"evaluate.checkpoint='{which}': use {', '.join(checkpoint.SELECTIONS)} or a step"
+    )
+  if which == "ema" and not config.train.ema_decay:
+    raise UserError("evaluate.checkpoint='ema' needs train.ema_decay above 0")
+  if which == "average" and config.evaluate.average_last > config.train.keep_checkpoints:
+    raise UserError(
+      f"evaluate.average_last={config.evaluate.average_last} is more than "
+      f"train.keep_checkpoints={config.train.keep_checkpoints}"
+    )
   build.make_generate_settings(config)
   _check_optimizer(config)
 
@@ -157,6 +170,7 @@ def _check_best_metric(config: ConfigDict) -> None:
 def _check_optimizer(config: ConfigDict) -> None:
   """A setting that the optimizer would not read must be at its default."""
   own = ("name", "schedule", "learning_rate", "warmup_steps", "final_share", "clip_norm")
+  own += ("settings", "groups")
   takes, defaults = arguments(config.optimizer.name), base_config().optimizer
   for key, value in config.optimizer.items():
     if key not in takes and key not in own and value not in (0, defaults[key]):

@@ -26,7 +26,7 @@ def corpus():
 @pytest.fixture
 def loader(corpus):
   def make(batch_size=4, seed=0, **process):
-    return Loader(corpus, seed, SOURCE_LENGTH, TARGET_LENGTH, batch_size, **process)
+    return Loader(lambda epoch: corpus, seed, SOURCE_LENGTH, TARGET_LENGTH, batch_size, **process)
 
   return make
 

@@ -1,8 +1,8 @@
 import pytest
 
-from tfx_jax import metrics
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
+from tfx_jax.metrics.corpus import corpus_metric
 from tfx_jax.tasks.translate import Translate
 
 EXAMPLES = [Example("a", "eins zwei drei vier"), Example("b", "fünf sechs sieben acht")]
@@ -20,8 +20,9 @@ def test_figures_are_those_of_the_metrics_named():
   outputs = ["eins zwei drei vier", "fünf sechs Sieben acht"]
   references = [[example.target] for example in EXAMPLES]
   figures = Translate("en", "de").figures(outputs, EXAMPLES)
-  assert (figures["bleu"], figures["bleu_signature"]) == metrics.bleu(outputs, references)
-  assert (figures["chrf"], figures["chrf_signature"]) == metrics.chrf(outputs, references)
+  for name in ("bleu", "chrf"):
+    expected = corpus_metric(name).score(outputs, references)
+    assert (figures[name], figures[f"{name}_signature"]) == expected
   assert set(figures) == {"bleu", "bleu_signature", "chrf", "chrf_signature"}
   assert Translate("en", "de", ("chrf",)).figures(outputs, EXAMPLES).keys() == {
     "chrf",
@@ -37,6 +38,16 @@ def test_settings_reach_the_metrics():
     "tok:char"
     in Translate("a", "b", ("bleu",), "char").figures(outputs, EXAMPLES)["bleu_signature"]
   )
+
+
+def test_the_language_is_the_target_of_the_task():
+  for target in ("de", "translation.de"):
+    task = Translate("en", target, ("chrf", "exact_match", "bleu_moses"))
+    assert list(task.corpus_metrics()) == ["chrf", "bleu_moses"]
+    outputs = [example.target.upper() for example in EXAMPLES]
+    figures = task.figures(outputs, EXAMPLES)
+    assert "|lang:de|" in figures["bleu_moses_signature"]
+    assert figures["bleu_moses"] == pytest.approx(100)
 
 
 def test_exact_match_is_told_by_kind_where_kinds_are_known():

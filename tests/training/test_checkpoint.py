@@ -13,7 +13,7 @@ from flax import linen as nn
 from tfx_jax.errors import UserError
 from tfx_jax.layers import axes
 from tfx_jax.parallel import Parallel
-from tfx_jax.training.checkpoint import Checkpoints, restore_params
+from tfx_jax.training.checkpoint import Checkpoints, read_progress, restore_params
 from tfx_jax.training.optimizer import make_optimizer
 from tfx_jax.training.state import plan_params, plan_state
 
@@ -36,9 +36,9 @@ class Kernel(nn.Module):
 class Run:
   """A state on a mesh, at any step, and what is needed to read it back."""
 
-  def __init__(self, **sizes):
+  def __init__(self, ema=False, **sizes):
     self.parallel = Parallel(**({"data": 1} | sizes))
-    init, self.shardings = plan_state(Kernel(), OPTIMIZER, 0, BATCH, self.parallel)
+    init, self.shardings = plan_state(Kernel(), OPTIMIZER, 0, BATCH, self.parallel, ema)
     self.abstract = jax.eval_shape(init.jitted)
     self.params = plan_params(Kernel(), BATCH, self.parallel)
     self._first = jax.device_get(init())
@@ -90,6 +90,12 @@ def test_a_state_comes_back_bit_for_bit(tmp_path, run):
   )
 
 
+def test_the_progress_is_read_without_the_state(tmp_path, save):
+  assert read_progress(str(tmp_path)) is None and not os.listdir(tmp_path)
+  save({3: 3, 8: 3})
+  assert read_progress(str(tmp_path)) == (8, {"best_step": 3})
+
+
 def test_a_state_may_be_donated_while_it_is_saved(tmp_path, run):
   state = run.state(3)
   expected = bits(state)
@@ -132,6 +138,34 @@ def test_parameters_of_the_checkpoint_asked_for(tmp_path, run, save, which, step
   assert bits(params) == bits(run.state(step).params)
 
 
+@pytest.mark.parametrize(
+  ("last", "steps"), [(1, [6]), (2, [4, 6]), (3, [3, 4, 6]), (9, [1, 3, 4, 6])]
+)
+def test_an_average_is_the_mean_of_the_last(tmp_path, run, save, last, steps, caplog):
+  save({1: 1, 2: 1, 3: 1, 4: 1, 6: 1}, keep=3)
+  params, newest = restore_params(str(tmp_path), "average", *run.params, average_last=last)
+  assert newest == 6
+  expected = np.mean([run.state(step).params["kernel"] for step in steps], axis=0)
+  np.testing.assert_allclose(params["kernel"], expected, rtol=1e-6)
+  assert params["kernel"].sharding == run.params[1]["kernel"]
+  assert ("4 checkpoints to average, not 9" in caplog.text) == (last == 9)
+
+
+def test_the_moving_average_is_what_was_validated(tmp_path):
+  run = Run(ema=True, fsdp=8)
+  with contextlib.closing(Checkpoints(str(tmp_path))) as checkpoints:
+    for step, best in {1: 1, 2: 1}.items():
+      state = run.state(step)
+      shifted = jax.device_put(jax.tree.map(lambda x: x + 100, state.ema), run.shardings.ema)
+      checkpoints.save(state.replace(ema=shifted), {"best_step": best})
+  for which, step, shift in (("ema", 2, 100), ("best", 1, 100), ("latest", 2, 0), ("1", 1, 0)):
+    params, found = restore_params(str(tmp_path), which, *run.params, ema=True)
+    assert found == step
+    np.testing.assert_allclose(
+      params["kernel"], run.state(step).params["kernel"] + shift, rtol=1e-6
+    )
+
+
 def test_without_a_best_one_the_latest_is_used(tmp_path, run, save):
   save({1: None, 4: None}, keep=2)
   assert restore_params(str(tmp_path), "best", *run.params)[1] == 4
@@ -143,7 +177,8 @@ def test_a_checkpoint_that_is_not_there_is_refused(tmp_path, run, save, which):
   with pytest.raises(UserError) as error:
     restore_params(str(tmp_path), which, *run.params)
   told = (
-    f"no checkpoint '{which}': set evaluate.checkpoint to best, latest or one of the steps 1, 2"
+    f"no checkpoint '{which}': set evaluate.checkpoint to best, latest, ema, average or one of "
+    "the steps 1, 2"
   )
   assert str(error.value) == f"{tmp_path} holds {told}"
 

@@ -38,7 +38,7 @@ def parts(tmp_path_factory):
     [Example(text, text[::-1]) for text in texts], "f", tokenizer, tokenizer,
     str(tmp_path_factory.mktemp("corpora")), 24, 24,
   )  # fmt: skip
-  loader, parallel = Loader(corpus, 0, 24, 24, batch_size=8), Parallel()
+  loader, parallel = Loader(lambda epoch: corpus, 0, 24, 24, batch_size=8), Parallel()
   assert loader.rows(0) < 12 * 8  # so that an epoch ends on the way
 
   def make_state():
@@ -144,6 +144,7 @@ def assert_equal_runs(workdir, state, counters, whole):
   found, expected = (json.loads(json.dumps(dataclasses.asdict(c))) for c in (counters, whole[2]))
   # Speeds are of different lengths.
   assert found.pop("log_bytes") > 0 < expected.pop("log_bytes")
+  assert found.pop("seconds") > 0 < expected.pop("seconds")
   assert found == expected
 
 
@@ -201,9 +202,12 @@ def test_stopped_and_resumed_equals_uninterrupted(parts, whole, tmp_path, sessio
 
 
 def test_stopped_again_and_again_in_a_validation(parts, whole, tmp_path):
+  seconds = []
   for _ in range(3):
     state, counters, caught = run(parts, tmp_path, validate=stopping_validate(8))
     assert (caught, int(state.step), counters.evaluated) == (signal.SIGTERM, 8, 4)
+    seconds.append(counters.seconds)
+  assert 0 < seconds[0] < min(seconds[1:])  # time adds up over sessions
   state, counters, _ = run(parts, tmp_path)
   assert_equal_runs(tmp_path, state, counters, whole)
 

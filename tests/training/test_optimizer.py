@@ -1,5 +1,6 @@
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -7,12 +8,11 @@ import pytest
 from flax import linen as nn
 
 from tfx_jax.errors import UserError
-from tfx_jax.training.optimizer import decays, make_optimizer, make_schedule
+from tfx_jax.training.optimizer import KNOWN, decays, make_optimizer, make_schedule, matrix_axes
 
 PEAK, WARMUP, STEPS, SHARE = 0.5, 10, 50, 0.1
 # All that the config's section holds.
 SETTINGS = {"b1": 0.9, "b2": 0.98, "eps": 1e-6, "momentum": 0.8, "weight_decay": 0.1}
-KNOWN = ["adam", "adamw", "sgd", "lion", "adafactor", "lamb", "radam", "novograd"]
 
 
 def rates(schedule, steps, warmup=WARMUP, share=SHARE):
@@ -162,8 +162,88 @@ def test_known_optimizers_take_the_settings_they_have(name):
 
 @pytest.mark.parametrize(
   ("name", "hint"),
-  [("admw", "did you mean 'adamw'"), ("chain", "known: adam"), ("tree", "known: adam")],
+  [
+    ("admw", "did you mean 'adamw'"),
+    ("chain", "known: adam"),
+    ("tree", "known: adam"),
+    ("lbfgs", "known: adam"),
+  ],
 )
 def test_what_is_no_optimizer_is_refused(name, hint):
   with pytest.raises(UserError, match=f"optimizer.name='{name}'.*{hint}"):
     make_optimizer(lambda step: 0.1, name, 1.0)
+
+
+def test_a_group_has_arguments_of_its_own():
+  params = make_params()
+  ones = jax.tree.map(np.ones_like, params)
+  groups = ["embed weight_decay=0.5", "bias scale=0", "mlp|embed scale=0.1"]
+  optimizer = make_optimizer(lambda step: 1.0, "adamw", groups=groups, **SETTINGS)
+  trained = train(optimizer, params, [ones])
+
+  # The first step of Adam is the sign of the gradient, here 1; only matrices decay.
+  for layer, name, scale, decay in (
+    ("embed", "embedding", 1.0, 0.5),
+    ("mlp", "kernel", 0.1, 0.1),
+    ("norm", "scale", 1.0, 0.0),
+    ("mlp", "bias", 0.0, 0.0),
+    ("norm", "bias", 0.0, 0.0),
+  ):
+    before = params[layer][name]
+    expected = before - scale * (1 + decay * before)
+    np.testing.assert_allclose(trained[layer][name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_groups_follow_paths_of_boxed_parameters_too():
+  boxed = {"mlp": {"kernel": nn.Partitioned(jnp.ones((3, 4)), (None, None))}}
+  optimizer = make_optimizer(lambda step: 1.0, "sgd", groups=["mlp/kernel scale=0"])
+  updates, _ = optimizer.update(boxed, optimizer.init(boxed), boxed)
+  assert not np.any(nn.unbox(updates)["mlp"]["kernel"])
+
+
+@pytest.mark.parametrize(
+  ("settings", "told"),
+  [
+    ({"groups": ["a b=1"]}, "optimizer.groups: adamw takes no 'b'"),
+    ({"groups": ["a weight_decy=1"]}, "takes no 'weight_decy', did you mean 'weight_decay'"),
+    ({"groups": ["embed scale=x"]}, "optimizer.groups: 'scale=x' is not NAME=NUMBER"),
+    ({"groups": ["( scale=1"]}, r"optimizer.groups: '\(' is no regular expression"),
+    ({"settings": ["beta=1"]}, "optimizer.settings: adamw takes no 'beta'"),
+  ],
+)
+def test_settings_that_it_does_not_take_are_refused(settings, told):
+  with pytest.raises(UserError, match=told):
+    make_optimizer(lambda step: 0.1, "adamw", **settings)
+
+
+def make_layers():
+  """Two layers of attention and a feed-forward product, as a stack holds them."""
+  rng = np.random.default_rng(2)
+  shapes = {
+    "query": {"kernel": (2, 6, 2, 3), "bias": (2, 2, 3)},
+    "out": {"kernel": (2, 2, 3, 6), "bias": (2, 6)},
+    "up": {"kernel": (2, 6, 8), "bias": (2, 8)},
+  }
+  stacked = {
+    layer: {name: rng.normal(size=shape).astype(np.float32) for name, shape in leaves.items()}
+    for layer, leaves in shapes.items()
+  }
+  return {"layers": {"stacked": stacked}, "embed": {"embedding": rng.normal(size=(9, 6))}}
+
+
+def test_muon_takes_each_kernel_of_a_layer_as_one_matrix():
+  params = make_layers()
+  axes = matrix_axes(params)
+  stacked = axes["layers"]["stacked"]
+  assert stacked["query"]["kernel"] == ((1,), (2, 3))
+  assert stacked["out"]["kernel"] == ((1, 2), (3,))
+  assert stacked["up"]["kernel"] == ((1,), (2,))
+  assert stacked["up"]["bias"] is axes["embed"]["embedding"] is None
+  optimizer = make_optimizer(lambda step: 1.0, "muon", settings=["ns_steps=30", "beta=0"])
+  updates, _ = optimizer.update(params, optimizer.init(params), params)
+  for name, shape in (("query", (6, 6)), ("out", (6, 6)), ("up", (6, 8))):
+    for layer in updates["layers"]["stacked"][name]["kernel"]:
+      # Newton and Schulz's iteration leaves singular values near 1 (Jordan et al. 2024).
+      values = np.linalg.svd(np.reshape(layer, shape), compute_uv=False)
+      values /= (shape[1] / shape[0]) ** 0.5
+      assert values.min() > 0.6 and values.max() < 1.3

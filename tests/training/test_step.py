@@ -36,10 +36,10 @@ class Bag(nn.Module):
     return jnp.einsum("btd,vd->btv", hidden, self.embedding)
 
 
-def make_step(model, microbatches=1, optimizer="sgd", rate=1.0):
+def make_step(model, microbatches=1, optimizer="sgd", rate=1.0, r_drop=0.0, ema_decay=0.0):
   """A jitted step, and the optimizer."""
   schedule = make_schedule("constant", rate, 0, 0.0, 100)
-  optimizer = make_optimizer(schedule, optimizer, 0.0)
+  optimizer = make_optimizer(schedule, optimizer)
   step = make_train_step(
     model,
     optimizer,
@@ -47,8 +47,10 @@ def make_step(model, microbatches=1, optimizer="sgd", rate=1.0):
     seed=5,
     label_smoothing=SMOOTHING,
     z_loss=Z_LOSS,
+    r_drop=r_drop,
     loss_chunks=4,
     microbatches=microbatches,
+    ema_decay=ema_decay,
   )
   return jax.jit(step, donate_argnums=0), optimizer
 
@@ -57,9 +59,9 @@ def make_params(model):
   return jax.device_get(nn.unbox(jax.jit(lambda: init_params(model, 0, BATCH))()))
 
 
-def new_state(params, optimizer, step=0):
+def new_state(params, optimizer, step=0, ema=None):
   """Of arrays that may be donated."""
-  return jax.tree.map(jnp.array, TrainState(np.int32(step), params, optimizer.init(params)))
+  return jax.tree.map(jnp.array, TrainState(np.int32(step), params, optimizer.init(params), ema))
 
 
 def figures_of(step, state):
@@ -143,6 +145,39 @@ def test_training_learns_compiles_once_and_reuses_memory(trained):
   assert losses[0] == pytest.approx(np.log(TOKENS), rel=0.3)
   assert losses[-1] < losses[0] / 2
   assert step._cache_size() == 1
+
+
+def test_r_drop_without_dropout_changes_nothing(params, plain):
+  objective, loss, _ = plain
+  step, optimizer = make_step(Bag(), r_drop=5.0)
+  _, figures = figures_of(step, new_state(params, optimizer))
+  assert (figures["objective"], figures["loss"]) == pytest.approx((objective, loss), rel=1e-5)
+
+
+def test_r_drop_weighs_how_far_two_masks_are_apart(params):
+  figures = {}
+  for weight in (1e-9, 1.0, 3.0):
+    step, optimizer = make_step(Bag(0.5), r_drop=weight)
+    _, figures[weight] = figures_of(step, new_state(params, optimizer))
+  assert len({f["loss"] for f in figures.values()}) == 1
+  divergence = figures[1.0]["objective"] - figures[1e-9]["objective"]
+  assert divergence > 0.01
+  tripled = figures[3.0]["objective"] - figures[1e-9]["objective"]
+  assert tripled == pytest.approx(3 * divergence, rel=1e-4)
+
+
+def test_the_moving_average_follows_its_definition(params):
+  step, optimizer = make_step(Bag(), ema_decay=0.25)
+  state = new_state(params, optimizer, ema=params)
+  expected = params["embedding"].astype(np.float64)
+  for number in range(4):
+    state, _ = step(state, BATCH)
+    decay = min(0.25, (1 + number) / (10 + number))
+    expected = decay * expected + (1 - decay) * np.asarray(state.params["embedding"])
+  np.testing.assert_allclose(state.ema["embedding"], expected, rtol=1e-5)
+  assert np.abs(state.ema["embedding"] - state.params["embedding"]).max() > 1e-4
+  assert state.eval_params is state.ema
+  assert state.replace(ema=None).eval_params is state.params
 
 
 def test_microbatches_differ_in_dropout(params):

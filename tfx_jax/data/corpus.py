@@ -24,7 +24,7 @@ _FORMAT = 1
 _REPORT = "report.json"
 _OFFSET = "<i8"
 _CHUNK = 1 << 14  # pairs in memory at a time
-_LEFTOVER_SECONDS = 24 * 3600
+_OLD_SECONDS = 24 * 3600
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,11 +62,13 @@ class Corpus:
     targets: those of the targets; target i belongs to source i.
     report: pairs_read, pairs_kept, pairs_too_long, pairs_empty; source_tokens and target_tokens
       (kept ones, with EOS); seconds the making took.
+    folder: that holds it.
   """
 
   sources: Ragged
   targets: Ragged
   report: dict[str, Any]
+  folder: str = ""
 
 
 def prepare(
@@ -104,7 +106,7 @@ def prepare(
     if corpus := _open(folder):
       return corpus
     os.makedirs(cache_dir, exist_ok=True)
-    _remove_leftovers(cache_dir)
+    remove_old(cache_dir, "tmp-corpus-*")
     os.mkdir(building)
   try:
     sources = _Side(building, "source", source_tokenizer, max_source_length)
@@ -216,7 +218,7 @@ def _open(folder: str) -> Corpus | None:
     sides = [_map(folder, name, report) for name in ("source", "target")]
   except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
     return None
-  return Corpus(*sides, report)
+  return Corpus(*sides, report, folder)
 
 
 def _map(folder: str, side: str, report: dict[str, Any]) -> Ragged:
@@ -235,12 +237,12 @@ def _paths(folder: str, side: str) -> tuple[str, str]:
   return os.path.join(folder, f"{side}_tokens.bin"), os.path.join(folder, f"{side}_offsets.bin")
 
 
-def _remove_leftovers(cache_dir: str) -> None:
-  """Deletes what builds killed more than a day ago left behind."""
-  for folder in glob.glob(os.path.join(glob.escape(cache_dir), "tmp-corpus-*")):
+def remove_old(cache_dir: str, pattern: str) -> None:
+  """Deletes the folders of this pattern that nobody has written to for a day."""
+  for folder in glob.glob(os.path.join(glob.escape(cache_dir), pattern)):
     with contextlib.suppress(OSError):
       paths = [folder, *(entry.path for entry in os.scandir(folder))]
-      if time.time() - max(map(os.path.getmtime, paths)) > _LEFTOVER_SECONDS:
+      if time.time() - max(map(os.path.getmtime, paths)) > _OLD_SECONDS:
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""Iterators of records with a fingerprint, from files of the user's own and built-in corpora."""
+"""Iterators of records with a fingerprint, from files of the user's own and known corpora."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol
 
 from tfx_jax.errors import UserError, nearest
 
-FORMATS = ("text", "tsv", "jsonl", "cldr")
+FORMATS = ("text", "tsv", "jsonl", "tfds", "cldr")
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 17
 
@@ -37,17 +37,23 @@ class Reader(Protocol):
 
 
 def open_reader(
-  format: str, path: str, fields: Sequence[str], columns: Sequence[str] = ()
+  format: str,
+  path: str,
+  fields: Sequence[str],
+  columns: Sequence[str] = (),
+  tfds_dir: str = "",
 ) -> Reader:
   """Opens a corpus; files are found and seen not to be empty here, and read when iterated over.
 
   Args:
     format: 'text' (aligned files PREFIX.FIELD, one record a line), 'tsv', 'jsonl' (all three plain
-      or gzip by a name ending in .gz), 'cldr' (built in), or `package.module:Name`, called with
-      (path, fields) and returning a `Reader`.
-    path: the prefix for 'text', the file for 'tsv' and 'jsonl', the split for 'cldr'.
-    fields: names of the texts of a record. For 'jsonl' these are keys, nested ones dotted.
+      or gzip by a name ending in .gz), 'tfds' (prepared by TensorFlow Datasets), 'cldr' (built in),
+      or `package.module:Name`, called with (path, fields) and returning a `Reader`.
+    path: the prefix for 'text', the file for 'tsv' and 'jsonl', NAME[/CONFIG][:SPLIT] for 'tfds',
+      the split for 'cldr'.
+    fields: names of the texts of a record. For 'jsonl' and 'tfds', nested ones are dotted.
     columns: names of the columns of a 'tsv' file in order; `fields` if empty.
+    tfds_dir: where TensorFlow Datasets keeps its data; where it does by itself if empty.
 
   Raises:
     UserError: here for an unknown format and a missing, empty or unreadable file; while iterating
@@ -60,6 +66,10 @@ def open_reader(
       return _TsvReader(path, fields, columns or fields)
     case "jsonl":
       return _JsonlReader(path, fields)
+    case "tfds":
+      from tfx_jax.data.tfds_reader import TfdsReader
+
+      return TfdsReader(path, fields, tfds_dir)
     case "cldr":
       from tfx_jax.data.cldr import CldrReader
 

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import threading
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -23,6 +24,8 @@ SPECIALS = ("<pad>", "</s>", "<unk>", "<s>")
 KINDS = ("unigram", "bpe", "bytes", "characters")
 NORMALIZATIONS = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity")
 _FORMAT = 1
+# sentencepiece has one random generator for the process.
+_SAMPLING = threading.Lock()
 _SPEC, _MODEL = "tokenizer.json", "sentencepiece.model"
 
 
@@ -173,6 +176,23 @@ class SentencePieceTokenizer:
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
     """Returns the ids of each text; a batch is shared among the machine's cores."""
     return self._processor.encode(list(texts), num_threads=-1)
+
+  def sample(self, texts: Sequence[str], rate: float, seed: int) -> list[list[int]]:
+    """Returns the ids of a segmentation of each text drawn by chance, the same for the same seed.
+
+    Args:
+      texts: to be segmented.
+      rate: of a BPE model, the probability that a merge is left out (Provilkov et al. 2020,
+        arXiv:1910.13267); of a unigram model, the power of the probability that a segmentation is
+        drawn with (Kudo 2018, arXiv:1804.10959, section 3.3).
+      seed: of the draw, 0 … 2**32 - 2.
+    """
+    with _SAMPLING:
+      sentencepiece.set_random_generator_seed(seed)
+      # One thread: with more, which of them draws for which text is left to chance as well.
+      return self._processor.encode(
+        list(texts), enable_sampling=True, alpha=rate, nbest_size=-1, num_threads=1
+      )
 
   def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
     # Given an empty list, sentencepiece takes it for one sequence and returns one text.

@@ -10,7 +10,8 @@ import numpy as np
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
 from tfx_jax.evaluation.generate import Generator
-from tfx_jax.metrics import perplexity
+from tfx_jax.metrics.corpus import CorpusMetric
+from tfx_jax.metrics.perplexity import perplexity
 from tfx_jax.parallel import Parallel
 
 
@@ -21,6 +22,10 @@ class Task(Protocol):
     self, predictions: Sequence[str], examples: Sequence[Example]
   ) -> dict[str, float | str]:
     """The metrics of predictions."""
+    ...
+
+  def corpus_metrics(self) -> dict[str, CorpusMetric]:
+    """Those of the metrics that systems can be compared by, by name."""
     ...
 
 
@@ -34,6 +39,17 @@ def loss_figures(
   return {"loss": loss, "perplexity": perplexity(loss)}
 
 
+def best_texts(
+  generator: Generator,
+  params: Any,
+  examples: Sequence[Example],
+  on_batch: Callable[[int], None] = lambda count: None,
+) -> list[str]:
+  """What the model writes for each example: its best hypothesis."""
+  hypotheses = generator(params, [example.source for example in examples], on_batch)
+  return [best[0].text if best else "" for best in hypotheses]
+
+
 def text_figures(
   generator: Generator,
   params: Any,
@@ -42,8 +58,7 @@ def text_figures(
   on_batch: Callable[[int], None] = lambda count: None,
 ) -> tuple[dict[str, float | str], list[dict[str, str]]]:
   """The task's metrics on decoded text, and rows of source, reference and output to look at."""
-  hypotheses = generator(params, [example.source for example in examples], on_batch)
-  outputs = [best[0].text if best else "" for best in hypotheses]
+  outputs = best_texts(generator, params, examples, on_batch)
   rows = [
     {"source": example.source, "reference": example.target, "output": output}
     for example, output in zip(examples, outputs, strict=True)

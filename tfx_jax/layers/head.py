@@ -35,7 +35,7 @@ class VocabularyHead(nn.Module):
       table = axes.param(self, "kernel", init, shape, (axes.VOCAB, axes.EMBED))
     hidden, table = hidden.astype(self.dtype), table.astype(self.dtype)
     # A narrower output would tie tokens that beam search must tell apart.
-    logits = jnp.einsum("btd,vd->btv", hidden, table, preferred_element_type=jnp.float32)
+    logits = _product(hidden, table)
     if self.use_bias:
       zeros = nn.initializers.zeros
       logits = add(logits, axes.param(self, "bias", zeros, (self.vocab_size,), (axes.VOCAB,)))
@@ -43,3 +43,26 @@ class VocabularyHead(nn.Module):
       token = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2)
       logits = jnp.where(token < self.num_tokens, logits, jnp.finfo(jnp.float32).min)
     return axes.constrain(logits, axes.BATCH, axes.LENGTH, axes.ACT_VOCAB)
+
+
+@jax.custom_vjp
+def _product(hidden: jax.Array, table: jax.Array) -> jax.Array:
+  """Float32 logits [B,T,V] of hidden states [B,T,D] and a table [V,D].
+
+  The table's gradient is made as [D,V] and then turned: made as [V,D], all of the logits' gradient
+  would be computed and written a second time, turned.
+  """
+  return jnp.einsum("btd,vd->btv", hidden, table, preferred_element_type=jnp.float32)
+
+
+def _forward(hidden: jax.Array, table: jax.Array) -> tuple:
+  return _product(hidden, table), (hidden, table)
+
+
+def _backward(saved: tuple, grad: jax.Array) -> tuple[jax.Array, jax.Array]:
+  hidden, table = saved
+  grad = grad.astype(hidden.dtype)
+  return jnp.einsum("btv,vd->btd", grad, table), jnp.einsum("btd,btv->dv", hidden, grad).T
+
+
+_product.defvjp(_forward, _backward)

@@ -3,8 +3,9 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from tfx_jax import metrics
 from tfx_jax.data.example import Example
+from tfx_jax.metrics.corpus import CORPUS_METRICS, CorpusMetric, corpus_metric
+from tfx_jax.metrics.text import check_names, text_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,8 +14,9 @@ class Translate:
 
   Attributes:
     source: the field that is read.
-    target: the field that is written.
-    metrics: figures on decoded text, see `tfx_jax.metrics.text_metrics`.
+    target: the field that is written; its name, or the part after the last dot of it, is taken
+      for the language that `bleu_moses` needs to know.
+    metrics: figures on decoded text, see `tfx_jax.metrics.text`.
     bleu_tokenize: sacreBLEU's tokenisation.
     lowercase: whether BLEU and chrF ignore case.
   """
@@ -26,9 +28,8 @@ class Translate:
   lowercase: bool = False
 
   def __post_init__(self):
-    metrics.check_names(self.metrics)
-    if "bleu" in self.metrics:
-      metrics.bleu(["a"], [["a"]], self.bleu_tokenize)
+    check_names(self.metrics)
+    self.corpus_metrics()
 
   @property
   def fields(self) -> tuple[str, str]:
@@ -43,11 +44,24 @@ class Translate:
     self, predictions: Sequence[str], examples: Sequence[Example]
   ) -> dict[str, float | str]:
     """The metrics of `predictions`, one for each of `examples`."""
-    return metrics.text_metrics(
+    return text_metrics(
       self.metrics,
       predictions,
       [[example.target] for example in examples],
       [example.kind for example in examples] if any(e.kind for e in examples) else (),
-      tokenize=self.bleu_tokenize,
-      lowercase=self.lowercase,
+      **self._scoring,
     )
+
+  def corpus_metrics(self) -> dict[str, CorpusMetric]:
+    """Those of the metrics that systems can be compared by, by name."""
+    return {
+      name: corpus_metric(name, **self._scoring) for name in self.metrics if name in CORPUS_METRICS
+    }
+
+  @property
+  def _scoring(self) -> dict[str, str | bool]:
+    return {
+      "tokenize": self.bleu_tokenize,
+      "lowercase": self.lowercase,
+      "language": self.target.rpartition(".")[2],
+    }

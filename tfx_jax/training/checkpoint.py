@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from absl import logging
 from orbax.checkpoint import checkpoint_managers as managers
 
 from tfx_jax.errors import UserError
 from tfx_jax.training.state import TrainState
+
+# What `evaluate.checkpoint` may be, beside a step.
+SELECTIONS = ("best", "latest", "ema", "average")
 
 # What a checkpoint takes beside its arrays, at most.
 SPARE_BYTES = 1_000_000
@@ -138,16 +143,35 @@ def _reason(error: BaseException) -> str:
   return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
+def read_progress(workdir: str) -> tuple[int, dict] | None:
+  """The step of the latest checkpoint of a run and its progress, or None if it has none."""
+  folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
+  if not os.path.isdir(folder):
+    return None
+  with ocp.CheckpointManager(folder) as manager:
+    step = manager.latest_step()
+    return None if step is None else (step, _progress(manager, step))
+
+
 def restore_params(
-  workdir: str, which: str, abstract_params: Any, shardings: Any
+  workdir: str,
+  which: str,
+  abstract_params: Any,
+  shardings: Any,
+  *,
+  average_last: int = 1,
+  ema: bool = False,
 ) -> tuple[Any, int]:
-  """The parameters of one checkpoint, and its step.
+  """The parameters of one checkpoint, or the mean of several, and the step of the newest.
 
   Args:
     workdir: of the run.
-    which: "latest", "best" or a step.
+    which: "latest", "best", "ema", "average" or a step.
     abstract_params: shapes and dtypes.
     shardings: of each leaf.
+    average_last: how many of the latest checkpoints "average" is the mean of; with a warning it
+      is of all where there are fewer.
+    ema: whether the run keeps a moving average; it is what was validated, so "best" means that.
 
   Raises:
     UserError: if there is no such checkpoint.
@@ -155,41 +179,57 @@ def restore_params(
   folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
   if not os.path.isdir(folder):
     raise UserError(f"{workdir} holds no checkpoints: train it first")
+  target = jax.tree.map(
+    lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+    abstract_params,
+    shardings,
+  )
   with ocp.CheckpointManager(folder) as manager:
-    steps = manager.all_steps()
-    step = _choose(manager, steps, which, workdir)
-    target = {
-      "params": jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        abstract_params,
-        shardings,
-      )
-    }
-    arguments = ocp.args.PyTreeRestore(
-      target,
-      restore_args=ocp.checkpoint_utils.construct_restore_args(target),
-      partial_restore=True,
-    )
-    restored = manager.restore(step, args=ocp.args.Composite(state=arguments))
-  return restored["state"]["params"], step
+    steps = sorted(manager.all_steps())
+    if not steps:
+      raise UserError(f"{workdir} holds no checkpoints: train it first")
+    if which == "average":
+      chosen = steps[-average_last:]
+      if len(chosen) < average_last:
+        logging.warning("%s: %d checkpoints to average, not %d", workdir, len(chosen), average_last)
+    else:
+      chosen = [_choose(manager, steps, which, workdir)]
+    field = "ema" if which == "ema" or (which == "best" and ema) else "params"
+    total = None
+    for step in chosen:
+      params = _restore_field(manager, step, field, target)
+      total = params if total is None else jax.tree.map(jnp.add, total, params)
+  if len(chosen) > 1:
+    total = jax.tree.map(lambda x: x / len(chosen), total)
+  return total, chosen[-1]
+
+
+def _restore_field(manager: ocp.CheckpointManager, step: int, field: str, target: Any) -> Any:
+  """One field of the state that was saved at `step`."""
+  target = {field: target}
+  arguments = ocp.args.PyTreeRestore(
+    target,
+    restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+    partial_restore=True,
+  )
+  return manager.restore(step, args=ocp.args.Composite(state=arguments))["state"][field]
 
 
 def _choose(manager: ocp.CheckpointManager, steps: Sequence[int], which: str, workdir: str) -> int:
   """The step that `which` means."""
-  if not steps:
-    raise UserError(f"{workdir} holds no checkpoints: train it first")
-  known = {str(step): step for step in sorted(steps)}
-  latest = max(steps)
   if which == "best":
-    progress = manager.restore(latest, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))[
-      "progress"
-    ]
-    which = str(progress.get("best_step") or "latest")
-  if which == "latest":
-    return latest
+    which = str(_progress(manager, steps[-1]).get("best_step") or "latest")
+  if which in ("latest", "ema"):
+    return steps[-1]
+  known = {str(step): step for step in steps}
   if which not in known:
     raise UserError(
-      f"{workdir} holds no checkpoint '{which}': set evaluate.checkpoint to best, latest or one "
-      f"of the steps {', '.join(known)}"
+      f"{workdir} holds no checkpoint '{which}': set evaluate.checkpoint to "
+      f"{', '.join(SELECTIONS)} or one of the steps {', '.join(known)}"
     )
   return known[which]
+
+
+def _progress(manager: ocp.CheckpointManager, step: int) -> dict:
+  arguments = ocp.args.Composite(progress=ocp.args.JsonRestore())
+  return manager.restore(step, args=arguments)["progress"]

@@ -38,6 +38,7 @@ class Counters:
     window: sums of the loss and their weight since the last line of the log.
     log_bytes: length of the metrics log.
     stopped_early: whether training ended because validations no longer got better.
+    seconds: of wall time so far, in all sessions, validations and compiling included.
   """
 
   position: tuple[int, int] = Position()
@@ -48,6 +49,7 @@ class Counters:
   window: tuple[float, float, float] = (0.0, 0.0, 0.0)
   log_bytes: int = 0
   stopped_early: bool = False
+  seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +113,12 @@ def train(
   step = int(state.step)
   progress = Progress(timetable.num_steps, step)
   recorder = _Recorder(log, progress, counters, timetable.log_every)
+  began = time.perf_counter() - counters.seconds
 
   def save() -> None:
     recorder.flush()
     counters.log_bytes = log.flush()
+    counters.seconds = time.perf_counter() - began
     if checkpoints.latest() != step:
       checkpoints.save(state, dataclasses.asdict(counters))
 
@@ -131,7 +135,7 @@ def train(
       if counters.evaluated < step and (decode or timetable.due(timetable.eval_every, step)):
         recorder.flush()
         try:
-          figures = validate(state.params, step, decode, between_batches)
+          figures = validate(state.eval_params, step, decode, between_batches)
         except Stopped:
           save()
           break

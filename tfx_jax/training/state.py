@@ -15,11 +15,26 @@ from tfx_jax.parallel import Parallel
 
 @struct.dataclass
 class TrainState:
-  """The state after `step` updates."""
+  """The state after `step` updates; `ema` is a moving average of `params`, or None."""
 
   step: jax.Array
   params: Any
   opt_state: optax.OptState
+  ema: Any = None
+
+  @property
+  def eval_params(self) -> Any:
+    """The parameters that are validated: the average where there is one."""
+    return self.params if self.ema is None else self.ema
+
+
+def update_ema(ema: Any, params: Any, decay: float, step: jax.Array) -> Any:
+  """The exponential moving average after update number `step`, counted from 0.
+
+  The decay rises as (1 + step) / (10 + step) to `decay`, so the random beginning is soon forgotten.
+  """
+  decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+  return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, params)
 
 
 def init_params(model: nn.Module, seed: int, batch: Mapping[str, np.ndarray]) -> Any:
@@ -42,12 +57,17 @@ def plan_state(
   seed: int,
   batch: Mapping[str, np.ndarray],
   parallel: Parallel,
+  ema: bool = False,
 ) -> tuple[Callable[[], TrainState], Any]:
-  """A function that makes a new state on the devices, shard by shard, and its shardings."""
+  """A function that makes a new state on the devices, shard by shard, and its shardings.
+
+  With `ema` the state holds a moving average of the parameters.
+  """
 
   def boxed() -> TrainState:
     params = init_params(model, seed, batch)
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    average = params if ema else None
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), average)
 
   shardings = parallel.shardings(jax.eval_shape(boxed))
   return parallel.jit(lambda: nn.unbox(boxed()), out_shardings=shardings), shardings

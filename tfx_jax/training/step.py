@@ -11,12 +11,12 @@ from flax import linen as nn
 
 from tfx_jax.losses import chunked_cross_entropy, cross_entropy
 from tfx_jax.training.optimizer import Schedule
-from tfx_jax.training.state import TrainState
+from tfx_jax.training.state import TrainState, update_ema
 
 Batch = Mapping[str, jax.Array]
 
 # Tokens of a piece of the loss when none is asked for: logits then stay in a processor's cache.
-CHUNK_TOKENS = 512
+CHUNK_TOKENS = 256
 
 
 def make_train_step(
@@ -27,22 +27,27 @@ def make_train_step(
   *,
   label_smoothing: float,
   z_loss: float,
+  r_drop: float,
   loss_chunks: int,
   microbatches: int,
+  ema_decay: float,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]:
   """Returns step(state, batch) -> (state, figures), to be jitted with the state donated.
 
   The gradient is that of the loss summed over the whole batch, divided once by the batch's weight:
   `microbatches` parts of the rows, however padded, give the same update as one. Randomness comes
-  from (seed, step) alone.
+  from (seed, step) alone. With `r_drop` every row is read under two dropout masks, side by side,
+  and the sums are halved. With `ema_decay` the state's average follows the parameters.
 
   Figures are clu metrics: `loss`, the cross-entropy in nats per token, and `objective`, which is
   minimised, carry their sums and weights; `grad_norm` and `learning_rate` are of this step.
   """
 
   def sums(params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    if r_drop:
+      batch = {name: jnp.repeat(x, 2, axis=0) for name, x in batch.items()}
     hidden = model.apply({"params": params}, batch, rngs={"dropout": key})
-    return chunked_cross_entropy(
+    totals = chunked_cross_entropy(
       lambda hidden: model.apply({"params": params}, hidden, method="logits"),
       hidden,
       batch["targets"],
@@ -50,7 +55,9 @@ def make_train_step(
       chunks=loss_chunks or default_chunks(*hidden.shape[:2]),
       label_smoothing=label_smoothing,
       z_loss=z_loss,
+      r_drop=r_drop,
     )
+    return tuple(x / 2 for x in totals) if r_drop else totals
 
   def accumulate(params: Any, batch: Batch, key: jax.Array) -> tuple:
     """Sums of the objective, of the cross-entropy, and of the gradient, over all microbatches."""
@@ -86,7 +93,8 @@ def make_train_step(
       "learning_rate": metrics.LastValue(value=schedule(state.step)),
     }
     params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, opt_state), figures
+    ema = update_ema(state.ema, params, ema_decay, state.step) if ema_decay else None
+    return TrainState(state.step + 1, params, opt_state, ema), figures
 
   return step
 

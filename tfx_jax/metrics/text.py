@@ -1,56 +1,13 @@
-"""Scores of predicted texts, in percent as the field reports them: strings in, numbers out."""
+"""Figures of predicted texts by the names of metrics, the user's own among them."""
 
 import importlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tfx_jax.errors import UserError, nearest
+from tfx_jax.metrics.corpus import CORPUS_METRICS, check, corpus_metric
 
-TEXT_METRICS = ("bleu", "chrf", "exact_match")
-
-
-def bleu(
-  predictions: Sequence[str],
-  references: Sequence[Sequence[str]],
-  tokenize: str = "13a",
-  lowercase: bool = False,
-) -> tuple[float, str]:
-  """Corpus BLEU (Papineni et al., 2002) as sacreBLEU (Post, 2018) computes it.
-
-  Args:
-    predictions: one detokenized text per example.
-    references: for each prediction its one or several references; their number may vary.
-    tokenize: sacreBLEU's tokenizer: '13a', 'intl', 'zh', 'ja-mecab', 'ko-mecab', 'char', 'none' …
-    lowercase: compare without case.
-
-  Returns:
-    The score in 0..100 and sacreBLEU's signature of how it was computed.
-
-  Raises:
-    UserError: an unknown tokenizer, one whose package or model is missing, or nothing to score.
-  """
-  from sacrebleu.metrics import BLEU
-
-  _check(predictions, references)
-  if tokenize not in BLEU.TOKENIZERS:
-    raise UserError(f"unknown BLEU tokenizer '{tokenize}'{nearest(tokenize, BLEU.TOKENIZERS)}")
-  try:
-    metric = BLEU(tokenize=tokenize, lowercase=lowercase)
-  except (ImportError, OSError, RuntimeError) as e:
-    reason = " ".join(str(e).split())
-    raise UserError(f"BLEU tokenizer '{tokenize}' is not available here: {reason}") from e
-  return _score(metric, predictions, references)
-
-
-def chrf(
-  predictions: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool = False
-) -> tuple[float, str]:
-  """Corpus chrF (Popović, 2015) as sacreBLEU computes it; arguments and result as for `bleu`."""
-  from sacrebleu.metrics import CHRF
-
-  _check(predictions, references)
-  return _score(CHRF(lowercase=lowercase), predictions, references)
+TEXT_METRICS = (*CORPUS_METRICS, "exact_match")
 
 
 def exact_match(
@@ -66,7 +23,7 @@ def exact_match(
   Returns:
     'exact_match' over all examples and 'exact_match/KIND' over those of each kind.
   """
-  _check(predictions, references)
+  check(predictions, references)
   hits = [
     prediction.strip() in {reference.strip() for reference in group}
     for prediction, group in zip(predictions, references, strict=True)
@@ -84,8 +41,7 @@ def text_metrics(
   predictions: Sequence[str],
   references: Sequence[Sequence[str]],
   kinds: Sequence[str] = (),
-  tokenize: str = "13a",
-  lowercase: bool = False,
+  **settings: Any,
 ) -> dict[str, float | str]:
   """Figures of all the metrics named, by their names in lower case.
 
@@ -95,8 +51,7 @@ def text_metrics(
     predictions: one text per example.
     references: for each prediction its one or several references.
     kinds: a label per example for `exact_match`, or nothing.
-    tokenize: as for `bleu`.
-    lowercase: for `bleu` and `chrf`.
+    **settings: of `corpus_metric`: tokenize, lowercase, language.
 
   Returns:
     For example {'bleu': 37.9, 'bleu_signature': 'nrefs:1|case:…', 'exact_match': 93.1}.
@@ -106,12 +61,9 @@ def text_metrics(
   """
   figures: dict[str, float | str] = {}
   for name in names:
-    if name == "bleu":
-      figures["bleu"], figures["bleu_signature"] = bleu(
-        predictions, references, tokenize, lowercase
-      )
-    elif name == "chrf":
-      figures["chrf"], figures["chrf_signature"] = chrf(predictions, references, lowercase)
+    if name in CORPUS_METRICS:
+      metric = corpus_metric(name, **settings)
+      figures[name], figures[f"{name}_signature"] = metric.score(predictions, references)
     elif name == "exact_match":
       figures |= exact_match(predictions, references, kinds)
     else:
@@ -149,35 +101,6 @@ def own_metric(name: str) -> Callable[[Sequence[str], Sequence[Sequence[str]]], 
       + nearest(function_name, functions)
     )
   return function
-
-
-def perplexity(nats_per_token: float) -> float:
-  """exp(mean cross-entropy in nats); inf where that is beyond a float."""
-  try:
-    return math.exp(nats_per_token)
-  except OverflowError:
-    return math.inf
-
-
-def _check(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-  if not predictions:
-    raise UserError("no predictions to score: the data split is empty")
-  if len(predictions) != len(references):
-    raise ValueError(f"{len(predictions)} predictions but {len(references)} lists of references")
-  for number, group in enumerate(references, 1):
-    if isinstance(group, str):
-      raise TypeError("references must be a list of references for each prediction, not a text")
-    if not group:
-      raise UserError(f"example {number} has no reference to score against")
-
-
-def _score(
-  metric: Any, predictions: Sequence[str], references: Sequence[Sequence[str]]
-) -> tuple[float, str]:
-  # sacreBLEU wants one stream per reference number, with None where an example has fewer.
-  count = max(map(len, references))
-  streams = [[g[i] if i < len(g) else None for g in references] for i in range(count)]
-  return metric.corpus_score(list(predictions), streams).score, str(metric.get_signature())
 
 
 def _percentage(hits: Sequence[bool]) -> float:

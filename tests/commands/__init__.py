@@ -1,0 +1,1 @@
+"""A package, for tests/evaluation has files of the same names."""

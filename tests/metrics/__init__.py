@@ -1,0 +1,1 @@
+"""A package, for tests/data has a test_corpus.py too."""

@@ -1,0 +1,143 @@
+import pytest
+import sacrebleu
+import sacremoses
+
+from tfx_jax.errors import UserError
+from tfx_jax.metrics.corpus import corpus_metric
+
+PREDICTIONS = ["The cat sat on the mat.", "A dog runs in the park today.", "Hello there, world!"]
+REFERENCES = ["The cat sat on a mat.", "A dog ran in the park today.", "Hello there, World!"]
+SINGLE = [[r] for r in REFERENCES]
+GERMAN = "Der alte Mann sagt: „Ich geh\u2019 nach Hause“, und lacht."  # a curly apostrophe
+
+
+def score(name, predictions, references, **settings):
+  return corpus_metric(name, **settings).score(predictions, references)
+
+
+def test_bleu_and_chrf_are_sacrebleus_own():
+  found, signature = score("bleu", PREDICTIONS, SINGLE)
+  assert found == sacrebleu.corpus_bleu(PREDICTIONS, [REFERENCES]).score
+  assert 0 < found < 100
+  assert "nrefs:1" in signature and "tok:13a" in signature and "case:mixed" in signature
+  found, signature = score("chrf", PREDICTIONS, SINGLE)
+  assert found == sacrebleu.corpus_chrf(PREDICTIONS, [REFERENCES]).score
+  assert "version:" in signature
+
+
+def test_any_of_a_varying_number_of_references_counts():
+  references = [["Nothing like it.", PREDICTIONS[0]], [PREDICTIONS[1]], ["x", "y", PREDICTIONS[2]]]
+  for name in ("bleu", "chrf", "bleu_moses"):
+    found, signature = score(name, PREDICTIONS, references)
+    assert found == pytest.approx(100)
+    assert "nrefs:var" in signature
+
+
+def test_lowercase_reaches_both():
+  upper = [p.upper() for p in PREDICTIONS]
+  for name in ("bleu", "chrf"):
+    found, signature = score(name, upper, SINGLE, lowercase=True)
+    assert found == score(name, PREDICTIONS, SINGLE, lowercase=True)[0]
+    assert score(name, upper, SINGLE)[0] < score(name, PREDICTIONS, SINGLE)[0]
+    assert "case:lc" in signature
+
+
+def test_chinese_is_scored_by_character():
+  predictions, references = ["今天天气很好我们去公园"], [["今天天气很好我们去学校"]]
+  assert score("bleu", predictions, references)[0] == 0
+  assert score("bleu", predictions, references, tokenize="zh")[0] > 50
+
+
+@pytest.mark.parametrize("language", ["de", "en", "fr", "cs", "xx"])
+def test_bleu_moses_is_bleu_of_what_the_moses_scripts_make(language):
+  predictions = [GERMAN, "L'homme n'a rien dit .", "It's Dr. Smith's (old) dog-house .", ""]
+  references = [
+    [GERMAN.replace("alte", "junge")],
+    ["L\u2019homme  n\u2019a  rien  dit!"],
+    ["It 's dr. Smith's dog-house.", "is it his?"],
+    ["nothing"],
+  ]
+  normalizer = sacremoses.MosesPunctNormalizer(lang=language)
+  tokenizer = sacremoses.MosesTokenizer(lang=language)
+
+  def moses(text):
+    return " ".join(tokenizer.tokenize(normalizer.normalize(text))).lower()
+
+  streams = [[moses(g[i]) if i < len(g) else None for g in references] for i in range(2)]
+  expected = sacrebleu.BLEU(tokenize="none", force=True)
+  expected_score = expected.corpus_score([moses(text) for text in predictions], streams).score
+  found, signature = score("bleu_moses", predictions, references, language=language)
+  assert found == expected_score and 0 < found < 100
+  own, moses_part = signature.split("|moses:")
+  assert own == str(expected.get_signature()) and "tok:none" in own
+  assert moses_part == f"punct+tok+lc|lang:{language}|sacremoses:{sacremoses.__version__}"
+
+
+def test_bleu_moses_is_not_told_that_texts_look_tokenised(caplog):
+  texts = [f"{number}." for number in range(200)]
+  corpus_metric("bleu_moses").score(texts, [[text] for text in texts])
+  assert not caplog.records
+
+
+def test_bleu_moses_forgives_case_and_punctuation_only():
+  def same(prediction, language="de"):
+    return score("bleu_moses", [prediction], [[GERMAN]], language=language)[0] > 99.99
+
+  forgiven = [
+    GERMAN.upper(),
+    GERMAN.replace("„", '"').replace("“", '"'),
+    GERMAN.replace("\u2019", "'"),
+    GERMAN.replace(" und", "   und"),
+    GERMAN.replace(":", " :").replace(".", " ."),
+    GERMAN.replace("„", "«\u00a0").replace("“", "\u00a0»"),
+  ]
+  assert [same(text) for text in forgiven] == [True] * len(forgiven)
+  counted = [
+    GERMAN.replace(",", ""),
+    GERMAN.replace(".", "!"),
+    GERMAN.replace("lacht", "lachte"),
+    GERMAN.replace("ä", "a").replace("alte", "älte"),
+    GERMAN.replace("geh\u2019", "gehe"),
+  ]
+  assert [same(text) for text in counted] == [False] * len(counted)
+  assert score("bleu", [forgiven[0]], [[GERMAN]])[0] < 50
+
+
+def test_the_language_of_bleu_moses_is_what_a_locale_begins_with():
+  english = "Mr. Smith's dog."
+  plain = corpus_metric("bleu_moses", language="en").prepare(english)
+  assert plain == "mr. smith &apos;s dog ."
+  assert corpus_metric("bleu_moses", language="en_GB").prepare(english) == plain
+  assert corpus_metric("bleu_moses", language="EN-us").prepare(english) == plain
+  unknown = corpus_metric("bleu_moses", language="target").prepare(english)
+  assert unknown == "mr. smith &apos; s dog ."
+
+
+@pytest.mark.parametrize(
+  ("call", "words"),
+  [
+    (lambda: corpus_metric("bleu", tokenize="13b"), "did you mean '13a'"),
+    (lambda: score("bleu", [], []), "split is empty"),
+    (lambda: score("chrf", ["a", "b"], [["a"], []]), "example 2 has no reference"),
+  ],
+)
+def test_what_the_user_can_mend_is_one_line(call, words):
+  with pytest.raises(UserError, match=words) as error:
+    call()
+  assert "\n" not in str(error.value)
+
+
+def test_a_tokenizer_without_its_package_is_one_line(monkeypatch):
+  from sacrebleu.tokenizers import tokenizer_ja_mecab
+
+  monkeypatch.setattr(tokenizer_ja_mecab, "MeCab", None)
+  with pytest.raises(UserError, match=r"pip install sacrebleu\[ja\]") as error:
+    corpus_metric("bleu", tokenize="ja-mecab")
+  assert "\n" not in str(error.value)
+
+
+def test_plain_texts_as_references_are_refused():
+  with pytest.raises(TypeError, match="a list of references for each"):
+    score("bleu", ["abc"], ["abc"])
+  with pytest.raises(ValueError, match="2 predictions but 1"):
+    score("bleu", ["a", "b"], [["a"]])

@@ -1,0 +1,79 @@
+import subprocess
+import sys
+
+import pytest
+
+from tfx_jax.errors import UserError
+from tfx_jax.metrics import text as metrics
+
+
+def test_exact_match_by_kind_strips_outer_whitespace_only():
+  figures = metrics.exact_match(
+    ["a b", " c ", "d", "e  f"],
+    [["a b"], ["c\n"], ["D"], ["e f"]],
+    kinds=["date", "time", "date", "time"],
+  )
+  assert figures == {"exact_match": 50, "exact_match/date": 50, "exact_match/time": 50}
+  assert metrics.exact_match(["b"], [["a", "b"]]) == {"exact_match": 100}
+
+
+def test_text_metrics_gathers_what_was_named(tmp_path, monkeypatch):
+  (tmp_path / "my_metric.py").write_text(
+    "def length_ratio(predictions, references):\n"
+    '  return {"length_ratio": len(predictions[0]) / len(references[0][0])}\n'
+    "def wrong(predictions, references):\n"
+    "  return 3.0\n"
+  )
+  monkeypatch.syspath_prepend(tmp_path)
+  names = ["exact_match", "bleu", "my_metric:length_ratio"]
+  metrics.check_names(names)
+  figures = metrics.text_metrics(names, ["a b"], [["a bcd"]], kinds=["k"])
+  assert list(figures) == [
+    "exact_match",
+    "exact_match/k",
+    "bleu",
+    "bleu_signature",
+    "length_ratio",
+  ]
+  assert figures["length_ratio"] == 0.6
+  with pytest.raises(UserError, match="must return a dict of figures, not float"):
+    metrics.text_metrics(["my_metric:wrong"], ["a"], [["a"]])
+  with pytest.raises(UserError, match="did you mean 'length_ratio'"):
+    metrics.check_names(["my_metric:length_ration"])
+
+
+def test_settings_reach_the_corpus_metrics():
+  figures = metrics.text_metrics(
+    ["bleu", "chrf", "bleu_moses"], ["A B C D"], [["a b c d"]],
+    tokenize="intl", lowercase=True, language="fr",
+  )  # fmt: skip
+  assert "case:lc" in figures["bleu_signature"] and "tok:intl" in figures["bleu_signature"]
+  assert "case:lc" in figures["chrf_signature"]
+  assert "lang:fr" in figures["bleu_moses_signature"] and figures["bleu_moses"] > 0
+
+
+@pytest.mark.parametrize(
+  ("call", "words"),
+  [
+    (lambda: metrics.check_names(["blue"]), "unknown metric 'blue', did you mean 'bleu'"),
+    (
+      lambda: metrics.text_metrics(["x"], ["a"], [["a"]]),
+      "known: bleu, chrf, bleu_moses, exact_match",
+    ),
+    (lambda: metrics.check_names(["no_such_package:f"]), "cannot import 'no_such_package'"),
+  ],
+)
+def test_what_the_user_can_mend_is_one_line(call, words):
+  with pytest.raises(UserError, match=words) as error:
+    call()
+  assert "\n" not in str(error.value)
+
+
+def test_importing_costs_no_heavy_library():
+  code = (
+    "import sys, tfx_jax.metrics.text, tfx_jax.report, tfx_jax.curves\n"
+    "heavy = {'jax', 'numpy', 'sacrebleu', 'sacremoses', 'matplotlib', 'tensorboardX', 'tqdm'}\n"
+    "print(sorted(heavy & set(sys.modules)))"
+  )
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+  assert done.stdout.strip() == "[]"

@@ -1,0 +1,78 @@
+"""Evaluates a trained run on a split, alone or against a baseline."""
+
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from tfx_jax import build
+from tfx_jax import run as run_lib
+from tfx_jax.commands.console import bar, listing, say, table
+from tfx_jax.curves import draw_curves
+from tfx_jax.data.example import Example
+from tfx_jax.errors import UserError
+from tfx_jax.evaluation.compare import check_same, compare, comparison_figures, comparison_rows
+from tfx_jax.evaluation.evaluate import best_texts
+from tfx_jax.report import MetricsLog, write_samples
+
+
+def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
+  """Decodes a split, scores it, and records the figures with the checkpoint they are of.
+
+  Args:
+    config: of the run, with what the command line changes.
+    workdir: of the run.
+    baseline: workdir of another run, which decodes the same split by its own settings and is
+      compared with this one.
+  """
+  split = config.evaluate.split
+  run = run_lib.load(workdir, config=config)
+  examples = build.read_examples(config, split)
+  other = _open_baseline(config, baseline, examples) if baseline else None
+  with bar(len(examples), f"decoding {split}") as progress:
+    figures, rows = run.evaluate(split, progress.update)
+  recorded = {
+    "checkpoint": config.evaluate.checkpoint,
+    "checkpoint_step": run.step,
+    "parameters": run_lib.count_parameters(run.params),
+    **figures,
+  }
+  shown = listing(recorded)
+  if other:
+    with bar(len(examples), "decoding with the baseline") as progress:
+      texts = best_texts(other.generator, other.params, examples, progress.update)
+    comparisons = compare(
+      build.make_task(config).corpus_metrics(),
+      [row["output"] for row in rows],
+      texts,
+      [[example.target] for example in examples],
+      config.evaluate.bootstrap_samples,
+    )
+    recorded |= {"baseline": baseline, "baseline/step": other.step}
+    recorded |= comparison_figures(comparisons)
+    shown += "\n\n" + table(*comparison_rows(comparisons, workdir, baseline))
+    left_out = [name for name in config.task.metrics if name not in comparisons]
+    if left_out:
+      shown += f"\nnot compared, for sacreBLEU's test is of its own metrics: {', '.join(left_out)}"
+  log = MetricsLog(workdir)
+  log.write(run.step, split, recorded)
+  log.close()
+  say(write_samples(workdir, run.step, split, rows, config.evaluate.num_samples))
+  say(shown)
+  if picture := draw_curves(workdir):
+    say(f"curves in {picture}")
+  return 0
+
+
+def _open_baseline(config: ConfigDict, baseline: str, examples: Sequence[Example]) -> run_lib.Run:
+  """The run to compare with, once it is sure that this can be done."""
+  if not build.make_task(config).corpus_metrics():
+    raise UserError(
+      f"--baseline={baseline}: none of task.metrics={', '.join(config.task.metrics)} can be "
+      "compared by; add bleu, chrf or bleu_moses"
+    )
+  try:
+    run = run_lib.load(baseline)
+    check_same(examples, build.read_examples(run.config, config.evaluate.split))
+  except UserError as error:
+    raise UserError(f"--baseline={baseline}: {error}") from error
+  return run

@@ -1,0 +1,20 @@
+"""Makes what training needs, ahead of it."""
+
+import json
+
+from ml_collections import ConfigDict
+
+from tfx_jax import build
+from tfx_jax.commands.console import say
+from tfx_jax.commands.workdir import settle_config
+
+
+def prepare(config: ConfigDict, workdir: str) -> int:
+  """Makes the tokenizer and the tokenised corpora, ahead of training."""
+  for split in build.SPLITS:
+    build.make_reader(config, split)
+  settle_config(config, workdir)
+  tokenizers = build.make_tokenizers(config, workdir)
+  for split in build.SPLITS:
+    say(f"{split}: {json.dumps(build.make_corpus(config, split, tokenizers).report)}")
+  return 0

@@ -1,0 +1,115 @@
+"""Trains every combination of some settings, and lays the results side by side."""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from tfx_jax.commands.console import say, table
+from tfx_jax.commands.train import check, train
+from tfx_jax.commands.workdir import check_workdir, final_figures, read_counters, read_log
+from tfx_jax.config_io import read_config
+from tfx_jax.errors import UserError
+from tfx_jax.sweep.grid import Cell
+from tfx_jax.sweep.picture import draw_sweep
+from tfx_jax.sweep.results import Result, Row, as_json, as_table, make_rows, metric_names
+from tfx_jax.validation import validate
+
+
+def sweep(cells: Sequence[Cell], workdir: str) -> int:
+  """Trains the run of each cell in a folder of its own; a run that fails stops no other.
+
+  The results so far are in WORKDIR/sweep.md, sweep.json and sweep.png after every run. What they
+  say is read from the folders of the runs, so that the same command goes on where it stopped.
+
+  Raises:
+    UserError: before the first run, if a configuration or a folder makes no sense.
+  """
+  if read_config(workdir) is not None:
+    raise UserError(f"{workdir} holds a run: choose another --workdir for the sweep")
+  folders = [os.path.join(workdir, cell.name) for cell in cells]
+  for cell, folder in zip(cells, folders, strict=True):
+    validate(cell.config)
+    check(cell.config)
+    check_workdir(cell.config, folder)
+  results = [_result(cell, folder) for cell, folder in zip(cells, folders, strict=True)]
+  for number, (cell, folder) in enumerate(zip(cells, folders, strict=True)):
+    say(f"run {number + 1} of {len(cells)}: {cell.name}")
+    code, error = 0, ""
+    try:
+      code = train(cell.config, folder)
+    except UserError as failure:
+      error = str(failure)
+      say(f"failed: {error}")
+    results[number] = _result(cell, folder, error)
+    rows = make_rows(results)
+    text = _text(rows)
+    _keep(rows, text, workdir)
+    if code:  # it has been stopped
+      break
+  say(f"{text}\n\nkept in {workdir} as sweep.md, sweep.json and sweep.png")
+  return code
+
+
+def _result(cell: Cell, folder: str, error: str = "") -> Result:
+  """What the run has come to, from its folder; why it failed is not kept there."""
+  step, counters = read_counters(folder)
+  final = final_figures(cell.config, folder, step, counters)
+  log = read_log(folder)
+  figures: dict[str, float] = {}
+  if final:
+    figures["parameters"] = final["parameters"]
+  if step:
+    logged = (line["tokens"] for line in log if line["split"] == "train" and line["step"] <= step)
+    # Tokens since the last line are in the checkpoint.
+    figures |= {"steps": step, "tokens": sum(logged) + counters.window[2]}
+    figures["seconds"] = counters.seconds
+  losses = [
+    line["loss"]
+    for line in log
+    if line["split"] == "validation" and "checkpoint_step" not in line and line["loss"] is not None
+  ]
+  if losses:
+    figures["best_validation_loss"] = min(losses)
+  status = "failed" if error else "finished" if final else "unfinished"
+  return Result(cell.settings, status, error, figures, _metrics(final or {}))
+
+
+def _metrics(final: dict[str, Any]) -> dict[str, float]:
+  """The numbers that say how good a run is, of the line of its final evaluation."""
+  others = ("step", "checkpoint_step", "parameters")
+  return {
+    name: float(value)
+    for name, value in final.items()
+    if isinstance(value, int | float) and name not in others
+  }
+
+
+def _text(rows: Sequence[Row]) -> str:
+  """The table, and below it why runs failed."""
+  failures = [
+    f"{' '.join(f'{key}={value}' for key, value in run.settings.items())}: {run.error}"
+    for row in rows
+    for run in row.runs
+    if run.error
+  ]
+  return "\n\n".join([table(*as_table(rows)), *failures])
+
+
+def _keep(rows: Sequence[Row], text: str, workdir: str) -> None:
+  try:
+    for name, content in (
+      ("sweep.md", text),
+      ("sweep.json", json.dumps(as_json(rows), indent=1, ensure_ascii=False)),
+    ):
+      path = os.path.join(workdir, name)
+      with open(path + ".tmp", "w", encoding="utf-8") as file:
+        file.write(content + "\n")
+      os.replace(path + ".tmp", path)
+  except OSError as error:
+    raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
+  names = metric_names([run for row in rows for run in row.runs])
+  if names:
+    main = next((name for name in names if name not in ("loss", "perplexity")), names[0])
+    title = os.path.basename(os.path.abspath(workdir))
+    draw_sweep(rows, main, os.path.join(workdir, "sweep.png"), title)

@@ -1,0 +1,159 @@
+"""Trains a run, or goes on with it, up to its final evaluation."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from tfx_jax import build
+from tfx_jax import run as run_lib
+from tfx_jax.commands.console import listing, say
+from tfx_jax.commands.evaluate import evaluate
+from tfx_jax.commands.workdir import final_figures, read_counters, settle_config
+from tfx_jax.curves import draw_curves
+from tfx_jax.data.loader import Loader
+from tfx_jax.errors import UserError
+from tfx_jax.evaluation.evaluate import loss_figures, text_figures
+from tfx_jax.parallel import Parallel
+from tfx_jax.report import MetricsLog, write_samples
+from tfx_jax.training.checkpoint import Checkpoints
+from tfx_jax.training.loop import Counters, Validate
+from tfx_jax.training.loop import train as train_loop
+from tfx_jax.training.state import plan_state
+from tfx_jax.training.step import make_loss_step
+
+
+def train(config: ConfigDict, workdir: str) -> int:
+  """Trains, or goes on training, and ends with the figures of the test set."""
+  parallel = check(config)
+  say(f"workdir {workdir}")
+  settle_config(config, workdir)
+  step, counters = read_counters(workdir)
+  if figures := final_figures(config, workdir, step, counters):
+    say(f"finished at step {step:,}")
+    say(listing(figures))
+    return 0
+  tokenizers = build.make_tokenizers(config, workdir)
+  loader = _open_data(config, tokenizers, "train")
+  validation = _open_data(config, tokenizers, "validation")
+  _open_data(config, tokenizers, "test")
+
+  model = build.make_model(config, tokenizers)
+  optimizer, schedule = build.make_optimization(config)
+  make_state, shardings = plan_state(
+    model, optimizer, config.seed, run_lib.EXAMPLE, parallel, ema=config.train.ema_decay > 0
+  )
+  # Left to itself, the compiler names the same shardings otherwise, and step 2 compiles again.
+  train_step = parallel.jit(
+    build.make_step(config, model, optimizer, schedule),
+    donate_argnums=0,
+    out_shardings=(shardings, None),
+  )
+  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
+  latest = checkpoints.latest()
+  if latest is None:
+    state, counters = make_state(), Counters()
+    checkpoints.check_room(state)
+    _describe(workdir, state.params, parallel)
+  else:
+    abstract = jax.eval_shape(make_state.jitted)
+    state, saved = checkpoints.restore(latest, abstract, shardings)
+    counters = Counters(**saved)
+    say(f"going on at step {latest:,}")
+
+  log = MetricsLog(workdir, resume_at=counters.log_bytes)
+  try:
+    state, counters, caught = train_loop(
+      state=state,
+      counters=counters,
+      train_step=train_step,
+      loader=loader,
+      parallel=parallel,
+      checkpoints=checkpoints,
+      log=log,
+      validate=_make_validate(config, workdir, model, tokenizers, parallel, validation),
+      timetable=build.make_timetable(config),
+    )
+  except UserError:
+    checkpoints.close()  # the save that may be on its way is a good one
+    raise
+  finally:
+    log.close()
+  draw_curves(workdir)
+  if caught:
+    say(
+      f"stopped by {signal.Signals(caught).name} at step {int(state.step):,}; "
+      "the same command goes on from there"
+    )
+    return 128 + caught
+  checkpoints.close()
+  return evaluate(config, workdir)
+
+
+def check(config: ConfigDict) -> Parallel:
+  """Looks whether all data is there and the mesh fits; returns the mesh."""
+  for split in build.SPLITS:
+    build.make_reader(config, split)
+  return build.make_parallel(config)
+
+
+def _open_data(config: ConfigDict, tokenizers: tuple, split: str) -> Loader:
+  """The loader of a split; says what it holds and what was dropped."""
+  corpora = build.make_corpora(config, split, tokenizers)
+  loader = build.make_loader(config, corpora)
+  counts, (source, target) = corpora(0).report, loader.density()
+  long, empty = counts["pairs_too_long"], counts["pairs_empty"]
+  say(
+    f"{split}: {counts['pairs_kept']:,} pairs in {loader.rows(0):,} rows, {source:.1%} of "
+    f"{config.data.source_length} source and {target:.1%} of {config.data.target_length} target "
+    f"tokens real; dropped {long:,} longer than a row, {empty:,} empty"
+  )
+  return loader
+
+
+def _make_validate(
+  config: ConfigDict,
+  workdir: str,
+  model: nn.Module,
+  tokenizers: tuple,
+  parallel: Parallel,
+  loader: Loader,
+) -> Validate:
+  """What the loop calls to validate: by loss, by decoded text where asked, with new curves."""
+  generator = build.make_generator(config, model, tokenizers, parallel)
+  loss_step = parallel.jit(make_loss_step(model))
+  task = build.make_task(config)
+  examples = build.read_examples(config, "validation", config.train.decode_examples)
+
+  def validate(
+    params: Any, step: int, decode: bool, between_batches: Callable[[], None]
+  ) -> dict[str, float | str]:
+    figures = loss_figures(loss_step, params, loader, parallel)
+    if decode:
+      texts, rows = text_figures(generator, params, task, examples, lambda _: between_batches())
+      figures |= texts
+      write_samples(workdir, step, "validation", rows, 0)
+    draw_curves(workdir)
+    return figures
+
+  return validate
+
+
+def _describe(workdir: str, params: Any, parallel: Parallel) -> None:
+  from clu import parameter_overview
+
+  overview = parameter_overview.get_parameter_overview(params, include_stats=False)
+  try:
+    with open(os.path.join(workdir, "parameters.txt"), "w", encoding="utf-8") as file:
+      file.write(overview + "\n")
+  except OSError as error:
+    raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
+  sizes = ", ".join(f"{name} {size}" for name, size in parallel.sizes.items())
+  say(
+    f"{run_lib.count_parameters(params):,} parameters on {jax.device_count()} "
+    f"{jax.default_backend()} device(s) ({sizes})"
+  )

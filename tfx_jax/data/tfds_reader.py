@@ -1,0 +1,199 @@
+"""Reader of data sets that TensorFlow Datasets (TFDS) has prepared, without TensorFlow."""
+
+import contextlib
+import difflib
+import functools
+import glob
+import hashlib
+import importlib
+import io
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfx_jax.errors import UserError, nearest
+
+_PATH = re.compile(r"(?P<name>\w+(/[\w+.-]+)?(:\d+\.\d+\.\d+)?)(:(?P<split>.+))?")
+# The one format that TFDS reads rightly by itself: parts of splits are not kept to in Parquet.
+_FORMAT = "array_record"
+_SLICE = 1024  # examples in memory at a time; read singly, they come several times as slowly
+
+
+class TfdsReader:
+  """A split, or a part of one, of a data set that TFDS has prepared as ArrayRecord.
+
+  Args:
+    path: NAME[/CONFIG][:VERSION][:SPLIT], as in 'wmt17_translate/de-en:train[:50%]'. SPLIT has
+      TFDS's syntax, and may be left out where there is only one. Without VERSION, the newest one
+      in the folder is read.
+    fields: names of features that are texts, nested ones dotted.
+    folder: where TFDS keeps its data sets; if empty, the environment's TFDS_DATA_DIR, or
+      ~/tensorflow_datasets.
+
+  Raises:
+    UserError: here if TFDS is not installed, the data set is not prepared as ArrayRecord, or
+      there is no such data set, split or field; while iterating for damaged files.
+  """
+
+  def __init__(self, path: str, fields: Sequence[str], folder: str = "") -> None:
+    if not (parts := _PATH.fullmatch(path)):
+      raise UserError(f"'{path}' names no TFDS data: use NAME[/CONFIG][:SPLIT]")
+    folder = folder or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    self._fields = tuple(fields)
+    self._builder = _prepared(parts["name"], os.path.expanduser(folder))
+    self._info = self._builder.info
+    self._split = _checked_split(self._info, parts["split"])
+    for field in fields:
+      _check_text(self._info.features, field)
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    """Hash of what TFDS has written down of the data: name, configuration, version and sizes.
+
+    The data itself is not read. Texts that change and leave all sizes as they were are told apart
+    by their version alone, which TFDS asks to raise then.
+    """
+    sizes = [
+      [name, int(self._info.splits[name].num_bytes), list(self._info.splits[name].shard_lengths)]
+      for name in _names(self._info, self._split)
+    ]
+    content = ["tfds", self._fields, self._info.full_name, self._split, sizes]
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+
+  def __iter__(self) -> Iterator[dict[str, str]]:
+    source = self._builder.as_data_source(split=self._split, file_format=_FORMAT)
+    places = [(field, field.split(".")) for field in self._fields]
+    for start in range(0, len(source), _SLICE):
+      numbers = range(start, min(start + _SLICE, len(source)))
+      try:
+        examples = source.__getitems__(list(numbers))
+      except (RuntimeError, OSError) as error:
+        raise UserError(f"cannot read {self._builder.data_dir}: {_first_line(error)}") from error
+      for number, example in zip(numbers, examples, strict=True):
+        try:
+          yield {field: _inside(example, keys).decode() for field, keys in places}
+        except (AttributeError, UnicodeDecodeError) as error:  # None, or bytes of other encodings
+          where = f"{self._info.full_name}:{self._split}, example {number}"
+          raise UserError(f"{where}: a field is no UTF-8 text") from error
+
+
+def _prepared(name: str, folder: str) -> Any:
+  """The builder of a data set that is prepared as ArrayRecord in `folder`."""
+  tfds = _import_tfds()
+  # Given a version, be it any, TFDS looks for files first, and then needs no code of the data set.
+  full = name if ":" in name else f"{name}:*.*.*"
+  # TFDS prints a banner where code of its data sets wants TensorFlow, and fails in many ways.
+  with contextlib.redirect_stdout(io.StringIO()):
+    try:
+      builder = tfds.builder(full, data_dir=folder)
+    except Exception as error:
+      raise UserError(_what_is_wrong(tfds, name, folder, error)) from error
+  if not builder.info.splits:
+    raise UserError(
+      f"{name} is not prepared in {folder}: run {_preparation(builder, name, folder)} "
+      "(to unpack archives it needs TensorFlow; reading does not)"
+    )
+  try:
+    builder.as_data_source(split=(), file_format=_FORMAT)
+  except (NotImplementedError, ValueError) as error:
+    raise UserError(
+      f"{builder.data_dir} is prepared as {builder.info.file_format.value}, but only {_FORMAT} is "
+      f"read: delete it and run {_preparation(builder, name, folder)} (downloads are kept)"
+    ) from error
+  return builder
+
+
+def _import_tfds() -> Any:
+  """TFDS, knowing its data sets of texts.
+
+  Left to itself, it gives up knowing them at the first of all its data sets that needs TensorFlow.
+  """
+  try:
+    import tensorflow_datasets as tfds
+
+    for group in ("translate", "summarization", "text", "text_simplification"):
+      importlib.import_module(f"tensorflow_datasets.{group}")
+  except ImportError as error:
+    raise UserError(
+      f"data.format='tfds': {error}; run pip install tensorflow-datasets importlib_resources"
+    ) from error
+  return tfds
+
+
+def _preparation(builder: Any, name: str, folder: str) -> str:
+  """The command that downloads a data set and prepares it as ArrayRecord."""
+  # Without TensorFlow, TFDS does not find the code of all its data sets by itself.
+  module = builder.info.as_proto.module_name
+  program = (
+    f"import tensorflow_datasets as tfds, {module}; tfds.builder({json.dumps(name)}, "
+    f'data_dir={json.dumps(folder)}, file_format="{_FORMAT}").download_and_prepare()'
+  )
+  return f"python -c {shlex.quote(program)}"
+
+
+def _what_is_wrong(tfds: Any, name: str, folder: str, error: Exception) -> str:
+  """Says of a name that TFDS cannot open which one could be meant."""
+  files = os.path.join(glob.escape(folder), "*", "**", "dataset_info.json")
+  there = sorted(
+    {
+      os.path.relpath(path, folder).rsplit(os.sep, 2)[0]
+      for path in glob.glob(files, recursive=True)
+    }
+  )
+  if name in there:
+    return f"{os.path.join(folder, name)} is damaged: {_first_line(error)}"
+  known = tfds.list_builders(with_community_datasets=False)
+  if (base := name.split("/")[0]) in known:
+    known = [*known, *(f"{base}/{config}" for config in tfds.builder_cls(base).builder_configs)]
+  close = difflib.get_close_matches(name, [*there, *known], n=1) or there
+  return f"TFDS knows no '{name}'{nearest(name, close) if close else ''}"
+
+
+def _checked_split(info: Any, split: str | None) -> str:
+  """The split, if the data set has it and it is not empty."""
+  if split is None:
+    if len(info.splits) > 1:
+      raise UserError(f"{info.full_name} has several splits: add one of :{', :'.join(info.splits)}")
+    (split,) = info.splits
+  for name in _names(info, split):
+    if name not in info.splits:
+      raise UserError(f"{info.full_name} has no split '{name}'{nearest(name, info.splits)}")
+  try:
+    count = info.splits[split].num_examples
+  except (ValueError, AssertionError) as error:
+    raise UserError(f"{info.full_name}:{split}: {_first_line(error)}") from error
+  if not count:
+    raise UserError(f"{info.full_name}:{split} is empty")
+  return split
+
+
+def _names(info: Any, split: str) -> list[str]:
+  """Names of the splits that 'train[:50%]+test', or 'all', is made from."""
+  names = [part.split("[")[0].strip() for part in split.split("+")]
+  return list(info.splits) if names == ["all"] else names
+
+
+def _check_text(features: Any, field: str) -> None:
+  for key in field.split("."):
+    if not hasattr(features, "keys"):
+      raise UserError(f"'{field}': there is nothing inside a {type(features).__name__}")
+    if key not in features.keys():
+      raise UserError(f"no field '{field}'{nearest(key, features.keys())}")
+    features = features[key]
+  if features.shape != () or features.np_dtype != np.object_:
+    raise UserError(f"field '{field}' is not one text but {type(features).__name__}")
+
+
+def _inside(example: dict, keys: Sequence[str]) -> Any:
+  for key in keys:
+    example = example[key]
+  return example
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,1 @@
+"""Scores, in percent as the field reports them: strings or sums in, numbers out."""

@@ -1,0 +1,96 @@
+"""From lists of values to the configuration of every combination."""
+
+import copy
+import itertools
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from tfx_jax import config_io
+from tfx_jax.errors import UserError
+
+# Bytes that file systems allow to a name.
+_LONGEST_NAME = 255
+
+
+class Cell(NamedTuple):
+  """One combination.
+
+  Attributes:
+    settings: what differs from the others, by key, as it was written.
+    config: all of its configuration.
+  """
+
+  settings: dict[str, str]
+  config: ConfigDict
+
+  @property
+  def name(self) -> str:
+    """The name of its folder: 'KEY=VALUE,KEY2=VALUE'."""
+    name = ",".join(f"{key}={value}" for key, value in self.settings.items())
+    return name.replace("%", "%25").replace("/", "%2F")
+
+
+def make_grid(
+  config: ConfigDict, sweeps: Sequence[tuple[str, str]], fixed: Collection[str] = ()
+) -> list[Cell]:
+  """Every combination of the values of some keys, the last key changing the quickest.
+
+  Args:
+    config: what all have in common; it is not changed.
+    sweeps: pairs of a key and its values, with commas between.
+    fixed: keys that have been given one value already.
+
+  Raises:
+    UserError: for an unknown key, one given twice or fixed already, and values that are none,
+      equal, or not of the key's type.
+  """
+  if not sweeps:
+    raise UserError("--mode=sweep needs --sweep.KEY=VALUE,VALUE,… to say what to vary")
+  keys = [key for key, _ in sweeps]
+  for number, key in enumerate(keys):
+    if key in fixed:
+      raise UserError(f"--sweep.{key} and --config.{key} are both given: leave one out")
+    if key in keys[:number]:
+      raise UserError(f"--sweep.{key} is given twice: put all its values into one")
+  lists = [_values(config, key, text) for key, text in sweeps]
+  cells = []
+  for values in itertools.product(*lists):
+    settings = dict(zip(keys, values, strict=True))
+    cells.append(Cell(settings, _changed(config, settings)))
+    if len(cells[-1].name.encode()) > _LONGEST_NAME:
+      raise UserError(f"the folder '{cells[-1].name}' would have too long a name: sweep fewer keys")
+  return cells
+
+
+def split_values(text: str) -> list[str]:
+  """'1,(a,b),2' -> ['1', '(a,b)', '2']: a comma inside brackets does not split."""
+  values, depth = [""], 0
+  for character in text:
+    depth += (character in "([") - (character in ")]")
+    if character == "," and depth == 0:
+      values.append("")
+    else:
+      values[-1] += character
+  return [value.strip() for value in values]
+
+
+def _values(config: ConfigDict, key: str, text: str) -> list[str]:
+  values = split_values(text)
+  seen = []
+  for value in values:
+    if not value:
+      raise UserError(f"--sweep.{key}={text}: a value is missing; write --sweep.{key}=V1,V2,…")
+    parsed = _changed(config, {key: value})
+    if parsed in seen:
+      raise UserError(f"--sweep.{key}={text}: {value} is there twice")
+    seen.append(parsed)
+  return values
+
+
+def _changed(config: ConfigDict, settings: dict[str, str]) -> ConfigDict:
+  config = copy.deepcopy(config)
+  for key, value in settings.items():
+    config_io.override(config, key, value, "--sweep")
+  return config
