@@ -71,14 +71,20 @@ def test_truncation_keeps_the_likeliest():
   probs = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
   logits = jnp.log(jnp.asarray(probs[[3, 0, 4, 1, 2]]))[None, None]
 
-  def kept(top_k, top_p):
-    found = on.truncate(logits, jnp.array([top_k]), jnp.array([top_p]))[0, 0]
+  def kept(rule, number):
+    found = rule(logits, jnp.array([number]))[0, 0]
     return sorted(probs[[3, 0, 4, 1, 2]][np.isfinite(found)].tolist(), reverse=True)
 
   for k in range(1, 8):
-    assert kept(k, 1.0) == probs[:k].tolist()
-  assert kept(0, 1.0) == probs.tolist()
+    assert kept(on.keep_top_k, k) == probs[:k].tolist()
+  assert kept(on.keep_top_k, 0) == kept(on.keep_top_p, 1.0) == probs.tolist()
   for p, count in ((1e-6, 1), (0.39, 1), (0.41, 2), (0.69, 2), (0.71, 3), (0.96, 5)):
-    assert kept(0, p) == probs[:count].tolist()
-  # Of the three likeliest, the first has 0.4 / 0.85 = 0.47, the first two 0.82.
-  assert kept(3, 0.46) == probs[:1].tolist() and kept(3, 0.83) == probs[:3].tolist()
+    assert kept(on.keep_top_p, p) == probs[:count].tolist()
+
+
+def test_truncation_is_by_value_of_any_sign_and_keeps_ties():
+  values = jnp.array([[[-3.0, -0.0, 2.5, 0.0, -jnp.inf, 2.5, -1e-30, 1e-30]]])
+  for k, least in ((1, 2.5), (2, 2.5), (3, 1e-30), (6, -1e-30), (7, -3.0), (9, -3.0)):
+    found = on.keep_top_k(values, jnp.array([k]))
+    assert np.isfinite(found).tolist() == ((values >= least) & jnp.isfinite(values)).tolist()
+  assert np.isfinite(on.keep_top_p(values, jnp.array([0.3]))).sum() == 2

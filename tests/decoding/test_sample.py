@@ -30,14 +30,13 @@ def make_settings(rules, temperature=1.0, top_k=None, top_p=None, seed=SEED, num
   def each(value, dtype):
     return jnp.broadcast_to(jnp.asarray(value, dtype), (rows,))
 
-  truncated = top_k is not None or top_p is not None
   return sample.SampleSettings(
     rules=batched(rules, VOCAB, LENGTH),
     seed=jnp.uint32(seed),
     number=jnp.arange(rows) if number is None else jnp.asarray(number),
     temperature=each(temperature, jnp.float32),
-    top_k=each(top_k or 0, jnp.int32) if truncated else None,
-    top_p=each(1.0 if top_p is None else top_p, jnp.float32) if truncated else None,
+    top_k=None if top_k is None else each(top_k, jnp.int32),
+    top_p=None if top_p is None else each(top_p, jnp.float32),
   )
 
 

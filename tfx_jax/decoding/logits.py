@@ -100,28 +100,24 @@ def force_prefix(
   return jnp.where(inside, jnp.where(is_forced, unruled, NEG_INF), log_probs)
 
 
-def truncate(logits: jax.Array, top_k: jax.Array, top_p: jax.Array) -> jax.Array:
-  """Keeps the likeliest tokens only: the `top_k` first, and of these the nucleus `top_p`.
+def keep_top_k(logits: jax.Array, count: jax.Array) -> jax.Array:
+  """Makes all but the `count` likeliest tokens impossible; int32 [B], 0: none is.
 
-  The nucleus is the smallest set of likeliest tokens whose probabilities, those of the kept
-  tokens summing to 1, reach `top_p` (Holtzman et al. 2020, arXiv:1904.09751, section 3.1).
-  Tokens as likely as the last one kept are kept too.
-
-  Args:
-    logits: [B,W,V].
-    top_k: int32 [B]; 0: all.
-    top_p: [B], above 0; 1: all.
+  Tokens of `logits` [B,W,V] that are as likely as the last one kept are kept too.
   """
-  vocab = logits.shape[2]
-  ordered = jnp.sort(logits, axis=-1, descending=True)
-  count = jnp.where(top_k > 0, jnp.minimum(top_k, vocab), vocab)[:, None, None]
-  ordered = jnp.where(_ids(logits) < count, ordered, NEG_INF)
-  probs = jax.nn.softmax(ordered)
-  before = jnp.cumsum(probs, axis=-1) - probs
-  # Rounding may let the sums reach 1 too early.
-  nucleus = (before < top_p[:, None, None]) | (top_p >= 1)[:, None, None]
-  least = jnp.min(jnp.where(nucleus & (ordered > NEG_INF), ordered, jnp.inf), -1, keepdims=True)
-  return jnp.where(logits >= least, logits, NEG_INF)
+  enough = jnp.where(count > 0, count, jnp.inf)[:, None, None]
+  return jnp.where(_top(logits, jnp.ones_like(logits), enough), logits, NEG_INF)
+
+
+def keep_top_p(logits: jax.Array, mass: jax.Array) -> jax.Array:
+  """Keeps the smallest set of likeliest tokens whose probabilities reach `mass` [B]; 1: all.
+
+  This is the nucleus of Holtzman et al. (2020, arXiv:1904.09751, section 3.1). Tokens of `logits`
+  [B,W,V] that are as likely as the last one kept are kept too.
+  """
+  # Rounding may let the sum reach 1 too early.
+  enough = jnp.where(mass < 1, mass, jnp.inf)[:, None, None]
+  return jnp.where(_top(logits, jax.nn.softmax(logits), enough), logits, NEG_INF)
 
 
 def _ids(log_probs: jax.Array) -> jax.Array:
@@ -136,3 +132,21 @@ def _named(tokens: jax.Array, where: jax.Array, vocab: int) -> jax.Array:
     return jnp.zeros(vocab, bool).at[tokens].max(where)
 
   return jax.vmap(jax.vmap(mark))(tokens, where)
+
+
+def _top(values: jax.Array, weights: jax.Array, enough: jax.Array) -> jax.Array:
+  """Which of `values` [B,W,V] are the greatest whose `weights` sum to `enough` [B,1,1], or all.
+
+  The least of them is found bit by bit, which is several times quicker than sorting on a CPU.
+  """
+  bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32)
+  sign = jnp.uint32(1 << 31)
+  # Unsigned integers in the order of the values: positive ones come after all negative ones.
+  order = jnp.where(bits < sign, bits | sign, ~bits)
+
+  def set_bit(i: jax.Array, least: jax.Array) -> jax.Array:
+    higher = least | (sign >> i.astype(jnp.uint32))
+    total = jnp.sum(jnp.where(order >= higher, weights, 0), axis=-1, keepdims=True)
+    return jnp.where(total >= enough, higher, least)
+
+  return order >= jax.lax.fori_loop(0, 32, set_bit, jnp.zeros_like(order[..., :1]))

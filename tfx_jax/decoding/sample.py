@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from tfx_jax.decoding.logits import truncate
+from tfx_jax.decoding.logits import keep_top_k, keep_top_p
 from tfx_jax.decoding.loop import Step, go_on
 from tfx_jax.decoding.rules import Rules, apply_rules
 
@@ -31,8 +31,7 @@ class SampleSettings:
     number: int32 [B], the number of each row's input.
     temperature: [B], above 0.
     top_k: int32 [B], how many of the likeliest tokens may be drawn; 0: all.
-    top_p: [B], of which probability; 1: all. Both are None where no row sets them, for the
-      sorting that they need is then not in the program.
+    top_p: [B], of which probability; 1: all. What is None is not in the program.
   """
 
   rules: Rules
@@ -114,7 +113,9 @@ def expand(state: SampleState, logits: jax.Array, settings: SampleSettings) -> S
   log_probs, ruled = apply_rules(settings.rules, logits, state.tokens, state.length)
   ruled = ruled / settings.temperature[:, None, None]
   if settings.top_k is not None:
-    ruled = truncate(ruled, settings.top_k, settings.top_p)
+    ruled = keep_top_k(ruled, settings.top_k)
+  if settings.top_p is not None:
+    ruled = keep_top_p(ruled, settings.top_p)
   token = _draw(_keys(settings, state), ruled)
   log_prob = jnp.take_along_axis(log_probs, token[..., None], axis=2)[..., 0]
   token = jnp.where(state.ended, 0, token)

@@ -57,15 +57,14 @@ def search_settings(
       length_penalty=np.float32(settings.length_penalty if settings.beam_size > 1 else 0.0),
       penalty_offset=np.float32(beam.PENALTY_OFFSETS[settings.length_penalty_form]),
     )
-  truncated = settings.top_k > 0 or settings.top_p < 1
   in_each_row = functools.partial(np.full, arrays["number"].shape)
   return sample.SampleSettings(
     rules=rules,
     seed=np.uint32(settings.seed),
     number=arrays["number"],
     temperature=in_each_row(settings.temperature, np.float32),
-    top_k=in_each_row(settings.top_k, np.int32) if truncated else None,
-    top_p=in_each_row(settings.top_p, np.float32) if truncated else None,
+    top_k=in_each_row(settings.top_k, np.int32) if settings.top_k else None,
+    top_p=in_each_row(settings.top_p, np.float32) if settings.top_p < 1 else None,
   )
 
 
