@@ -177,8 +177,8 @@ def start_again(folder: str, pairs: int, overrides: list[str], format: str) -> C
     reader = step("open", lambda: build.make_reader(config, "train"))
     step("fingerprint", lambda: reader.fingerprint)
     tokenizers = step("tokenizers", lambda: build.make_tokenizers(config, folder))
-    corpus = step("corpus", lambda: build.make_corpus(config, "train", tokenizers))
-    loader = step("loader", lambda: build.make_loader(config, corpus))
+    corpora = step("corpus", lambda: build.make_corpora(config, "train", tokenizers))
+    loader = build.make_loader(config, corpora)
     step("plan", loader.density)
     step("batch", lambda: loader.batch(Position()))
     return marks
@@ -217,7 +217,7 @@ def make_loader(config: Any, folder: str) -> Any:
   from tfx_jax import build
 
   tokenizers = build.make_tokenizers(config, folder)
-  return build.make_loader(config, build.make_corpus(config, "train", tokenizers))
+  return build.make_loader(config, build.make_corpora(config, "train", tokenizers))
 
 
 def made_pairs(count: int) -> Iterator[tuple[str, str]]:

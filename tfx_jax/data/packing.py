@@ -5,6 +5,7 @@ resumed run needs to remember a position, not a state.
 """
 
 import bisect
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -48,12 +49,22 @@ def plan(
   rng = np.random.default_rng([seed, epoch])
   order = rng.permutation(len(lengths))
   capacity = np.array([source_length, target_length])
-  rows: list[list[int]] = []
+  pairs, sizes = [], []
   for start in range(0, len(order), WINDOW):
-    rows += _best_fit_decreasing(order[start : start + WINDOW], lengths, capacity)
-  rows = [rows[number] for number in rng.permutation(len(rows))]
-  sizes = [len(row) for row in rows]
-  return Plan(np.concatenate(rows), np.concatenate([[0], np.cumsum(sizes)]))
+    rows = _best_fit_decreasing(order[start : start + WINDOW], lengths, capacity)
+    # Arrays, because the lists of all windows would be ten times as large.
+    pairs.append(np.fromiter(itertools.chain.from_iterable(rows), np.int64))
+    sizes.append(np.fromiter(map(len, rows), np.int64))
+  return _shuffled(np.concatenate(pairs), np.concatenate(sizes), rng)
+
+
+def _shuffled(pairs: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> Plan:
+  """The plan of rows of so many `pairs` each, one after the other, put into a random order."""
+  rows = rng.permutation(len(sizes))
+  starts = (np.cumsum(sizes) - sizes)[rows]
+  offsets = np.concatenate([[0], np.cumsum(sizes[rows])])
+  places = np.repeat(starts - offsets[:-1], sizes[rows]) + np.arange(len(pairs))
+  return Plan(pairs[places], offsets)
 
 
 def _best_fit_decreasing(
