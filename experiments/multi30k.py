@@ -12,6 +12,7 @@ from tfx_jax.config import base
 def get_config(pair="en-de"):
   config = base()
   config.task.source, config.task.target = pair.split("-")
+  config.task.metrics = ("bleu", "chrf", "bleu_moses")
   folder = os.environ.get("MULTI30K", "data/multi30k")
   config.data.train = os.path.join(folder, "train")
   config.data.validation = os.path.join(folder, "val")
@@ -22,9 +23,11 @@ def get_config(pair="en-de"):
     features=128, num_heads=4, encoder_layers=4, decoder_layers=4, feed_forward=256, dropout=0.2
   )
   config.data.batch_size = 64
-  config.optimizer.update(learning_rate=3e-3, warmup_steps=400, schedule="linear")
+  config.optimizer.update(learning_rate=6e-3, warmup_steps=400, schedule="linear")
   config.train.update(
-    num_steps=3400, log_every=50, eval_every=200, decode_every=1000, checkpoint_every=200
-  )
+    num_steps=3400, log_every=50, eval_every=200, decode_every=1000, checkpoint_every=100,
+    keep_checkpoints=10,
+  )  # fmt: skip
+  config.evaluate.checkpoint = "average"
   config.generate.update(beam_size=5, max_source_length=64, max_length=64)
   return config

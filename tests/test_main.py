@@ -227,7 +227,7 @@ def test_a_full_disk(trained, experiment, capsys, tmp_path):
   for side in ("en", "de"):
     path = tmp_path / f"train.{side}"
     path.write_text(5 * path.read_text())
-  with disk_full_after(3000):
+  with disk_full_after(6000):
     told = refusal(capsys, experiment, run, f"--config.data.cache_dir={tmp_path / 'corpora'}")
   assert told == f"cannot use data.cache_dir={tmp_path / 'corpora'}: File too large"
   assert os.listdir(tmp_path / "corpora") == []

@@ -29,8 +29,10 @@ STEP = make_train_step(
   SEED,
   label_smoothing=0.1,
   z_loss=0.01,
+  r_drop=0.5,
   loss_chunks=2,
   microbatches=1,
+  ema_decay=0.9,
 )
 
 # Mesh axes of each parameter's axes, by the last two names of its path, without the layers' axis.
@@ -61,7 +63,7 @@ def run(step, state, place):
 def on_one_device():
   """The first state and, after the steps, state and losses; without a mesh."""
   params = nn.unbox(jax.jit(lambda: init_params(MODEL, SEED, BATCHES[0]))())
-  state = TrainState(jnp.int32(0), params, OPTIMIZER.init(params))
+  state = TrainState(jnp.int32(0), params, OPTIMIZER.init(params), params)
   return jax.device_get(state), *run(jax.jit(STEP), state, lambda batch: batch)
 
 
@@ -82,7 +84,7 @@ def assert_sharded(path, leaf, mesh):
 @pytest.mark.parametrize("sizes", MESHES, ids=str)
 def test_a_mesh_changes_nothing_but_where_things_are(sizes):
   parallel = Parallel(*sizes)
-  init, shardings = plan_state(MODEL, OPTIMIZER, SEED, BATCHES[0], parallel)
+  init, shardings = plan_state(MODEL, OPTIMIZER, SEED, BATCHES[0], parallel, ema=True)
   first, expected, expected_losses = on_one_device()
   if sizes == (2, 2, 2):
     state = init()
