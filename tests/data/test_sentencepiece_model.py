@@ -1,5 +1,7 @@
+import numpy as np
+
 from tfx_jax.data import sentencepiece_model
-from tfx_jax.data.sentencepiece_model import _fields, essence
+from tfx_jax.data.sentencepiece_model import _fields, draw, essence
 
 SETTINGS = dict(vocab_size=17, character_coverage=1.0, input_sentence_size=0)
 TEXTS = ["haus maus laus", "hund mund rund"]
@@ -30,3 +32,12 @@ def test_the_essence_holds_all_else():
 def test_the_number_of_threads_is_pinned():
   model = sentencepiece_model.train(TEXTS, model_type="unigram", **SETTINGS)
   assert dict(_fields(dict(_fields(model))[2]))[16] == 8
+
+
+def test_texts_are_drawn_over_the_whole_stream():
+  texts = [str(i) for i in range(10_000)]
+  drawn = draw(iter(texts), 2000)
+  assert drawn == draw(iter(texts), 2000) and len(set(drawn)) == 2000
+  tenths = np.bincount([int(text) // 1000 for text in drawn])
+  assert len(tenths) == 10 and abs(tenths - 200).max() < 60, "deviation is about 13"
+  assert draw(iter(texts), 20_000) == texts

@@ -1,6 +1,9 @@
 import io
 import itertools
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -78,8 +81,17 @@ def test_sizes():
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 def test_sentencepiece_training_is_repeatable(kind):
   assert train(kind).fingerprint == train(kind).fingerprint
-  drawn = [train(kind, vocab_size=25, max_sentences=150).fingerprint for _ in range(2)]
-  assert drawn[0] == drawn[1]
+
+
+def test_another_process_draws_the_same_sentences():
+  call = "train('bpe', vocab_size=25, max_sentences=150).fingerprint"
+  code = f"from test_tokenizer import train; print({call})"
+  found = subprocess.run(
+    [sys.executable, "-c", code], cwd=os.path.dirname(__file__), check=True, capture_output=True,
+    text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+  )  # fmt: skip
+  drawn = eval(call)
+  assert found.stdout.strip() == drawn != train("bpe", vocab_size=25).fingerprint
 
 
 def test_fingerprints_tell_pieces_and_settings_apart():

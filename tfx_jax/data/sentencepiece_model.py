@@ -1,6 +1,7 @@
 """Sentencepiece models as bytes: trained in memory, and compared by what they do."""
 
 import io
+import random
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -22,7 +23,8 @@ def train(texts: Iterable[str], **settings: Any) -> bytes:
 
   Args:
     texts: read once, as a stream; what it raises comes through.
-    **settings: of `sentencepiece.SentencePieceTrainer.train`.
+    **settings: of `sentencepiece.SentencePieceTrainer.train`; `input_sentence_size` texts, drawn
+      over the whole stream, are trained on, or all if it is 0.
 
   Raises:
     UserError: for a setting out of its range, or a vocabulary that the texts cannot fill.
@@ -35,9 +37,10 @@ def train(texts: Iterable[str], **settings: Any) -> bytes:
   failure = []
 
   def stream() -> Iterator[str]:
-    # sentencepiece turns what the iterator raises into its own RuntimeError: kept here to raise.
+    # sentencepiece would draw other texts in each process, and turns what an iterator raises into
+    # its own RuntimeError: drawn here, and kept here to raise.
     try:
-      yield from texts
+      yield from draw(texts, most) if most else texts
     except BaseException as error:
       failure.append(error)
       raise
@@ -57,6 +60,20 @@ def train(texts: Iterable[str], **settings: Any) -> bytes:
       raise failure[0] from None
     raise UserError(_mended(str(error), settings["vocab_size"])) from error
   return model.getvalue()
+
+
+def draw(texts: Iterable[str], most: int) -> list[str]:
+  """Returns at most so many of the texts, each as likely as any other, always the same ones.
+
+  The reservoir of Vitter 1985 ("Random Sampling with a Reservoir"), algorithm R.
+  """
+  rng, kept = random.Random(0), []
+  for number, text in enumerate(texts):
+    if number < most:
+      kept.append(text)
+    elif (place := rng.randrange(number + 1)) < most:
+      kept[place] = text
+  return kept
 
 
 def essence(model: bytes) -> list[tuple[int, Any]]:
