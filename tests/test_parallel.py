@@ -29,8 +29,10 @@ STEP = make_train_step(
   SEED,
   label_smoothing=0.1,
   z_loss=0.01,
+  r_drop=0.0,
   loss_chunks=2,
   microbatches=1,
+  ema_decay=0.0,
 )
 
 # Mesh axes of each parameter's axes, by the last two names of its path, without the layers' axis.

@@ -24,6 +24,7 @@ from architectures import (
 )
 
 from tfx_jax.decoding import beam
+from tfx_jax.decoding.rules import Rules
 
 every = pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS)
 
@@ -213,13 +214,8 @@ def test_beam_search_equals_one_that_recomputes_everything():
 
   @jax.jit
   def search(params, batch):
-    numbers = beam.BeamSettings(
-      length_penalty=jnp.float32(0.6),
-      penalty_offset=jnp.float32(5.0),
-      min_length=jnp.full(3, 2),
-      max_length=jnp.full(3, longest),
-      eos=eos,
-    )
+    rules = Rules(jnp.zeros(TOKENS, bool), jnp.full(3, 2), jnp.full(3, longest), eos)
+    numbers = beam.BeamSettings(rules, jnp.float32(0.6), penalty_offset=jnp.float32(5.0))
     logits, cache = prefill(params, batch)
     state = beam.begin(
       logits, numbers, jnp.ones(3, bool), width=width, num_return=width, length=longest
