@@ -23,9 +23,12 @@ def get_config(pair="en-de"):
     features=128, num_heads=4, encoder_layers=4, decoder_layers=4, feed_forward=256, dropout=0.2
   )
   config.data.batch_size = 64
-  config.optimizer.update(learning_rate=6e-3, warmup_steps=400, schedule="linear")
+  config.optimizer.update(
+    name="muon", settings=("consistent_rms=0.2",), learning_rate=6e-3, warmup_steps=300,
+    schedule="linear",
+  )  # fmt: skip
   config.train.update(
-    num_steps=3400, log_every=50, eval_every=200, decode_every=1000, checkpoint_every=100,
+    num_steps=3000, log_every=50, eval_every=500, decode_every=0, checkpoint_every=50,
     keep_checkpoints=10,
   )  # fmt: skip
   config.evaluate.checkpoint = "average"

@@ -166,6 +166,12 @@ def test_the_moving_average_is_what_was_validated(tmp_path):
     )
 
 
+def test_a_run_without_a_moving_average_says_so(tmp_path, run, save):
+  save({1: 1})
+  with pytest.raises(UserError, match=r"holds no moving average: it has train\.ema_decay=0$"):
+    restore_params(str(tmp_path), "ema", *run.params)
+
+
 def test_without_a_best_one_the_latest_is_used(tmp_path, run, save):
   save({1: None, 4: None}, keep=2)
   assert restore_params(str(tmp_path), "best", *run.params)[1] == 4

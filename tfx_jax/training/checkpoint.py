@@ -188,6 +188,8 @@ def restore_params(
     steps = sorted(manager.all_steps())
     if not steps:
       raise UserError(f"{workdir} holds no checkpoints: train it first")
+    if which == "ema" and not ema:
+      raise UserError(f"{workdir} holds no moving average: it has train.ema_decay=0")
     if which == "average":
       chosen = steps[-average_last:]
       if len(chosen) < average_last:
