@@ -116,6 +116,7 @@ def test_a_member_that_does_not_fit_is_one_line(trained, tmp_path):
     (str(other), f"{other} has another source tokenizer than {workdir}"),
     (f"{tmp_path}/no", f"{tmp_path}/no holds no run"),
     ("@7", f"{workdir} holds no checkpoint '7'"),
+    ("@ema", f"{workdir} holds no moving average"),
     (f"{tmp_path}/a@b/no", f"{tmp_path}/a@b/no holds no run"),
   ):
     with pytest.raises(UserError) as info:

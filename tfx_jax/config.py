@@ -58,7 +58,7 @@ def base() -> ConfigDict:
         "character_coverage": 1.0,
         "normalization": "nmt_nfkc",
         "byte_fallback": False,
-        # Sentences it is trained on, at most, of each language.
+        # Lines it is trained on, at most; a joint one is trained on both languages.
         "max_sentences": 1_000_000,
         # An existing tokenizer (a folder of ours, or a SentencePiece .model) in place of training.
         "path": "",
