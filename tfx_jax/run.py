@@ -152,7 +152,7 @@ def load(
   workdir: str,
   checkpoint: str | int | None = None,
   config: ConfigDict | None = None,
-  ensemble: Sequence[str] | None = None,
+  ensemble: str | Sequence[str] | None = None,
 ) -> Run:
   """Opens a trained run, or an ensemble of it with others, which then is the model of the run.
 
@@ -169,6 +169,7 @@ def load(
   """
   run = _open(workdir, checkpoint, config)
   names = run.config.generate.ensemble if ensemble is None else ensemble
+  names = (names,) if isinstance(names, str) else names
   if not names:
     return run
   members = [run, *(_member(name, workdir, run) for name in names)]

@@ -164,7 +164,7 @@ class Generator:
       num_return=settings.num_return if settings.search == "beam" else settings.width,
       length=room,
       coverage_weight=np.float32(settings.coverage_penalty) if settings.covers else None,
-      alignment_layer=settings.alignment_layer,
+      alignment_layer=settings.alignment_layer if settings.covers else -1,
     )
 
   def _hypotheses(self, found: Found) -> list[list[Hypothesis]]:
