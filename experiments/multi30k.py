@@ -28,7 +28,7 @@ def get_config(pair="en-de"):
     schedule="linear",
   )  # fmt: skip
   config.train.update(
-    num_steps=3000, log_every=50, eval_every=500, decode_every=0, checkpoint_every=50,
+    num_steps=2400, log_every=50, eval_every=500, decode_every=0, checkpoint_every=50,
     keep_checkpoints=10,
   )  # fmt: skip
   config.evaluate.checkpoint = "average"
