@@ -1,24 +1,20 @@
-"""Texts in, hypotheses out: the jitted search over batches of them, and back to text."""
+"""Texts in, hypotheses out: the search over batches of them, and back to text."""
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import logging
 from flax import linen as nn
 
-from tfx_jax.data.tokenizer import EOS, Tokenizer
+from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.evaluation import batches, mbr
-from tfx_jax.evaluation.constraints import (
-  Prefixes,
-  encode_prefix,
-  encode_prefixes,
-  forbidden_mask,
-)
+from tfx_jax.evaluation.constraints import Prefixes, encode_prefix
 from tfx_jax.evaluation.generate_settings import GenerateSettings
-from tfx_jax.evaluation.search import Found, search, search_settings
+from tfx_jax.evaluation.request import Request, make_request
+from tfx_jax.evaluation.search import Coverage, Found, Search, Searcher, trimmed
+from tfx_jax.evaluation.search_settings import search_settings
+from tfx_jax.evaluation.stream import follow, go_on_to_stops
 from tfx_jax.parallel import Parallel
 
 
@@ -29,7 +25,8 @@ class Hypothesis(NamedTuple):
     text: the detokenised text.
     score: what hypotheses are ranked by, see `docs/decoding.md`.
     log_prob: sum of the tokens' log-probabilities by the model in nats, EOS counted.
-    tokens: ids, EOS included.
+    tokens: ids, EOS included; of an output that was stopped, up to the token that completed what
+      stopped it.
   """
 
   text: str
@@ -66,14 +63,10 @@ class Generator:
   ):
     self.settings = settings
     self._parallel = parallel
-    self._source_tokenizer = source_tokenizer
-    self._target_tokenizer = target_tokenizer
-    self._search = parallel.jit(
-      functools.partial(search, model),
-      static_argnames=("width", "num_return", "length", "alignment_layer"),
-    )
+    self._tokenizers = source_tokenizer, target_tokenizer
+    self._searcher = Searcher(model, parallel)
     # What is wrong with these is told now, before any training.
-    forbidden_mask(target_tokenizer, settings.forbidden)
+    self._request([], None, settings)
     encode_prefix(target_tokenizer, settings.prefix, settings.max_length)
 
   def __call__(
@@ -96,85 +89,88 @@ class Generator:
     Raises:
       UserError: for settings or prefixes that make no sense.
     """
-    settings = self.settings.replace(**changes)
-    sources = self._encode(texts, settings)
-    starts = self._encode_prefixes(prefixes, len(texts), settings)
-    forbidden = forbidden_mask(self._target_tokenizer, settings.forbidden)
+    request = self._request(texts, prefixes, self.settings.replace(**changes))
     found: list[list[Hypothesis]] = [[Hypothesis("", 0.0, 0.0, [])] for _ in texts]
 
     def collect(group: batches.Group, result: Found) -> None:
-      for member, hypotheses in zip(group.members, self._hypotheses(result), strict=False):
-        found[member] = _best(hypotheses, settings)
+      for member, hypotheses in zip(group.members, self._read(result), strict=False):
+        for place, hypothesis in enumerate(hypotheses):
+          if stop := request.find_stop(member, hypothesis.tokens):
+            hypotheses[place] = hypothesis._replace(text=stop.text)
+        found[member] = _best(hypotheses, request.settings)
       on_batch(len(group.members))
 
     # The next batch is on its way before the last one's result is waited for.
     running: tuple[batches.Group, Found] | None = None
-    for group in batches.group(sources, settings, self._parallel.batch_shards):
-      result = self._start(params, group, sources, starts, forbidden, settings)
+    for group in batches.group(request.sources, request.settings, self._parallel.batch_shards):
+      search = self._start(params, group, request)
+      if request.settings.stop:
+        go_on_to_stops(search, request, group.members)
+      else:
+        search.advance(search.room)
       if running:
         collect(*running)
-      running = group, result
+      running = group, search.found()
     if running:
       collect(*running)
     return found
 
-  def _encode(self, texts: Sequence[str], settings: GenerateSettings) -> list[list[int]]:
-    """Source tokens with EOS, at most as many as allowed; none for an empty or blank text."""
-    limit, sources = settings.max_source_length, []
-    texts = [text if text.strip() else "" for text in texts]
-    for number, ids in enumerate(self._source_tokenizer.encode(texts), 1):
-      if len(ids) >= limit:
-        logging.warning(
-          "input %d is cut from %d to %d tokens (generate.max_source_length)",
-          *(number, len(ids) + 1, limit),
-        )
-      sources.append([*ids[: limit - 1], EOS] if ids else [])
-    return sources
+  def stream(self, params: Any, text: str, number: int = 0, **changes: Any) -> Iterator[str]:
+    """The output of a text, piece by piece as it is written; all together are the hypothesis' text.
 
-  def _encode_prefixes(
-    self, prefixes: Prefixes | None, count: int, settings: GenerateSettings
-  ) -> list[list[int]] | None:
-    """The tokens that the outputs of each input begin with; None where none has any."""
-    tokenizer, longest = self._target_tokenizer, settings.max_length
-    if prefixes is None:
-      starts = [encode_prefix(tokenizer, settings.prefix, longest)] * count
-    else:
-      starts = encode_prefixes(tokenizer, prefixes, count, longest)
-    return starts if any(starts) else None
+    Args:
+      params: of the model.
+      text: the input.
+      number: which of several inputs it is; samples depend on it.
+      **changes: of the settings, for this call.
 
-  def _start(
-    self,
-    params: Any,
-    group: batches.Group,
-    sources: list[list[int]],
-    starts: list[list[int]] | None,
-    forbidden: np.ndarray,
-    settings: GenerateSettings,
-  ) -> Found:
-    """Sets off the search of a group of inputs."""
-    arrays, room = batches.search_arrays(group, sources, starts, settings)
-    batch = self._parallel.place(batches.model_arrays(group, sources))
+    Raises:
+      UserError: for settings that make no sense, or of a search that ends before it can be read.
+    """
+    settings = self.settings.replace(**{"stream": True, "batch_size": 1} | changes)
+    request = self._request([text], None, settings)
+
+    def read() -> Iterator[str]:
+      for group in batches.group(request.sources, settings, self._parallel.batch_shards):
+        yield from follow(self._start(params, group, request, number), request)
+
+    return read()
+
+  def _request(
+    self, texts: Sequence[str], prefixes: Prefixes | None, settings: GenerateSettings
+  ) -> Request:
+    return make_request(*self._tokenizers, texts, prefixes, settings)
+
+  def _start(self, params: Any, group: batches.Group, request: Request, first: int = 0) -> Search:
+    """Sets off the search of a group of inputs, numbered from `first`."""
+    settings, starts = request.settings, request.starts if any(request.starts) else None
+    arrays, room = batches.search_arrays(group, request.sources, starts, settings)
+    arrays["number"] += np.int32(first)
+    batch = self._parallel.place(batches.model_arrays(group, request.sources))
     arrays = self._parallel.place(arrays)
-    return self._search(
+    coverage = Coverage(np.float32(settings.coverage_penalty), batch["inputs_segments"])
+    return Search(
+      self._searcher,
       params,
       batch,
       arrays["active"],
-      search_settings(settings, forbidden, arrays),
+      search_settings(settings, request.forbidden, request.phrases, arrays),
+      coverage if settings.covers else None,
       width=settings.width,
-      num_return=settings.num_return if settings.search == "beam" else settings.width,
+      num_return=settings.num_return,
       length=room,
-      coverage_weight=np.float32(settings.coverage_penalty) if settings.covers else None,
-      alignment_layer=settings.alignment_layer if settings.covers else -1,
+      alignment_layer=settings.alignment_layer if settings.covers else None,
     )
 
-  def _hypotheses(self, found: Found) -> list[list[Hypothesis]]:
+  def _read(self, found: Found) -> list[list[Hypothesis]]:
     """Of each row what was found."""
+    tokenizer = self._tokenizers[1]
     rows = []
     for tokens, scores, log_probs in zip(*jax.device_get(found), strict=True):
       # A place with no score was never filled: a row may have fewer hypotheses than asked for.
       filled = np.isfinite(scores)
-      ids = [_to_end(sequence) for sequence in tokens[filled].tolist()]
-      texts = self._target_tokenizer.decode(ids)
+      ids = [trimmed(sequence) for sequence in tokens[filled].tolist()]
+      texts = tokenizer.decode(ids)
       figures = scores[filled].tolist(), log_probs[filled].tolist()
       rows.append([Hypothesis(*item) for item in zip(texts, *figures, ids, strict=True)])
     return rows
@@ -186,8 +182,7 @@ def _best(hypotheses: list[Hypothesis], settings: GenerateSettings) -> list[Hypo
   if settings.search == "mbr":
     ranks = mbr.rank([hypothesis.text for hypothesis in ordered])
     ordered = [ordered[i]._replace(score=expected) for i, expected in ranks]
+  if settings.beam_groups > 1:
+    # Two groups may have found the same.
+    ordered = list({tuple(hypothesis.tokens): hypothesis for hypothesis in ordered}.values())
   return ordered[: settings.num_return]
-
-
-def _to_end(tokens: list[int]) -> list[int]:
-  return tokens[: tokens.index(EOS) + 1] if EOS in tokens else tokens
