@@ -2,21 +2,24 @@ import re
 
 import pytest
 
+from tfx_jax.data.layout import EncoderDecoderLayout
 from tfx_jax.data.tokenizer import EOS, CharacterTokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.generate_settings import GenerateSettings
 from tfx_jax.evaluation.request import make_request
 
+LAYOUT = EncoderDecoderLayout(8, 8)
 SOURCE, TARGET = CharacterTokenizer("ab "), CharacterTokenizer("xyz")
 
 
-def ask(texts, prefixes=None, **settings):
-  return make_request(SOURCE, TARGET, texts, prefixes, GenerateSettings(beam_size=1, **settings))
+def ask(texts, prefixes=None, layout=LAYOUT, **settings):
+  settings = GenerateSettings(beam_size=1, **settings)
+  return make_request(layout, SOURCE, TARGET, texts, prefixes, settings)
 
 
 def test_texts_become_tokens():
   request = ask(["ab", " ", "abab"], max_source_length=4, prefix="x", forbidden_phrases=("yz",))
-  assert request.sources == [[4, 5, EOS], [], [4, 5, 4, EOS]]
+  assert request.prompts == [[4, 5, EOS], [], [4, 5, 4, EOS]]
   assert request.starts == [[4]] * 3
   assert request.forbidden.tolist() == [True, False, False, True, False, False, False]
   assert request.phrases.token.tolist() == [5, 6]

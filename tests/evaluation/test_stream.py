@@ -60,7 +60,7 @@ def tokenizers():
 @pytest.mark.parametrize("kind", ["bytes", "sentencepiece"])
 @pytest.mark.parametrize("stops", [(), ("über", "u d", "€")])
 def test_what_is_shown_stays_and_is_the_whole_in_the_end(tokenizers, kind, stops):
-  """Of texts with characters of several bytes, and of any tokens whatever, some of them no UTF-8."""
+  """Of texts with characters of several bytes, and of any tokens, some of them no UTF-8."""
   tokenizer, rng = tokenizers[kind], random.Random(0)
   outputs = tokenizer.encode(["der Hund läuft über 3 € 字 die", "", "ü", "  Straße", "x€字"])
   for _ in range(100):
@@ -147,6 +147,18 @@ def jax_logs(caplog):
 def test_what_cannot_be_streamed_is_told_before_the_first_piece(small, settings, told):
   with pytest.raises(UserError, match=told):
     small.generator.stream(small.params, "ab", **settings)
+
+
+def test_what_is_given_neither_stops_nor_counts_as_a_repetition(alone):
+  """A decoder-only model reads its prompt as it reads what it has written."""
+  rules = {"no_repeat_ngram_size": 1, "stop": ("ab",), "beam_size": 1, "num_return": 1}
+  (ruled,) = alone.generator(alone.params, ["abcdef ab"], max_length=8, **rules)[0]
+  assert len(ruled.tokens) > 1 and len(set(ruled.tokens)) == len(ruled.tokens)
+  assert {*ruled.text} & {*"abcdef "}
+  streamed = alone.generator.stream(alone.params, "abcdef ab", max_length=8, **rules)
+  assert "".join(streamed) == ruled.text
+  with pytest.raises(UserError, match=r"generate.coverage_penalty=0.5 needs .*encoder_decoder"):
+    alone.generator(alone.params, ["ab"], coverage_penalty=0.5)
 
 
 def test_numbers_choose_samples(small):

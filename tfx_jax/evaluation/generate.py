@@ -7,7 +7,9 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from tfx_jax.data.layout import Layout
 from tfx_jax.data.tokenizer import Tokenizer
+from tfx_jax.errors import UserError
 from tfx_jax.evaluation import batches, mbr
 from tfx_jax.evaluation.constraints import Prefixes, encode_prefix
 from tfx_jax.evaluation.generate_settings import GenerateSettings
@@ -38,7 +40,7 @@ class Hypothesis(NamedTuple):
 class Generator:
   """Generates texts with a model; programs are compiled when first needed and then kept.
 
-  There are few of them: sources are padded to one of three lengths, and batches are full or an
+  There are few of them: prompts are padded to one of three lengths, and batches are full or an
   eighth of it.
 
   Args:
@@ -46,6 +48,7 @@ class Generator:
     parallel: the mesh.
     source_tokenizer: of the inputs.
     target_tokenizer: of the outputs.
+    layout: how the model reads its inputs.
     settings: see `GenerateSettings`.
 
   Raises:
@@ -59,11 +62,13 @@ class Generator:
     parallel: Parallel,
     source_tokenizer: Tokenizer,
     target_tokenizer: Tokenizer,
+    layout: Layout,
     settings: GenerateSettings,
   ):
     self.settings = settings
     self._parallel = parallel
     self._tokenizers = source_tokenizer, target_tokenizer
+    self._layout = layout
     self._searcher = Searcher(model, parallel)
     # What is wrong with these is told now, before any training.
     self._request([], None, settings)
@@ -79,6 +84,8 @@ class Generator:
   ) -> list[list[Hypothesis]]:
     """The hypotheses of each text, best first; an empty text has one empty hypothesis.
 
+    A model that goes on with texts goes on with an empty one too.
+
     Args:
       params: of the model.
       texts: the inputs, in any order of length.
@@ -87,7 +94,8 @@ class Generator:
       **changes: of the settings, for this call.
 
     Raises:
-      UserError: for settings or prefixes that make no sense.
+      UserError: for settings or prefixes that make no sense, or an empty text where nothing marks
+        the beginning of one.
     """
     request = self._request(texts, prefixes, self.settings.replace(**changes))
     found: list[list[Hypothesis]] = [[Hypothesis("", 0.0, 0.0, [])] for _ in texts]
@@ -102,7 +110,7 @@ class Generator:
 
     # The next batch is on its way before the last one's result is waited for.
     running: tuple[batches.Group, Found] | None = None
-    for group in batches.group(request.sources, request.settings, self._parallel.batch_shards):
+    for group in batches.group(request.prompts, request.settings, self._parallel.batch_shards):
       search = self._start(params, group, request)
       if request.settings.stop:
         go_on_to_stops(search, request, group.members)
@@ -131,7 +139,7 @@ class Generator:
     request = self._request([text], None, settings)
 
     def read() -> Iterator[str]:
-      for group in batches.group(request.sources, settings, self._parallel.batch_shards):
+      for group in batches.group(request.prompts, settings, self._parallel.batch_shards):
         yield from follow(self._start(params, group, request, number), request)
 
     return read()
@@ -139,23 +147,30 @@ class Generator:
   def _request(
     self, texts: Sequence[str], prefixes: Prefixes | None, settings: GenerateSettings
   ) -> Request:
-    return make_request(*self._tokenizers, texts, prefixes, settings)
+    return make_request(self._layout, *self._tokenizers, texts, prefixes, settings)
 
   def _start(self, params: Any, group: batches.Group, request: Request, first: int = 0) -> Search:
     """Sets off the search of a group of inputs, numbered from `first`."""
     settings, starts = request.settings, request.starts if any(request.starts) else None
-    arrays, room = batches.search_arrays(group, request.sources, starts, settings)
+    arrays, room = batches.search_arrays(group, request.prompts, starts, settings)
     arrays["number"] += np.int32(first)
-    batch = self._parallel.place(batches.model_arrays(group, request.sources))
+    batch = self._parallel.place(batches.model_arrays(group, request.prompts, self._layout))
     arrays = self._parallel.place(arrays)
-    coverage = Coverage(np.float32(settings.coverage_penalty), batch["inputs_segments"])
+    coverage = None
+    if settings.covers:
+      if "inputs_segments" not in batch:
+        raise UserError(
+          f"generate.coverage_penalty={settings.coverage_penalty} needs a model that reads its "
+          "input apart from what it writes: model.architecture='encoder_decoder'"
+        )
+      coverage = Coverage(np.float32(settings.coverage_penalty), batch["inputs_segments"])
     return Search(
       self._searcher,
       params,
       batch,
       arrays["active"],
       search_settings(settings, request.forbidden, request.phrases, arrays),
-      coverage if settings.covers else None,
+      coverage,
       width=settings.width,
       num_return=settings.num_return,
       length=room,

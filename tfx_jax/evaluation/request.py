@@ -6,8 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from tfx_jax.data.tokenizer import EOS, Tokenizer
+from tfx_jax.data.fitting import cut
+from tfx_jax.data.layout import Layout
+from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.decoding.phrases import Phrases
+from tfx_jax.errors import UserError
 from tfx_jax.evaluation.constraints import (
   Prefixes,
   encode_prefix,
@@ -25,7 +28,7 @@ class Request(NamedTuple):
   Attributes:
     settings: of generation.
     tokenizer: of the outputs.
-    sources: of each input its tokens with EOS; none for an empty text.
+    prompts: what the model reads of each input; nothing where nothing is to be written.
     starts: of each input the tokens that its outputs begin with.
     forbidden: bool [V], see `forbidden_mask`.
     phrases: see `spellings`.
@@ -33,7 +36,7 @@ class Request(NamedTuple):
 
   settings: GenerateSettings
   tokenizer: Tokenizer
-  sources: list[list[int]]
+  prompts: list[list[int]]
   starts: list[list[int]]
   forbidden: np.ndarray
   phrases: Phrases | None
@@ -45,6 +48,7 @@ class Request(NamedTuple):
 
 
 def make_request(
+  layout: Layout,
   source_tokenizer: Tokenizer,
   target_tokenizer: Tokenizer,
   texts: Sequence[str],
@@ -54,7 +58,8 @@ def make_request(
   """The request for outputs of `texts`, which begin with `prefixes` or all with `settings.prefix`.
 
   Raises:
-    UserError: for what outputs must begin with or must not hold, see `constraints`.
+    UserError: for what outputs must begin with or must not hold, see `constraints`, or for an empty
+      text where nothing marks the beginning of one.
   """
   longest = settings.max_length
   if prefixes is None:
@@ -64,22 +69,33 @@ def make_request(
   return Request(
     settings,
     target_tokenizer,
-    _encode_sources(source_tokenizer, texts, settings.max_source_length),
+    _make_prompts(layout, source_tokenizer, texts, settings.max_source_length),
     starts,
     forbidden_mask(target_tokenizer, settings.forbidden),
     spellings(target_tokenizer, settings.forbidden_phrases),
   )
 
 
-def _encode_sources(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> list[list[int]]:
-  """Tokens with EOS, at most `limit`; none for an empty or blank text."""
-  sources = []
-  texts = [text if text.strip() else "" for text in texts]
+def _make_prompts(
+  layout: Layout, tokenizer: Tokenizer, texts: Sequence[str], longest: int
+) -> list[list[int]]:
+  """What the model reads of each text, at most as much as allowed; [] where nothing is written.
+
+  That is for an empty or blank text, unless the model goes on with texts.
+  """
+  limit, prompts = min(longest, layout.window or longest), []
+  marks = len(layout.prompt([]))
+  if not layout.continues:
+    texts = [text if text.strip() else "" for text in texts]
   for number, ids in enumerate(tokenizer.encode(texts), 1):
-    if len(ids) >= limit:
+    if len(ids) + marks > limit:
       logging.warning(
-        "input %d is cut from %d to %d tokens (generate.max_source_length)",
-        *(number, len(ids) + 1, limit),
+        "input %d is cut from %d to %d tokens (%s)",
+        *(number, len(ids) + marks, limit),
+        "generate.max_source_length" if limit == longest else "a training row",
       )
-    sources.append([*ids[: limit - 1], EOS] if ids else [])
-  return sources
+      ids = cut(ids, limit - marks, layout.cut_start)
+    if layout.continues and not ids and not marks:
+      raise UserError(f"input {number} is empty: give this model the beginning of a text")
+    prompts.append(layout.prompt(ids) if ids or layout.continues else [])
+  return prompts
