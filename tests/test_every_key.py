@@ -51,6 +51,9 @@ OTHER = {
   "generate.search": "sample",
   "generate.forbidden": ("<unk>",),
   "generate.repetition_penalty": 1.5,
+  "generate.beam_groups": 2,
+  "generate.forbidden_phrases": ("ab",),
+  "generate.stop": ("ab",),
   "mesh.data": 3,
   "mesh.fsdp": 2,
   "mesh.tensor": 2,
@@ -66,7 +69,12 @@ WHERE = {
   "generate.temperature": {"generate.search": "sample"},
   "generate.top_k": {"generate.search": "sample"},
   "generate.top_p": {"generate.search": "sample"},
+  "generate.min_p": {"generate.search": "sample"},
+  "generate.typical_p": {"generate.search": "sample"},
   "generate.seed": {"generate.search": "sample"},
+  "generate.diversity_penalty": {"generate.beam_groups": 2},
+  "generate.stop": {"generate.beam_size": 1},
+  "generate.stream": {"generate.beam_size": 1},
   "generate.num_samples": {"generate.search": "mbr"},
 }
 # What the commands themselves read.

@@ -176,6 +176,10 @@ def base() -> ConfigDict:
         "search": "beam",
         # 1: greedy.
         "beam_size": 4,
+        # Groups of beams that avoid each other's words (Vijayakumar et al. 2018), and how much; 1:
+        # plain beam search.
+        "beam_groups": 1,
+        "diversity_penalty": 0.5,
         # Outputs of an input, best first.
         "num_return": 1,
         # gnmt (Wu et al. 2016) or power.
@@ -186,10 +190,14 @@ def base() -> ConfigDict:
         # The decoder layer whose attention aligns; -1: the last, -2: the last but one, …
         "alignment_layer": -1,
         # Of sample and mbr: a draw is among the top_k likeliest tokens (0: all), of these among the
-        # likeliest that have the probability top_p together (1: all).
+        # likeliest that have the probability top_p together (1: all), of these among those at least
+        # min_p times as likely as the likeliest (0: all), of these among those of most typical
+        # information that have the probability typical_p together (1: all).
         "temperature": 1.0,
         "top_k": 0,
         "top_p": 1.0,
+        "min_p": 0.0,
+        "typical_p": 1.0,
         "seed": 0,
         # Of mbr: how many are drawn for an input.
         "num_samples": 32,
@@ -201,16 +209,24 @@ def base() -> ConfigDict:
         "prefix": "",
         # Pieces of the target tokenizer that are never generated, such as <unk>.
         "forbidden": (),
+        # Texts that outputs never hold, however their pieces spell them.
+        "forbidden_phrases": (),
         # No n-gram of so many tokens occurs twice in an output; 0: it may.
         "no_repeat_ngram_size": 0,
         # Logits of tokens of the output so far are divided by this (Keskar et al. 2019).
         "repetition_penalty": 1.0,
+        # This is subtracted from them, as OpenAI defines it; -2 to 2.
+        "presence_penalty": 0.0,
+        # An output ends before the first of these texts. Not with several beams.
+        "stop": (),
         # Longer inputs are cut, with a warning.
         "max_source_length": 256,
         "batch_size": 32,
         # Other checkpoints whose probabilities are averaged with this one's: WORKDIR,
         # WORKDIR@CHECKPOINT, or @CHECKPOINT of this run.
         "ensemble": (),
+        # Each output is shown while it is written. Not with several beams or outputs.
+        "stream": False,
         # Lines as TSV: input number, rank, score, log-probability, text.
         "scores": False,
         # The same, and a last column of which word comes from which, as in 0-0 1-2.
