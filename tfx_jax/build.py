@@ -25,6 +25,7 @@ from tfx_jax.evaluation.generate_settings import GenerateSettings
 from tfx_jax.layers import norm as norms
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block
+from tfx_jax.layers.copy import CopyAttention
 from tfx_jax.layers.embed import TokenEmbed, padded_size
 from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.head import VocabularyHead
@@ -231,6 +232,7 @@ def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> n
       dtype,
     ),
     dropout_rate=c.dropout,
+    copy_attention=functools.partial(CopyAttention, c.features, dtype) if c.copy_head else None,
   )
 
 

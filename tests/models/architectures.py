@@ -11,6 +11,7 @@ from flax import linen as nn
 from tfx_jax.layers import norm, position
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block
+from tfx_jax.layers.copy import CopyAttention
 from tfx_jax.layers.embed import TokenEmbed
 from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.head import VocabularyHead
@@ -39,6 +40,7 @@ class Settings:
   head_bias: bool = False
   dropout: float = 0.0
   dtype: str = "float32"
+  copy: bool = False
 
 
 CONFIGS = {
@@ -52,6 +54,7 @@ CONFIGS = {
   "post_rotary": Settings("rms", "post", "rotary", kv_heads=1, head_dim=6, tying="target"),
   "sandwich": Settings("layer", "sandwich", "alibi", "gelu", gated=True, kv_heads=1, tying="none"),
   "grouped_bucket": Settings("layer_no_bias", "pre", "bucket", "gelu_tanh", True, kv_heads=2),
+  "copying": Settings("rms", position="rotary", head_bias=True, tying="target", copy=True),
 }
 
 
@@ -121,6 +124,7 @@ def build(settings):
       dtype=dtype,
     ),
     dropout_rate=s.dropout,
+    copy_attention=functools.partial(CopyAttention, FEATURES, dtype) if s.copy else None,
   )
 
 
@@ -148,7 +152,7 @@ def forward(settings):
 
   def logits(params, batch):
     model = build(settings)
-    return model.apply(params, model.apply(params, batch), method="logits")
+    return model.apply(params, model.apply(params, batch), batch["inputs"], method="logits")
 
   return jax.jit(lambda params, batch: logits({"params": params}, batch))
 
