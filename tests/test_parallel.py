@@ -48,7 +48,9 @@ EXPECTED = {
   "norms_0": NORM,
   "norm": NORM,
   "target_embed": {"embedding": ("tensor", "fsdp")},
-  "pointer": {"key": ("fsdp", None)},
+  "score": {"kernel": ("fsdp", None)},
+  "source_gate": {"kernel": ("fsdp", None)},
+  "target_gate": {"kernel": ("fsdp", None), "bias": (None,)},
 }
 
 

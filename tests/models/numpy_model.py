@@ -41,7 +41,7 @@ def softmax(x):
 
 def with_copies(p, y, x, memory, source):
   """The definition: P(w) = p_gen P_vocab(w) + (1 - p_gen) * the weights of the places of w."""
-  weights = softmax(x @ (memory @ p["key"]["kernel"]).T / math.sqrt(FEATURES))
+  weights = softmax(x @ (memory @ p["score"]["kernel"]).T / math.sqrt(FEATURES))
   read = weights @ memory
   gate = x @ p["target_gate"]["kernel"] + p["target_gate"]["bias"]
   generated = 1 / (1 + np.exp(-(gate + read @ p["source_gate"]["kernel"])))

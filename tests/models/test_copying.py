@@ -11,22 +11,23 @@ from tfx_jax.data.packing import pack
 from tfx_jax.data.tokenizer import EOS, CharacterTokenizer
 from tfx_jax.training.state import TrainState, init_params
 
-SEEN, UNSEEN, STEPS, ROWS = "abcdefghijkl", "uvwxyz", 400, 32
-TOKENIZER = CharacterTokenizer(SEEN + UNSEEN)
+STEPS, ROWS = 400, 32
+COMMON = "abcdefgh"
+RARE, UNSEEN = ([chr(first + i) for i in range(100)] for first in (0x4E00, 0x5E00))
+TOKENIZER = CharacterTokenizer("".join([COMMON, *RARE, *UNSEEN]))
 
 
-def words(count, seed, unseen):
-  """Words of seen letters, one letter of which is replaced if `unseen`."""
+def words(count, seed, others):
+  """Words of common letters but for one, which is one of `others`."""
   rng = np.random.default_rng(seed)
   for _ in range(count):
-    word = rng.choice(list(SEEN), rng.integers(3, 7))
-    if unseen:
-      word[rng.integers(len(word))] = rng.choice(list(UNSEEN))
+    word = rng.choice(list(COMMON), rng.integers(3, 7))
+    word[rng.integers(len(word))] = rng.choice(others)
     yield "".join(word)
 
 
 def share_copied(**settings):
-  """Trains to repeat words of seen letters; how many with unseen ones beam search repeats."""
+  """Trains to repeat words; the share of words with unseen letters that beam search repeats."""
   changes = {f"model.{name}": value for name, value in settings.items()}
   config = make_config(
     {"model.features": 32, "model.tie_output": False, "train.num_steps": STEPS} | changes
@@ -38,18 +39,18 @@ def share_copied(**settings):
 
   state = None
   for seed in range(STEPS):
-    ids = [[[*ids, EOS]] for ids in TOKENIZER.encode(list(words(ROWS, seed, unseen=False)))]
+    ids = [[[*ids, EOS]] for ids in TOKENIZER.encode(list(words(ROWS, seed, RARE)))]
     batch = pack(ids, ids, 8, 8)
     if state is None:
       params = nn.unbox(jax.jit(lambda batch: init_params(model, 0, batch))(batch))
       state = TrainState(np.int32(0), params, optimizer.init(params), None)
     state, _ = step(state, batch)
-  texts = list(words(100, STEPS, unseen=True))
+  texts = list(words(100, STEPS, UNSEEN))
   found = build.make_generator(config, model, tokenizers, parallel)(state.params, texts)
   return np.mean([best[0].text == text for best, text in zip(found, texts, strict=True)])
 
 
 @pytest.mark.slow
 def test_what_was_never_written_can_be_copied():
-  assert share_copied(copy_head=True) > 0.8
+  assert share_copied(copy_head=True) > 0.5
   assert share_copied(copy_head=False) == 0.0

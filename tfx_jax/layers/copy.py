@@ -42,13 +42,13 @@ class CopyAttention(nn.Module):
 
   def setup(self):
     square = (self.features, self.features)
-    self.key = Linear(*square, (axes.EMBED, None), use_bias=False, dtype=self.dtype)
+    self.score = Linear(*square, (axes.EMBED, None), use_bias=False, dtype=self.dtype)
     self.source_gate = Linear(self.features, 1, (axes.EMBED, None), use_bias=False)
     self.target_gate = Linear(self.features, 1, (axes.EMBED, None))
 
   def project_memory(self, memory: jax.Array, tokens: jax.Array) -> CopyMemory:
     """What is read of the encoder's states [B,S,D] of `tokens` [B,S], whatever the target."""
-    return CopyMemory(self.key(memory), self.source_gate(memory)[..., 0], tokens)
+    return CopyMemory(self.score(memory), self.source_gate(memory)[..., 0], tokens)
 
   def __call__(self, states: jax.Array, memory: CopyMemory, mask: Mask) -> Pointed:
     """Where states [B,T,D] point; one that may see nothing points everywhere, and is no NaN."""
