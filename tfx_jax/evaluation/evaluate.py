@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
-import numpy as np
 
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
 from tfx_jax.evaluation.generate import Generator
+from tfx_jax.metrics import perplexity
 from tfx_jax.metrics.corpus import CorpusMetric
-from tfx_jax.metrics.perplexity import perplexity
 from tfx_jax.parallel import Parallel
 
 
@@ -32,11 +31,11 @@ class Task(Protocol):
 def loss_figures(
   loss_step: Callable, params: Any, loader: Loader, parallel: Parallel
 ) -> dict[str, float]:
-  """Cross-entropy in nats per token, EOS counted, and its exponential, over all of a corpus."""
+  """The figures of the cross-entropy over all of a corpus, see `metrics/perplexity.py`."""
   parts = [loss_step(params, parallel.place(batch)) for batch in loader.once()]
   whole = functools.reduce(lambda a, b: a.merge(b), jax.device_get(parts))
-  loss = float(np.float64(whole.total) / np.float64(whole.count))
-  return {"loss": loss, "perplexity": perplexity(loss)}
+  sizes = loader.report["target_bytes"], loader.report["target_words"]
+  return perplexity.loss_figures(float(whole.total), float(whole.count), *sizes)
 
 
 def best_texts(
@@ -46,7 +45,7 @@ def best_texts(
   on_batch: Callable[[int], None] = lambda count: None,
 ) -> list[str]:
   """What the model writes for each example: its best hypothesis."""
-  hypotheses = generator(params, [example.source for example in examples], on_batch)
+  hypotheses = generator(params, [example.source or "" for example in examples], on_batch)
   return [best[0].text if best else "" for best in hypotheses]
 
 
@@ -60,7 +59,7 @@ def text_figures(
   """The task's metrics on decoded text, and rows of source, reference and output to look at."""
   outputs = best_texts(generator, params, examples, on_batch)
   rows = [
-    {"source": example.source, "reference": example.target, "output": output}
+    {"source": example.source, "reference": "\n".join(example.judged_by), "output": output}
     for example, output in zip(examples, outputs, strict=True)
   ]
   return task.figures(outputs, examples), rows

@@ -48,7 +48,7 @@ def make_train_step(
       batch = {name: jnp.repeat(x, 2, axis=0) for name, x in batch.items()}
     hidden = model.apply({"params": params}, batch, rngs={"dropout": key})
     totals = chunked_cross_entropy(
-      lambda hidden: model.apply({"params": params}, hidden, batch["inputs"], method="logits"),
+      lambda hidden: model.apply({"params": params}, hidden, batch.get("inputs"), method="logits"),
       hidden,
       batch["targets"],
       batch["weights"],
@@ -110,7 +110,7 @@ def make_loss_step(model: nn.Module) -> Callable[[Any, Batch], metrics.Average]:
 
     def nll(piece: tuple) -> jax.Array:
       hidden, targets, weights = piece
-      logits = model.apply({"params": params}, hidden, batch["inputs"], method="logits")
+      logits = model.apply({"params": params}, hidden, batch.get("inputs"), method="logits")
       return cross_entropy(logits, targets, weights)[1]
 
     return metrics.Average(total=jax.lax.map(nll, pieces).sum(), count=batch["weights"].sum())
