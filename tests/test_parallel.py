@@ -17,7 +17,7 @@ from tfx_jax.training.step import make_train_step
 
 SEED, STEPS, ROWS = 0, 5, 8
 MESHES = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (4, 1, 2)]
-MODEL = small_model(dropout=0.1)
+MODEL = small_model(dropout=0.1, copy=True)
 SCHEDULE = make_schedule("constant", 0.01, 0, 0.0, STEPS)
 # A large epsilon: else Adam turns the rounding of a gradient that is zero into an update.
 OPTIMIZER = make_optimizer(SCHEDULE, "adamw", 1.0, eps=1e-3, weight_decay=0.1)
@@ -48,6 +48,9 @@ EXPECTED = {
   "norms_0": NORM,
   "norm": NORM,
   "target_embed": {"embedding": ("tensor", "fsdp")},
+  "score": {"kernel": ("fsdp", None)},
+  "source_gate": {"kernel": ("fsdp", None)},
+  "target_gate": {"kernel": ("fsdp", None), "bias": (None,)},
 }
 
 

@@ -98,6 +98,9 @@ def base() -> ConfigDict:
         "tie_output": True,
         "scale_embeddings": True,
         "output_bias": False,
+        # Whether tokens of the source may be copied, too, by an attention of their own (See et al.
+        # 2017, a pointer-generator); needs a joint tokenizer.
+        "copy_head": False,
         # V is rounded up to a multiple of this.
         "vocab_multiple": 8,
         "dropout": 0.1,
