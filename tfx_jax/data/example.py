@@ -4,8 +4,16 @@ from typing import NamedTuple
 
 
 class Example(NamedTuple):
-  """A source text, its target text, and the kind of sentence they are ('' where not known)."""
+  """A text that is read and the text to be written for it.
 
-  source: str
+  Attributes:
+    source: the text that is read; None for a text that is only written.
+    target: the text that is written.
+    kind: of sentence they are; '' where not known.
+    references: the texts that a prediction is judged by; none: the target.
+  """
+
+  source: str | None
   target: str
   kind: str = ""
+  references: tuple[str, ...] = ()
