@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol
 
 from tfx_jax.errors import UserError, nearest
 
-FORMATS = ("text", "tsv", "jsonl", "tfds", "cldr")
+FORMATS = ("text", "tsv", "jsonl", "tfds", "cldr", "docstrings", "python")
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 17
 
@@ -47,10 +47,11 @@ def open_reader(
 
   Args:
     format: 'text' (aligned files PREFIX.FIELD, one record a line), 'tsv', 'jsonl' (all three plain
-      or gzip by a name ending in .gz), 'tfds' (prepared by TensorFlow Datasets), 'cldr' (built in),
-      or `package.module:Name`, called with (path, fields) and returning a `Reader`.
+      or gzip by a name ending in .gz), 'tfds' (prepared by TensorFlow Datasets), 'cldr',
+      'docstrings', 'python' (built in), or `package.module:Name`, called with (path, fields) and
+      returning a `Reader`.
     path: the prefix for 'text', the file for 'tsv' and 'jsonl', NAME[/CONFIG][:SPLIT] for 'tfds',
-      the split for 'cldr'.
+      the split for 'cldr', SPLIT[:PACKAGE+PACKAGE] for 'docstrings' and 'python'.
     fields: names of the texts of a record. For 'jsonl' and 'tfds', nested ones are dotted.
     columns: names of the columns of a 'tsv' file in order; `fields` if empty.
     tfds_dir: where TensorFlow Datasets keeps its data; where it does by itself if empty.
@@ -74,6 +75,10 @@ def open_reader(
       from tfx_jax.data.cldr import CldrReader
 
       return CldrReader(split=path, fields=fields)
+    case "docstrings" | "python":
+      from tfx_jax.data.python_text import PythonReader
+
+      return PythonReader(format, path, fields)
   if ":" in format and all(part.isidentifier() for part in format.replace(":", ".", 1).split(".")):
     return _imported(format)(path, fields)
   raise UserError(f"data.format='{format}' is unknown{nearest(format, FORMATS)}")
