@@ -25,6 +25,8 @@ def test_the_test_set_may_have_several_summaries():
   assert SEVERAL.fields("test") == ("dialogue", "summary1", "summary2")
   assert list(SEVERAL.examples({"dialogue": "a b c", "summary": "b"})) == [Example("a b c", "b")]
   assert list(SEVERAL.examples(RECORD)) == [Example("a b c", "a", "", ("a", "c"))]
+  assert list(SEVERAL.questions(RECORD)) == list(SEVERAL.examples(RECORD))
+  assert SEVERAL.identity != Summarize("dialogue", "summary").identity
 
 
 def test_the_target_may_be_one_of_the_references():

@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Iterator
 
-MOST_CHARACTERS = 1500  # of a description; the rest is cut
+MOST_CHARACTERS = 1000  # of a description; the rest is cut
 _SUMMARY_WORDS = range(3, 31)
 _BODY_WORDS = 12  # at least
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

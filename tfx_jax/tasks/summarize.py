@@ -20,6 +20,11 @@ class Summarize(TextToText):
   metrics: Sequence[str] = ROUGE_METRICS
   references: Sequence[str] = ()
 
+  @property
+  def identity(self) -> str:
+    """What its examples of a record depend on."""
+    return "-".join((super().identity, *self.references))
+
   def fields(self, split: str) -> tuple[str, ...]:
     """The fields of a record that the task needs in a split."""
     if split == "test" and self.references:

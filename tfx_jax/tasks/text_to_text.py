@@ -33,6 +33,8 @@ class TextToText:
   rouge_stemmer: bool = True
   rouge_references: str = "max"
 
+  reads = True
+
   def __post_init__(self):
     if self.rouge_references not in REFERENCE_RULES:
       known = nearest(self.rouge_references, REFERENCE_RULES)
@@ -45,6 +47,11 @@ class TextToText:
     """The language of what is written, which `bleu_moses` needs to know."""
     return "en"
 
+  @property
+  def identity(self) -> str:
+    """What its examples of a record depend on."""
+    return f"{self.source}-{self.target}"
+
   def fields(self, split: str) -> tuple[str, ...]:
     """The fields of a record that the task needs in a split."""
     return self.source, self.target
@@ -53,6 +60,10 @@ class TextToText:
     """What is read and written of a record."""
     yield Example(record[self.source], record[self.target], record.get("kind", ""))
 
+  def questions(self, record: Mapping[str, str]) -> Iterator[Example]:
+    """What is decoded of a record: its examples."""
+    return self.examples(record)
+
   def figures(
     self, predictions: Sequence[str], examples: Sequence[Example]
   ) -> dict[str, float | str]:
@@ -60,7 +71,7 @@ class TextToText:
     return text_metrics(
       self.metrics,
       predictions,
-      [example.references or (example.target,) for example in examples],
+      [example.judged_by for example in examples],
       [example.kind for example in examples] if any(e.kind for e in examples) else (),
       [example.source for example in examples],
       {"stemmer": self.rouge_stemmer, "over_references": self.rouge_references},
