@@ -39,7 +39,7 @@ def test_the_first_paragraph_is_the_summary(text, summary, body):
 )
 def test_examples_tables_and_directives_are_left_out(left_out, kept):
   found = split_docstring(f"Do.\n\nBefore.\n\n{left_out}\n\nLast.")[1].split("\n")
-  assert found == ["Before.", *kept.split("\n"), "Last."] if kept else ["Before.", "Last."]
+  assert found == ["Before.", *kept.splitlines(), "Last."]
 
 
 def test_modules_classes_and_functions_are_told_with_their_signatures():

@@ -80,12 +80,12 @@ def test_what_is_no_module_of_the_package_is_left_out(root, caplog):
   (root / "p1" / "broken.py").write_bytes(b"# \xff\n")
   forget()
   after = names()
-  gone = {n for s in SPLITS for n in before[s]} ^ {n for s in SPLITS for n in after[s]}
-  assert gone <= {"p1/copy.py", "p3/m1.py"}, "one of two equal files"
+  changed = set.union(*before.values()) ^ set.union(*after.values())
+  assert changed == {"p1/copy.py", "p3/m1.py"}, "of two equal files there is one"
   assert "1 files of Python packages cannot be read" in caplog.text
 
 
-def test_the_fingerprint_changes_exactly_with_names_and_texts(root, tmp_path_factory, monkeypatch):
+def test_the_fingerprint_changes_exactly_with_the_texts(root, tmp_path_factory, monkeypatch):
   def fingerprint(path="train", format="docstrings", fields=FIELDS):
     forget()
     return open_reader(format, path, fields).fingerprint
@@ -99,8 +99,6 @@ def test_the_fingerprint_changes_exactly_with_names_and_texts(root, tmp_path_fac
   assert fingerprint() == first
   module = moved / "lib" / "p1" / "m1.py"
   module.write_text(module.read_text() + "x = 1\n")
-  others.append(fingerprint())
-  module.rename(module.with_name("other.py"))
   others.append(fingerprint())
   assert len({first, *others}) == len(others) + 1
 

@@ -50,11 +50,10 @@ def test_figures_are_those_counted_by_hand():
 
 @pytest.mark.parametrize("stemmer", [True, False])
 def test_figures_are_the_librarys_of_one_sentence_a_line(stemmer):
-  lines = [["The cat sat.\nA dog ran off!", "A cat sits.\nThe dog ran off."]]
-  scorer = RougeScorer(list(ROUGE_METRICS), use_stemmer=stemmer)
-  wanted = scorer.score(lines[0][1], lines[0][0])
-  for prediction in (lines[0][0], lines[0][0].replace("\n", " ")):
-    figures = rouge(ROUGE_METRICS, [prediction], [[lines[0][1]]], stemmer)
+  lines, reference = "The cats sat.\nA dog ran off!", "A cat is running.\nThe dogs ran off."
+  wanted = RougeScorer(list(ROUGE_METRICS), use_stemmer=stemmer).score(reference, lines)
+  for prediction in (lines, lines.replace("\n", " ")):
+    figures = rouge(ROUGE_METRICS, [prediction], [[reference]], stemmer)
     for name in ROUGE_METRICS:
       assert figures[name] == pytest.approx(100 * wanted[name].fmeasure)
   assert f"stem:{'porter' if stemmer else 'no'}|" in figures["rouge_signature"]

@@ -43,7 +43,7 @@ class Sources(NamedTuple):
 
   Attributes:
     splits: split -> its modules, in an order of chance that is always the same.
-    fingerprint: of all their names and texts.
+    fingerprint: of all their texts.
   """
 
   splits: dict[str, tuple[SourceFile, ...]]
@@ -89,12 +89,9 @@ def find_sources(packages: tuple[str, ...] = ()) -> Sources:
     logging.warning("%d files of Python packages cannot be read and are left out", failed)
   for files in splits.values():
     files.sort(key=lambda found: _hash(found[0].name))
-  content = [
-    (split, file.name, digest) for split, files in splits.items() for file, digest in files
-  ]
   return Sources(
     {split: tuple(file for file, _ in files) for split, files in splits.items()},
-    _hash(repr(content)),
+    _hash(repr([[digest for _, digest in files] for files in splits.values()])),
   )
 
 

@@ -30,7 +30,7 @@ class PythonReader:
     fields: those of the records that are wanted.
 
   Attributes:
-    fingerprint: changes with the names and texts of the modules.
+    fingerprint: changes with the texts of the modules.
 
   Raises:
     UserError: unknown split, package or field; nothing in the split.
