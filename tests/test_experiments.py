@@ -28,6 +28,7 @@ def test_an_experiment_runs(path, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "draw_curves", lambda workdir: None)
   write_pairs(tmp_path)
   tiny = {"data.format": "text", "task.metrics": "chrf", "train.num_steps": 2}
+  tiny |= {"task.source": "en", "task.target": "de", "task.references": "()"}
   tiny |= {f"data.{split}": f"{tmp_path}/{split}" for split in build.SPLITS}
   overrides = [f"--config.{key}={value}" for key, value in (SETTINGS | tiny).items()]
   workdir = tmp_path / "run"
