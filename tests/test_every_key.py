@@ -23,8 +23,10 @@ TOKENIZERS = (CharacterTokenizer("abcdef "), CharacterTokenizer("ABCDEF !?"))
 # Values that differ from the tiny run's, where `other` would make no legal one.
 OTHER = {
   "task.name": "os.path:Task",
+  "task.references": ("de", "fr"),
   "task.metrics": ("chrf",),
   "task.bleu_tokenize": "char",
+  "task.rouge_references": "mean",
   "data.columns": ("de", "en"),
   "data.long_sources": "cut_end",
   "tokenizer.kind": "bpe",
@@ -60,6 +62,7 @@ OTHER = {
 }
 # Under which other settings a key means something.
 WHERE = {
+  "task.references": {"task.name": "summarize"},
   "data.columns": {"data.format": "tsv"},
   "data.stream": {"model.architecture": "decoder_only", "task.name": "text"},
   "tokenizer.joint": {"model.share_embeddings": False},

@@ -27,7 +27,8 @@ def tiny_data(config, folder):
   if not build.make_task(config).reads:
     return {"data.format": "lines"} | {f"data.{s}": f"{folder}/{s}.en" for s in build.SPLITS}
   files = {f"data.{split}": f"{folder}/{split}" for split in build.SPLITS}
-  return {"data.format": "text", "task.metrics": "chrf"} | files
+  settings = {"data.format": "text", "task.source": "en", "task.target": "de"}
+  return settings | {"task.metrics": "chrf", "task.references": "()"} | files
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)

@@ -13,22 +13,30 @@ def base() -> ConfigDict:
     {
       "seed": 0,
       "task": {
-        # translate, text, or package.module:Name.
+        # translate, summarize, text, or package.module:Name.
         "name": "translate",
         # The fields of a record that are read and written: file suffixes, columns or keys. Of text
         # there is only the target.
         "source": "en",
         "target": "de",
+        # Of summarize: fields that hold the test set's summaries, where it has several of a text.
+        "references": (),
         # Figures on decoded text: bleu, chrf, bleu_moses (of lowercased Moses tokens), exact_match,
-        # or package.module:function.
+        # rouge1, rouge2, rougeL, rougeLsum, novelty (n-grams that the source has not, in percent),
+        # length_ratio (words over the reference's), or package.module:function.
         "metrics": ("bleu", "chrf"),
         # What bleu compares: sacreBLEU's tokenisation; and whether bleu and chrf ignore case.
         "bleu_tokenize": "13a",
         "lowercase": False,
+        # Whether ROUGE compares stems of words; and what it makes of several references: the max
+        # of their scores, or the mean.
+        "rouge_stemmer": True,
+        "rouge_references": "max",
       },
       "data": {
         # text (PREFIX.FIELD[.gz]), tsv, jsonl, tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets,
-        # prepared as ArrayRecord), cldr (built in), or package.module:Name.
+        # prepared as ArrayRecord), package.module:Name, or built in: cldr (SPLIT), docstrings and
+        # python (SPLIT[:PACKAGE+PACKAGE], of the Python packages that are installed).
         "format": "text",
         "train": "",
         "validation": "",
