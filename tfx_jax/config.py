@@ -60,6 +60,9 @@ def base() -> ConfigDict:
         "byte_fallback": False,
         # Lines it is trained on, at most; a joint one is trained on both languages.
         "max_sentences": 1_000_000,
+        # Strings that SentencePiece keeps as one piece each, ("<1>", " <2>"): a space in front of
+        # one belongs to it. Of bytes and characters they are spelled.
+        "symbols": (),
         # An existing tokenizer (a folder of ours, or a SentencePiece .model) in place of training.
         "path": "",
       },

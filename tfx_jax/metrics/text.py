@@ -6,8 +6,9 @@ from typing import Any
 
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.metrics.corpus import CORPUS_METRICS, check, corpus_metric
+from tfx_jax.metrics.diversity import DIVERSITY_METRICS
 
-TEXT_METRICS = (*CORPUS_METRICS, "exact_match")
+TEXT_METRICS = (*CORPUS_METRICS, "exact_match", *DIVERSITY_METRICS)
 
 
 def exact_match(
@@ -66,6 +67,8 @@ def text_metrics(
       figures[name], figures[f"{name}_signature"] = metric.score(predictions, references)
     elif name == "exact_match":
       figures |= exact_match(predictions, references, kinds)
+    elif name in DIVERSITY_METRICS:
+      figures[name] = DIVERSITY_METRICS[name](predictions)
     else:
       result = own_metric(name)(predictions, references)
       if not isinstance(result, Mapping):
