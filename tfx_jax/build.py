@@ -32,12 +32,13 @@ from tfx_jax.layers.position import AlibiBias, BucketBias, LearnedPositions, sin
 from tfx_jax.layers.stack import Stack
 from tfx_jax.models.encoder_decoder import EncoderDecoder
 from tfx_jax.parallel import Parallel
+from tfx_jax.tasks.dialogue import Dialogue
 from tfx_jax.tasks.translate import Translate
 from tfx_jax.training.loop import Timetable
 from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.step import make_train_step
 
-TASKS = {"translate": Translate}
+TASKS = {"translate": Translate, "dialogue": Dialogue}
 NORMS = {"layer_norm": norms.LayerNorm, "rms_norm": norms.RMSNorm}
 POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "bucket", "none")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -46,9 +47,9 @@ SPLITS = ("train", "validation", "test")
 
 def make_task(config: ConfigDict) -> Any:
   """The task of `config.task`."""
-  settings = config.task.to_dict()
-  name = settings.pop("name")
-  return (TASKS[name] if name in TASKS else _named("task.name", name, TASKS))(**settings)
+  name = config.task.name
+  make = TASKS[name] if name in TASKS else _named("task.name", name, TASKS)
+  return make(**_arguments_of(make, config.task))
 
 
 def make_reader(config: ConfigDict, split: str) -> Reader:

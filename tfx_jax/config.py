@@ -18,8 +18,15 @@ def base() -> ConfigDict:
         # The fields of a record that are read and written: file suffixes, columns or keys.
         "source": "en",
         "target": "de",
-        # Figures on decoded text: bleu, chrf, bleu_moses (of lowercased Moses tokens), exact_match,
-        # or package.module:function.
+        # Of dialogue: whether all turns but the first are answers to be learned, or the last one;
+        # how many turns before an answer are read, 0: all; whether spaces around punctuation and
+        # apostrophes, as of tokenised English, are taken out.
+        "answers": "all",
+        "history_turns": 0,
+        "detokenize": True,
+        # Figures on decoded text: bleu, bleu1, bleu2 (words; words and pairs), chrf, bleu_moses (of
+        # lowercased Moses tokens), exact_match, distinct1, distinct2 (variety of words and pairs),
+        # length (in words), or package.module:function.
         "metrics": ("bleu", "chrf"),
         # What bleu compares: sacreBLEU's tokenisation; and whether bleu and chrf ignore case.
         "bleu_tokenize": "13a",
