@@ -61,6 +61,18 @@ def test_settings_choose_answers_history_and_cleaning():
   assert list(task.examples({"text": LINES})) == EXAMPLES
 
 
+def test_the_identity_tells_apart_what_gives_other_examples():
+  settings = [
+    {},
+    {"source": "x"},
+    {"answers": "last"},
+    {"history_turns": 1},
+    {"detokenize": False},
+  ]
+  assert len({Dialogue(**changed).identity for changed in settings}) == len(settings)
+  assert Dialogue(metrics=("chrf",)).identity == Dialogue().identity
+
+
 def test_a_chat_reads_what_training_read():
   assert Dialogue().source_of(TURNS[:2], speaker=1) == EXAMPLES[1].source
   assert Dialogue().source_of([], speaker=2) == "<2>"

@@ -10,7 +10,7 @@ from tfx_jax.metrics.corpus import check_any
 
 
 def distinct(predictions: Sequence[str], order: int) -> float:
-  """Different n-grams per 100 n-grams of all outputs together (Li et al., 2016, section 5).
+  """Different n-grams per 100 n-grams of all outputs together (Li et al., 2016, arXiv:1510.03055).
 
   The paper divides by words for all n; here, as has become usual, by n-grams of the same n. The
   more outputs there are the lower it is, so only equally many of about the same length compare.

@@ -42,12 +42,20 @@ class Dialogue(Scored):
   detokenize: bool = True
   metrics: Sequence[str] = ("bleu1", "bleu2", "distinct1", "distinct2", "length")
 
+  reads = True
+
   def __post_init__(self):
     if self.answers not in ANSWERS:
       raise UserError(f"task.answers='{self.answers}'{nearest(self.answers, ANSWERS)}")
     if self.history_turns < 0:
       raise UserError(f"task.history_turns={self.history_turns}: use 0 (all) or more")
     super().__post_init__()
+
+  @property
+  def identity(self) -> str:
+    """What its examples of a record depend on."""
+    settings = (self.source, self.answers, self.history_turns, self.detokenize)
+    return "-".join(map(str, ("dialogue", *settings)))
 
   def fields(self, split: str) -> tuple[str, ...]:
     """The fields of a record that the task needs in a split."""
@@ -59,6 +67,8 @@ class Dialogue(Scored):
     first = 1 if self.answers == "all" else max(1, len(said) - 1)
     for place in range(first, len(said)):
       yield Example(self.source_of(said[:place], said[place].speaker), said[place].text)
+
+  questions = examples
 
   def source_of(self, turns: Sequence[Turn], speaker: int) -> str:
     """What is read for the next turn, which is `speaker`'s: "<1> Hi! <2> Hello. <1>"."""
