@@ -131,11 +131,18 @@ def test_the_type_of_the_products_is_that_of_the_device(monkeypatch):
 class Shouting:
   """A task."""
 
-  def __init__(self, source, target, **settings):
-    self.fields, self.settings = (source, target), settings
+  reads, identity = True, "shouting"
 
-  def example(self, record):
-    return Example(record[self.fields[0]], record[self.fields[0]].upper())
+  def __init__(self, source, target, **settings):
+    self.source, self.settings = source, settings
+
+  def fields(self, split):
+    return (self.source,)
+
+  def examples(self, record):
+    yield Example(record[self.source], record[self.source].upper())
+
+  questions = examples
 
 
 class Greetings:
@@ -163,7 +170,7 @@ def test_a_task_and_a_reader_of_the_users_own(tmp_path):
   validate(config)
   assert build.make_task(config).settings["lowercase"] is False
   examples = build.read_examples(config, "train")
-  assert examples == [("hi anna", "HI ANNA", ""), ("hi berta", "HI BERTA", "")]
+  assert examples == [Example("hi anna", "HI ANNA"), Example("hi berta", "HI BERTA")]
   assert build.read_examples(config, "train", 1) == examples[:1]
   tokenizers = build.make_tokenizers(config, str(tmp_path / "run"))
   corpus = build.make_corpus(config, "train", tokenizers)
@@ -183,7 +190,7 @@ def test_tokenizers_are_made_once_and_then_the_runs_own(tmp_path, monkeypatch):
   config.tokenizer.path = str(tmp_path / "own" / "tokenizer")
   taken = build.make_tokenizers(config, str(tmp_path / "taken"))
   assert [t.fingerprint for t in taken] == [t.fingerprint for t in own]
-  monkeypatch.setattr(build, "train_tokenizer", None)
+  monkeypatch.setattr(build.data, "train_tokenizer", None)
   config.tokenizer.path = ""
   again = build.make_tokenizers(config, str(tmp_path / "own"))
   assert [t.fingerprint for t in again] == [t.fingerprint for t in own]

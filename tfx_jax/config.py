@@ -13,9 +13,10 @@ def base() -> ConfigDict:
     {
       "seed": 0,
       "task": {
-        # A file of tasks/, or package.module:Name.
+        # translate, dialogue, text, or package.module:Name.
         "name": "translate",
-        # The fields of a record that are read and written: file suffixes, columns or keys.
+        # The fields of a record that are read and written: file suffixes, columns or keys. Of
+        # dialogue there is only the source, of text only the target.
         "source": "en",
         "target": "de",
         # Of dialogue: whether all turns but the first are answers to be learned, or the last one;
@@ -45,9 +46,15 @@ def base() -> ConfigDict:
         "tfds_dir": "",
         # Where tokenised corpora are kept; by default in the user's cache folder.
         "cache_dir": "",
-        # Tokens of a training row; a longer sentence is dropped and counted.
+        # Tokens of a training row; in decoder-only models both follow each other in one row. A
+        # longer target is dropped and counted, a longer text that has no source is split.
         "source_length": 64,
         "target_length": 64,
+        # What is done with a longer source: drop the example, cut_end or cut_start of the source.
+        "long_sources": "drop",
+        # Texts without sources in one stream, cut into rows anywhere and in every epoch elsewhere;
+        # for decoder-only models.
+        "stream": False,
         # Training texts are segmented anew in every epoch, by chance: with a BPE model each merge
         # is left out with this probability, with a unigram model segmentations are drawn by this
         # power of their probability. 0: always the best segmentation.
@@ -74,6 +81,7 @@ def base() -> ConfigDict:
         "path": "",
       },
       "model": {
+        # encoder_decoder or decoder_only.
         "architecture": "encoder_decoder",
         "encoder_layers": 6,
         "decoder_layers": 6,

@@ -9,6 +9,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tfx_jax import build, config_io
+from tfx_jax.data.example import Example
+from tfx_jax.data.fitting import cut
 from tfx_jax.data.packing import pack
 from tfx_jax.data.tokenizer import EOS, Tokenizer
 from tfx_jax.errors import UserError
@@ -76,7 +78,11 @@ class Run:
 
     Args:
       inputs: texts.
-      targets: texts, to which EOS is added, or token lists, which are taken as they are.
+      targets: texts, to which EOS is added where texts end with it, or token lists, which are taken
+        as they are.
+
+    Raises:
+      UserError: for a pair that is longer than what the model can read.
     """
     return self._scorer(self.params, *self._encode("score", inputs, targets))
 
@@ -89,9 +95,14 @@ class Run:
       inputs: texts, cut like those of `generate`.
       targets: texts, to which EOS is added, or token lists, which are taken as they are.
     """
-    limit = self.config.generate.max_source_length
+    if self.config.model.architecture != "encoder_decoder":
+      raise UserError(
+        f"model.architecture='{self.config.model.architecture}' has no attention to a source: "
+        "alignments need an encoder_decoder"
+      )
+    limit = self.config.generate.max_source_length - 1
     sources, encoded = self._encode("attention", inputs, targets)
-    sources = [[*source[: limit - 1], EOS] if len(source) > limit else source for source in sources]
+    sources = [[*cut(source[:-1], limit, self.layout.cut_start), EOS] for source in sources]
     weights = self._aligner(self.params, sources, encoded)
     source, target = self.tokenizers
     return [
@@ -109,22 +120,23 @@ class Run:
     draw_heat_map(path, alignment.source, alignment.target, alignment.weights)
 
   def _encode(self, name: str, inputs: Sequence[str], targets: Sequence) -> tuple[list, list]:
-    """Token lists of inputs and targets, each ended."""
+    """Token lists of inputs and targets, as pairs of the model's layout."""
     if isinstance(inputs, str) or isinstance(targets, str):
       raise UserError(f"{name} takes lists of texts: {name}(['…'], ['…'])")
     if len(inputs) != len(targets):
       raise UserError(f"{name} got {len(inputs)} inputs but {len(targets)} targets")
     source, target = self.tokenizers
-    sources = [[*ids, EOS] for ids in source.encode(list(inputs))]
+    sources = [self.layout.source(ids) for ids in source.encode(list(inputs))]
     return sources, [
-      [*target.encode([text])[0], EOS] if isinstance(text, str) else list(text) for text in targets
+      self.layout.target(target.encode([text])[0]) if isinstance(text, str) else list(text)
+      for text in targets
     ]
 
   def evaluate(
     self, split: str = "test", on_batch: Any = lambda count: None
   ) -> tuple[dict[str, float | str], list[dict[str, str]]]:
     """Figures on a split by loss and by decoded text, and rows of texts to look at."""
-    examples = build.read_examples(self.config, split)
+    examples = self.examples(split)
     corpus = build.make_corpus(self.config, split, self.tokenizers)
     loader = build.make_loader(self.config, lambda epoch: corpus)
     loss_step = self.parallel.jit(make_loss_step(self.model))
@@ -133,6 +145,16 @@ class Run:
     texts, rows = text_figures(self.generator, self.params, task, examples, on_batch)
     return figures | texts, rows
 
+  def examples(self, split: str) -> list[Example]:
+    """What is decoded in an evaluation: all of a split, or a few where texts have no metrics."""
+    limit = 0 if build.make_task(self.config).metrics else self.config.evaluate.num_samples
+    return build.read_examples(self.config, split, limit)
+
+  @functools.cached_property
+  def layout(self) -> Any:
+    """How the model reads inputs."""
+    return build.make_layout(self.config)
+
   @functools.cached_property
   def generator(self) -> Any:
     """Generates texts by the run's settings."""
@@ -140,12 +162,14 @@ class Run:
 
   @functools.cached_property
   def _scorer(self) -> Scorer:
-    return Scorer(self.model, self.parallel, self.config.generate.batch_size)
+    return Scorer(self.model, self.parallel, self.layout, self.config.generate.batch_size)
 
   @functools.cached_property
   def _aligner(self) -> Aligner:
     settings = self.config.generate
-    return Aligner(self.model, self.parallel, settings.batch_size, settings.alignment_layer)
+    return Aligner(
+      self.model, self.parallel, self.layout, settings.batch_size, settings.alignment_layer
+    )
 
 
 def load(

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from tfx_jax import build
 from tfx_jax.config import base as base_config
+from tfx_jax.data.fitting import LONG_SOURCES
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.layers.block import NORM_PLACEMENTS
 from tfx_jax.layers.feed_forward import ACTIVATIONS
@@ -28,7 +29,8 @@ PROBABILITIES = (
   *(f"data.{name}" for name in ("source_sampling", "target_sampling")),
 )
 CHOICES = {
-  "model.architecture": ("encoder_decoder",),
+  "data.long_sources": LONG_SOURCES,
+  "model.architecture": build.ARCHITECTURES,
   "model.activation": ACTIVATIONS,
   "model.norm": build.NORMS,
   "model.norm_placement": NORM_PLACEMENTS,
@@ -60,12 +62,17 @@ def validate(config: ConfigDict) -> None:
   for key, choices in CHOICES.items():
     _choice(key, _value(config, key), choices)
   _check_heads(config.model)
+  build.make_task(config)
+  _check_architecture(config)
   _check_lengths(config)
-  _check_division("train.microbatches", config.train.microbatches, "data.batch_size", config)
-  _check_division("train.loss_chunks", config.train.loss_chunks or 1, "data.target_length", config)
+  _check_chunks(config)
+  if config.data.batch_size % config.train.microbatches:
+    raise UserError(
+      f"train.microbatches={config.train.microbatches} does not divide "
+      f"data.batch_size={config.data.batch_size}"
+    )
   if config.model.share_embeddings and not config.tokenizer.joint:
     raise UserError("model.share_embeddings=True needs tokenizer.joint=True")
-  build.make_task(config)
   _check_best_metric(config)
   which = config.evaluate.checkpoint
   if which not in checkpoint.SELECTIONS and not which.isdigit():
@@ -141,9 +148,24 @@ def _check_heads(model: ConfigDict) -> None:
     raise UserError("model.position='sinusoidal' needs an even model.features")
 
 
-def _check_division(key: str, divisor: int, whole: str, config: ConfigDict) -> None:
-  if _value(config, whole) % divisor:
-    raise UserError(f"{key}={divisor} does not divide {whole}={_value(config, whole)}")
+def _check_architecture(config: ConfigDict) -> None:
+  """What a decoder alone can and cannot do."""
+  alone = config.model.architecture == "decoder_only"
+  if config.data.stream and (not alone or build.make_task(config).reads):
+    raise UserError(
+      "data.stream=True needs model.architecture='decoder_only' and a task that only writes, "
+      "such as task.name='text'"
+    )
+  if not alone:
+    return
+  if not config.tokenizer.joint:
+    raise UserError("model.architecture='decoder_only' needs tokenizer.joint=True")
+  for key in ("coverage_penalty", "alignments"):
+    if config.generate[key]:
+      raise UserError(
+        f"generate.{key}={config.generate[key]} looks at a decoder's attention to its source, "
+        "which needs model.architecture='encoder_decoder'"
+      )
 
 
 def _choice(key: str, value: str, choices: Any) -> None:
@@ -155,14 +177,28 @@ def _check_lengths(config: ConfigDict) -> None:
   """Learned positions end: nothing may be longer."""
   if config.model.position != "learned":
     return
-  for key in ("data.source_length", "data.target_length", "generate.max_length",
-              "generate.max_source_length"):  # fmt: skip
-    section, name = key.split(".")
-    if config[section][name] > config.model.max_positions:
+  if window := build.make_layout(config).window:
+    prompt, length = min(config.generate.max_source_length, window), config.generate.max_length
+    lengths = {
+      "the length of a row": window,
+      "generate.max_source_length + generate.max_length": prompt + length,
+    }
+  else:
+    keys = [f"data.{side}_length" for side in ("source", "target")]
+    keys += [f"generate.max_{kind}" for kind in ("length", "source_length")]
+    lengths = {key: _value(config, key) for key in keys}
+  for name, length in lengths.items():
+    if length > config.model.max_positions:
       raise UserError(
-        f"{key}={config[section][name]} is more than "
-        f"model.max_positions={config.model.max_positions}"
+        f"{name}={length} is more than model.max_positions={config.model.max_positions}"
       )
+
+
+def _check_chunks(config: ConfigDict) -> None:
+  chunks = config.train.loss_chunks or 1
+  length = build.make_layout(config).window or config.data.target_length
+  if length % chunks:
+    raise UserError(f"train.loss_chunks={chunks} does not divide a row's {length} target tokens")
 
 
 def _check_best_metric(config: ConfigDict) -> None:

@@ -79,7 +79,8 @@ def test_dropped_pairs_are_counted(tmp_path, monkeypatch):
   assert corpus.targets.lengths.tolist() == [6]
   seconds = corpus.report["seconds"]
   expected = {"pairs_read": 7, "pairs_kept": 1, "pairs_too_long": 2, "pairs_empty": 4}
-  expected |= {"source_tokens": 4, "target_tokens": 6, "seconds": seconds}
+  expected |= {"source_tokens": 4, "target_tokens": 6, "pairs_cut": 0, "seconds": seconds}
+  expected |= {"target_bytes": 5, "target_words": 1}
   assert expected.items() <= corpus.report.items()
   assert seconds >= 0
 

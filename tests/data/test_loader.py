@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from tfx_jax.data.corpus import Corpus, Ragged
+from tfx_jax.data.layout import EncoderDecoderLayout
 from tfx_jax.data.loader import Loader, Position
 from tfx_jax.data.tokenizer import EOS
 from tfx_jax.errors import UserError
 
 PAIRS, SOURCE_LENGTH, TARGET_LENGTH = 53, 12, 16
+LAYOUT = EncoderDecoderLayout(SOURCE_LENGTH, TARGET_LENGTH)
 
 
 def ragged(lengths, offset):
@@ -26,7 +28,7 @@ def corpus():
 @pytest.fixture
 def loader(corpus):
   def make(batch_size=4, seed=0, **process):
-    return Loader(lambda epoch: corpus, seed, SOURCE_LENGTH, TARGET_LENGTH, batch_size, **process)
+    return Loader(lambda epoch: corpus, seed, LAYOUT, batch_size, **process)
 
   return make
 
@@ -135,14 +137,15 @@ def test_once_through_holds_every_pair_once(loader, corpus, batch_size):
   assert sum(batch["weights"].sum() for batch in batches) == corpus.targets.lengths.sum()
 
 
-def test_density_is_the_share_of_real_tokens(loader):
+def test_it_tells_the_share_of_real_tokens(loader):
   loader = loader(1)
   batches, _ = walk(loader, loader.rows(0))
   source, target = (
     np.mean([batch[name] > 0 for batch in batches])
     for name in ("inputs_segments", "targets_segments")
   )
-  assert loader.density() == pytest.approx((source, target))
+  told = f"{source:.1%} of {SOURCE_LENGTH} source and {target:.1%} of {TARGET_LENGTH} target tokens"
+  assert loader.describe() == f"{told} real"
 
 
 def test_a_batch_that_does_not_divide_is_refused(loader):

@@ -4,6 +4,7 @@ import pytest
 
 from tfx_jax.data import corpus as corpora
 from tfx_jax.data.example import Example
+from tfx_jax.data.layout import EncoderDecoderLayout
 from tfx_jax.data.loader import Loader, Position
 from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
 from tfx_jax.data.tokenizer import ByteTokenizer, train_tokenizer
@@ -83,7 +84,7 @@ def test_epochs_are_made_one_ahead_and_deleted_when_read(make, tmp_path):
 
 def test_a_resumed_run_reads_the_same_batches(make, tokenizer):
   def loader():
-    return Loader(ResampledCorpus(make), 3, 40, 40, batch_size=16)
+    return Loader(ResampledCorpus(make), 3, EncoderDecoderLayout(40, 40), batch_size=16)
 
   whole, position, batches, positions = loader(), Position(), [], []
   while position.epoch < 3:

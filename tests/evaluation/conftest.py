@@ -59,6 +59,7 @@ def small(random_params):
     tokenizer=tokenizer,
     model=model,
     parallel=parallel,
+    layout=build.make_layout(config),
     params=random_params(model, parallel),
     generator=build.make_generator(config, model, (tokenizer, tokenizer), parallel),
   )

@@ -11,7 +11,7 @@ from tfx_jax.evaluation.align import Aligner, Alignment, pharaoh
 def test_weights_are_of_each_pair_whatever_the_order_and_the_batch(small):
   rng, layer = np.random.default_rng(0), 0
   sides = [[[*rng.integers(4, 11, n), EOS] for n in rng.integers(0, 14, 21)] for _ in range(2)]
-  aligner = Aligner(small.model, small.parallel, 16, layer)
+  aligner = Aligner(small.model, small.parallel, small.layout, 16, layer)
   found = aligner(small.params, *sides)
   for source, target, weights in zip(*sides, found, strict=True):
     assert weights.shape == (len(target), len(source))

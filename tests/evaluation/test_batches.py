@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tfx_jax.data.layout import EncoderDecoderLayout
 from tfx_jax.data.tokenizer import BOS, EOS
 from tfx_jax.evaluation import batches
 from tfx_jax.evaluation.generate_settings import GenerateSettings
@@ -19,7 +20,7 @@ def sources():
 
 
 def test_sources_are_padded_to_three_lengths():
-  assert [batches.source_lengths(n) for n in (8, 24, 100)] == [[8], [8, 16, 24], [32, 56, 104]]
+  assert [batches.prompt_lengths(n) for n in (8, 24, 100)] == [[8], [8, 16, 24], [32, 56, 104]]
 
 
 @pytest.mark.parametrize("shards", [1, 8, 3])
@@ -41,7 +42,7 @@ def test_a_few_sources_make_a_small_batch(sources):
 
 def test_the_model_reads_the_sources_and_bos(sources):
   group = batches.Group(np.array([3, 5]), 24, 4)
-  arrays = batches.model_arrays(group, sources)
+  arrays = batches.model_arrays(group, sources, EncoderDecoderLayout(8, 8))
   for row, source in enumerate([sources[3], sources[5], [EOS], [EOS]]):
     assert arrays["inputs"][row].tolist() == source + [0] * (24 - len(source))
     assert arrays["inputs_segments"][row].sum() == len(source)

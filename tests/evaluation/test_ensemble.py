@@ -95,7 +95,7 @@ def test_scores_and_losses_are_those_of_the_mean(small, both, mean):
     for row, target in enumerate(TARGETS)
   ]
   model, params = both
-  scores = Scorer(model, small.parallel, 8)(params, SOURCES, TARGETS)
+  scores = Scorer(model, small.parallel, small.layout, 8)(params, SOURCES, TARGETS)
   np.testing.assert_allclose(scores, expected, rtol=1e-4)
   loss = jax.jit(make_loss_step(model))(params, rows())
   np.testing.assert_allclose(loss.total, -sum(expected), rtol=1e-4)
@@ -104,8 +104,10 @@ def test_scores_and_losses_are_those_of_the_mean(small, both, mean):
 
 def test_attention_is_the_mean_of_the_members(small, both, members):
   model, params = both
-  (found, *_) = Aligner(model, small.parallel, 8, -1)(params, SOURCES, TARGETS)
-  one, other = (Aligner(m, small.parallel, 8, -1)(p, SOURCES, TARGETS)[0] for m, p in members)
+  (found, *_) = Aligner(model, small.parallel, small.layout, 8, -1)(params, SOURCES, TARGETS)
+  one, other = (
+    Aligner(m, small.parallel, small.layout, 8, -1)(p, SOURCES, TARGETS)[0] for m, p in members
+  )
   np.testing.assert_allclose(found, (one + other) / 2, atol=1e-6)
   assert np.abs(one - other).max() > 0.1
 
@@ -133,7 +135,7 @@ def test_what_an_ensemble_writes_has_the_log_probability_it_gives(small, texts, 
   found = generator(small, model)(params, texts)
   sources = [[*ids, EOS] for ids in small.tokenizer.encode(texts)]
   pairs = [(source, h) for source, best in zip(sources, found, strict=True) for h in best]
-  scores = Scorer(model, small.parallel, 64)(
+  scores = Scorer(model, small.parallel, small.layout, 64)(
     params, *zip(*((s, h.tokens) for s, h in pairs), strict=True)
   )
   np.testing.assert_allclose(scores, [h.log_prob for _, h in pairs], atol=1e-4)

@@ -5,6 +5,7 @@ import pytest
 
 from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
+from tfx_jax.data.layout import EncoderDecoderLayout
 from tfx_jax.data.loader import Loader
 from tfx_jax.data.tokenizer import EOS
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
@@ -26,18 +27,22 @@ def examples():
 def test_the_loss_is_the_mean_over_all_tokens(small, examples, tmp_path):
   tokenizer = small.tokenizer
   corpus = prepare(examples, "f", tokenizer, tokenizer, str(tmp_path), 24, 24)
-  loader = Loader(lambda epoch: corpus, 0, 24, 24, batch_size=8)
+  loader = Loader(lambda epoch: corpus, 0, EncoderDecoderLayout(24, 24), batch_size=8)
   assert loader.rows(0) % 8 and loader.rows(0) > 8
   loss_step = small.parallel.jit(make_loss_step(small.model))
   figures = loss_figures(loss_step, small.params, loader, small.parallel)
 
   sides = zip(*[(pair.source, pair.target) for pair in examples], strict=True)
   sources, targets = ([[*ids, EOS] for ids in tokenizer.encode(side)] for side in sides)
-  scores = Scorer(small.model, small.parallel, 16)(small.params, sources, targets)
+  scores = Scorer(small.model, small.parallel, small.layout, 16)(small.params, sources, targets)
   expected = -sum(scores) / sum(map(len, targets))
+  texts = [pair.target for pair in examples]
+  nats, words = -sum(scores), sum(len(text.split()) for text in texts)
   assert figures == {
     "loss": pytest.approx(expected, rel=1e-5),
     "perplexity": pytest.approx(math.exp(expected), rel=1e-4),
+    "bits_per_byte": pytest.approx(nats / math.log(2) / len("".join(texts)), rel=1e-4),
+    "word_perplexity": pytest.approx(math.exp(nats / words), rel=1e-4),
   }
 
 

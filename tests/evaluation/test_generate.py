@@ -113,7 +113,7 @@ def test_it_is_the_beam_search_that_recomputes_everything(small, texts, found, n
 
 def test_the_coverage_penalty_is_that_of_the_whole_hypothesis(small, texts, next_log_probs):
   texts, beta = [text for text in texts if len(text) < 8][:20], 0.7
-  aligner = Aligner(small.model, small.parallel, 64, -1)
+  aligner = Aligner(small.model, small.parallel, small.layout, 64, -1)
 
   def at_end(pairs):
     for weights in aligner(small.params, *zip(*pairs, strict=True)):
@@ -360,4 +360,4 @@ def test_what_outputs_must_hold_is_checked_when_the_generator_is_made(small):
   ):
     settings = small.generator.settings.replace(**changes)
     with pytest.raises(UserError, match=re.escape(told)):
-      Generator(small.model, small.parallel, small.tokenizer, small.tokenizer, settings)
+      Generator(small.model, small.parallel, *[small.tokenizer] * 2, small.layout, settings)

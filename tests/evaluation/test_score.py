@@ -9,7 +9,7 @@ from tfx_jax.evaluation.score import Scorer
 
 @pytest.fixture(scope="module")
 def scorer(small):
-  return Scorer(small.model, small.parallel, batch_size=16)
+  return Scorer(small.model, small.parallel, small.layout, batch_size=16)
 
 
 def pairs(seed=0, count=21):

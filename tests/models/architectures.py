@@ -1,4 +1,4 @@
-"""Small encoder-decoders of any architecture, with parameters at random and batches for them."""
+"""Small models of any architecture, with parameters at random and batches for them."""
 
 import dataclasses
 import functools
@@ -15,6 +15,7 @@ from tfx_jax.layers.embed import TokenEmbed
 from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.head import VocabularyHead
 from tfx_jax.layers.stack import Stack
+from tfx_jax.models.decoder_only import DecoderOnly
 from tfx_jax.models.encoder_decoder import EncoderDecoder
 
 FEATURES, HEADS, HIDDEN, LAYERS = 16, 4, 24, 2
@@ -56,7 +57,7 @@ CONFIGS = {
 
 
 @functools.cache
-def build(settings):
+def build(settings, decoder_only=False, window=None):
   s, dtype = settings, jnp.dtype(settings.dtype)
   make_norm = {
     "layer": functools.partial(norm.LayerNorm, FEATURES, dtype=dtype),
@@ -102,6 +103,18 @@ def build(settings):
     final_norm=None if s.placement == "post" else make_norm,
   )
   embed = functools.partial(TokenEmbed, VOCABULARY, FEATURES, scale=s.scale, dtype=dtype)
+  head = functools.partial(
+    VocabularyHead,
+    FEATURES,
+    VOCABULARY,
+    TOKENS,
+    tied=s.tying != "none",
+    use_bias=s.head_bias,
+    dtype=dtype,
+  )
+  if decoder_only:
+    decoder = functools.partial(stack, block, relative=relative(False))
+    return DecoderOnly(embed, absolute, decoder, head, window, s.dropout)
   return EncoderDecoder(
     embed_source=None if s.tying == "all" else embed,
     embed_target=embed,
@@ -111,27 +124,20 @@ def build(settings):
     decoder=functools.partial(
       stack, functools.partial(block, cross_attention=attention), relative=relative(False)
     ),
-    head=functools.partial(
-      VocabularyHead,
-      FEATURES,
-      VOCABULARY,
-      TOKENS,
-      tied=s.tying != "none",
-      use_bias=s.head_bias,
-      dtype=dtype,
-    ),
+    head=head,
     dropout_rate=s.dropout,
   )
 
 
 @functools.cache
-def shapes(settings):
+def shapes(settings, decoder_only=False):
   """The parameters' shapes, without a value computed."""
-  return nn.unbox(jax.eval_shape(build(settings).init, jax.random.key(0), layout([])))["params"]
+  model = build(settings, decoder_only)
+  return nn.unbox(jax.eval_shape(model.init, jax.random.key(0), layout([])))["params"]
 
 
 @functools.cache
-def parameters(settings, seed=0):
+def parameters(settings, decoder_only=False, seed=0):
   """Parameters at random: biases and norms too, which begin as zeros and ones."""
   rng = np.random.default_rng(seed)
 
@@ -139,15 +145,15 @@ def parameters(settings, seed=0):
     value = 0.3 * rng.normal(size=shape.shape)
     return (value + (path[-1].key == "scale")).astype(np.float32)
 
-  return jax.tree_util.tree_map_with_path(leaf, shapes(settings))
+  return jax.tree_util.tree_map_with_path(leaf, shapes(settings, decoder_only))
 
 
 @functools.cache
-def forward(settings):
+def forward(settings, decoder_only=False):
   """Compiled: parameters and batch -> logits."""
 
   def logits(params, batch):
-    model = build(settings)
+    model = build(settings, decoder_only)
     return model.apply(params, model.apply(params, batch), method="logits")
 
   return jax.jit(lambda params, batch: logits({"params": params}, batch))

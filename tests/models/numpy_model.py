@@ -1,4 +1,4 @@
-"""The encoder-decoder once more: NumPy, float64, one sentence at a time, no mask but causality."""
+"""The models once more: NumPy, float64, one sentence at a time, no mask but causality."""
 
 import functools
 import math
@@ -24,6 +24,19 @@ def logits(settings, params, source, target, attended=None):
   memory = stack(settings, p["encoder_stack"], embed(settings, p, "source", source_table, source))
   x = embed(settings, p, "target", table, target)
   x = stack(settings, p["decoder_stack"], x, memory, attended)
+  return vocabulary(settings, p, x, table)
+
+
+def decoder_logits(settings, params, text):
+  """Of each position of a decoder alone: [T,V]."""
+  p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+  p["target_position"] = p.get("absolute_position")
+  table = p["token_embed"]["embedding"]
+  x = embed(settings, p, "target", table, text)
+  return vocabulary(settings, p, stack(settings, p["decoder_stack"], x, causal=True), table)
+
+
+def vocabulary(settings, p, x, table):
   kernel = p["output"]["kernel"] if settings.tying == "none" else table
   bias = p["output"]["bias"] if settings.head_bias else 0.0
   return (x @ kernel.T + bias)[:, :TOKENS]
@@ -49,8 +62,8 @@ def embed(settings, p, side, table, tokens):
   return x
 
 
-def stack(settings, p, x, memory=None, attended=None):
-  scores = distance_bias(settings, p, len(x), causal=memory is not None)
+def stack(settings, p, x, memory=None, attended=None, causal=False):
+  scores = distance_bias(settings, p, len(x), causal=causal or memory is not None)
   own = functools.partial(attention, settings, bias=scores, rotary=settings.position == "rotary")
   cross = functools.partial(attention, settings, memory=memory, attended=attended)
   for index in range(LAYERS):

@@ -10,10 +10,12 @@ EXAMPLES = [Example("a", "eins zwei drei vier"), Example("b", "fünf sechs siebe
 
 def test_an_example_is_two_fields_of_a_record():
   task = Translate("en", "de")
-  assert task.fields == ("en", "de")
-  assert task.example({"de": "ein", "en": "one", "fr": "un"}) == Example("one", "ein", "")
-  assert task.example({"de": "ein", "en": "one", "kind": "number"}).kind == "number"
-  assert Translate("de", "en").example({"de": "ein", "en": "one"}) == Example("ein", "one", "")
+  assert task.fields("train") == ("en", "de")
+  assert [*task.examples({"de": "ein", "en": "one", "fr": "un"})] == [Example("one", "ein", "")]
+  (example,) = task.examples({"de": "ein", "en": "one", "kind": "number"})
+  assert example.kind == "number"
+  (example,) = Translate("de", "en").examples({"de": "ein", "en": "one"})
+  assert example == Example("ein", "one", "")
 
 
 def test_figures_are_those_of_the_metrics_named():

@@ -15,6 +15,7 @@ from clu import metrics
 
 from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
+from tfx_jax.data.layout import EncoderDecoderLayout
 from tfx_jax.data.loader import Loader
 from tfx_jax.data.tokenizer import CharacterTokenizer
 from tfx_jax.errors import UserError
@@ -38,7 +39,10 @@ def parts(tmp_path_factory):
     [Example(text, text[::-1]) for text in texts], "f", tokenizer, tokenizer,
     str(tmp_path_factory.mktemp("corpora")), 24, 24,
   )  # fmt: skip
-  loader, parallel = Loader(lambda epoch: corpus, 0, 24, 24, batch_size=8), Parallel()
+  loader, parallel = (
+    Loader(lambda epoch: corpus, 0, EncoderDecoderLayout(24, 24), batch_size=8),
+    Parallel(),
+  )
   assert loader.rows(0) < 12 * 8  # so that an epoch ends on the way
 
   def make_state():

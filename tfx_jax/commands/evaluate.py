@@ -26,7 +26,7 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
   """
   split = config.evaluate.split
   run = run_lib.load(workdir, config=config)
-  examples = build.read_examples(config, split)
+  examples = run.examples(split)
   other = _open_baseline(config, baseline, examples) if baseline else None
   with bar(len(examples), f"decoding {split}") as progress:
     figures, rows = run.evaluate(split, progress.update)
@@ -46,7 +46,7 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
       build.make_task(config).corpus_metrics(),
       [row["output"] for row in rows],
       texts,
-      [[example.target] for example in examples],
+      [example.judged_by for example in examples],
       config.evaluate.bootstrap_samples,
     )
     recorded |= {"baseline": baseline, "baseline/step": other.step}

@@ -105,12 +105,13 @@ def _open_data(config: ConfigDict, tokenizers: tuple, split: str) -> Loader:
   """The loader of a split; says what it holds and what was dropped."""
   corpora = build.make_corpora(config, split, tokenizers)
   loader = build.make_loader(config, corpora)
-  counts, (source, target) = corpora(0).report, loader.density()
+  counts = loader.report
   long, empty = counts["pairs_too_long"], counts["pairs_empty"]
+  cut = counts["pairs_cut"]
+  shortened = f"; sources cut {cut:,} ({cut / counts['pairs_kept']:.1%})" if cut else ""
   say(
-    f"{split}: {counts['pairs_kept']:,} pairs in {loader.rows(0):,} rows, {source:.1%} of "
-    f"{config.data.source_length} source and {target:.1%} of {config.data.target_length} target "
-    f"tokens real; dropped {long:,} longer than a row, {empty:,} empty"
+    f"{split}: {counts['pairs_kept']:,} examples in {loader.rows(0):,} rows, {loader.describe()}; "
+    f"dropped {long:,} longer than a row, {empty:,} empty{shortened}"
   )
   return loader
 
@@ -127,7 +128,8 @@ def _make_validate(
   generator = build.make_generator(config, model, tokenizers, parallel)
   loss_step = parallel.jit(make_loss_step(model))
   task = build.make_task(config)
-  examples = build.read_examples(config, "validation", config.train.decode_examples)
+  limit = config.train.decode_examples or (0 if task.metrics else config.evaluate.num_samples)
+  examples = build.read_examples(config, "validation", limit)
 
   def validate(
     params: Any, step: int, decode: bool, between_batches: Callable[[], None]

@@ -1,5 +1,6 @@
 """A corpus read once and tokenised once, into memory-mapped arrays keyed by content."""
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -17,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from tfx_jax.data.example import Example
-from tfx_jax.data.tokenizer import EOS, Tokenizer
+from tfx_jax.data.fitting import encoded, kept
+from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
 
-_FORMAT = 1
+_FORMAT = 2
 _REPORT = "report.json"
 _OFFSET = "<i8"
 _CHUNK = 1 << 14  # pairs in memory at a time
@@ -55,13 +57,16 @@ class Ragged:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Corpus:
-  """The tokenised pairs of one split; every sequence ends with EOS.
+  """The tokenised pairs of one split.
+
+  Every text ends with EOS. A source is empty where a text is only written.
 
   Attributes:
     sources: token ids of the sources, memory-mapped.
     targets: those of the targets; target i belongs to source i.
-    report: pairs_read, pairs_kept, pairs_too_long, pairs_empty; source_tokens and target_tokens
-      (kept ones, with EOS); seconds the making took.
+    report: pairs_read, pairs_kept, pairs_cut, pairs_too_long, pairs_empty; source_tokens and
+      target_tokens (kept ones, with EOS); target_bytes (of UTF-8) and target_words (between
+      spaces) of the texts kept; seconds the making took.
     folder: that holds it.
   """
 
@@ -79,10 +84,13 @@ def prepare(
   cache_dir: str,
   max_source_length: int,
   max_target_length: int,
+  long_sources: str = "drop",
+  context: bool = False,
 ) -> Corpus:
   """Opens the tokenised corpus in the cache, or makes it there, in one pass and a bounded memory.
 
-  Pairs with an empty side and pairs longer than allowed are dropped and counted. Whoever makes the
+  Pairs with an empty side and pairs longer than allowed are dropped and counted. A text that is
+  only written is not dropped but split into pieces that are as long as allowed. Whoever makes the
   same corpus at the same time does no harm: the first to finish wins.
 
   Args:
@@ -92,13 +100,17 @@ def prepare(
     target_tokenizer: for the targets.
     cache_dir: where corpora are kept, each in a folder named by the hash of what it is made from.
     max_source_length: longest source kept, in tokens with EOS.
-    max_target_length: longest target kept, in tokens with EOS.
+    max_target_length: longest target kept, in tokens with EOS; 0: any.
+    long_sources: "drop" for dropping pairs with a longer source, "cut_end" or "cut_start" for
+      leaving out the end or the beginning of the source.
+    context: whether the source of a piece is what comes before it in its text; else it has none.
 
   Raises:
     UserError: if no pair is left, or `cache_dir` cannot be written.
   """
   prints = [fingerprint, source_tokenizer.fingerprint, target_tokenizer.fingerprint]
-  key = json.dumps([_FORMAT, *prints, max_source_length, max_target_length]).encode()
+  lengths = [max_source_length, max_target_length, long_sources, context]
+  key = json.dumps([_FORMAT, *prints, *lengths]).encode()
   name = f"corpus-{hashlib.blake2b(key, digest_size=16).hexdigest()}"
   folder = os.path.join(cache_dir, name)
   building = os.path.join(cache_dir, f"tmp-{name}-{uuid.uuid4().hex}")
@@ -111,7 +123,7 @@ def prepare(
   try:
     sources = _Side(building, "source", source_tokenizer, max_source_length)
     targets = _Side(building, "target", target_tokenizer, max_target_length)
-    report = _build(examples, sources, targets, cache_dir)
+    report = _build(examples, sources, targets, cache_dir, long_sources, context)
     with _using(cache_dir):
       _publish(building, folder, report)
       if corpus := _open(folder):
@@ -128,64 +140,69 @@ class _Side:
     self.name, self.tokenizer, self.longest = name, tokenizer, longest
     self.paths = _paths(folder, name)
     self.dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<i4")
-    self.size = 0
+    self.size = self.written = 0
 
   def append(self, sequences: list[list[int]]) -> None:
-    """Writes sequences of ids, EOS put after each."""
-    lengths = np.fromiter((len(ids) + 1 for ids in sequences), np.int64, len(sequences))
-    stream = itertools.chain.from_iterable([*ids, EOS] for ids in sequences)
+    """Writes sequences of ids."""
+    lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
+    stream = itertools.chain.from_iterable(sequences)
     tokens = np.fromiter(stream, self.dtype, int(lengths.sum()))
     ends = (self.size + np.cumsum(lengths)).astype(_OFFSET)
-    if not self.size:
+    if not self.written:
       ends = np.concatenate([np.zeros(1, _OFFSET), ends])
     # Opened anew for each chunk: a handle kept open could fail in closing, past all handling.
     for path, array in zip(self.paths, (tokens, ends), strict=True):
       with open(path, "ab") as file:
         file.write(array)
     self.size += len(tokens)
+    self.written += len(sequences)
 
 
 def _build(
-  examples: Iterable[Example], sources: _Side, targets: _Side, cache_dir: str
+  examples: Iterable[Example],
+  sources: _Side,
+  targets: _Side,
+  cache_dir: str,
+  long_sources: str,
+  context: bool,
 ) -> dict[str, Any]:
   """Writes all pairs that are kept; returns the report."""
   start = time.monotonic()
-  read = empty = long = kept = 0
+  counts = collections.Counter(read=0, empty=0, too_long=0, cut=0, bytes=0, words=0)
   examples = iter(examples)
   while chunk := list(itertools.islice(examples, _CHUNK)):
-    texts = [pair for pair in chunk if pair.source.strip() and pair.target.strip()]
-    encoded = zip(
-      sources.tokenizer.encode([pair.source for pair in texts]),
-      targets.tokenizer.encode([pair.target for pair in texts]),
-      strict=True,
-    )
-    full = [(source, target) for source, target in encoded if source and target]
-    fitting = [
-      (source, target)
-      for source, target in full
-      if len(source) < sources.longest and len(target) < targets.longest
-    ]
-    read += len(chunk)
-    empty += len(chunk) - len(full)
-    long += len(full) - len(fitting)
-    kept += len(fitting)
-    if fitting:
+    counts["read"] += len(chunk)
+    pairs = []
+    for example, source, target in encoded(chunk, sources.tokenizer, targets.tokenizer):
+      fitting = kept(source, target, sources.longest, targets.longest, long_sources, context)
+      if isinstance(fitting, str):
+        counts[fitting] += 1
+        continue
+      pairs += fitting
+      counts["cut"] += source is not None and len(source) >= sources.longest
+      counts["bytes"] += len(example.target.encode())
+      counts["words"] += len(example.target.split())
+    if pairs:
       with _using(cache_dir):
-        sources.append([source for source, _ in fitting])
-        targets.append([target for _, target in fitting])
-  if not kept:
+        sources.append([source for source, _ in pairs])
+        targets.append([target for _, target in pairs])
+  if not targets.written:
     raise UserError(
-      f"no pair is left of the {read} read: {empty} with an empty side, {long} longer than "
-      f"data.source_length={sources.longest} or data.target_length={targets.longest} tokens"
+      f"no pair is left of the {counts['read']} read: {counts['empty']} with an empty side, "
+      f"{counts['too_long']} longer than data.source_length={sources.longest} or "
+      f"data.target_length={targets.longest} tokens"
     )
   return {
     "format": _FORMAT,
-    "pairs_read": read,
-    "pairs_kept": kept,
-    "pairs_too_long": long,
-    "pairs_empty": empty,
+    "pairs_read": counts["read"],
+    "pairs_kept": targets.written,
+    "pairs_cut": counts["cut"],
+    "pairs_too_long": counts["too_long"],
+    "pairs_empty": counts["empty"],
     "source_tokens": sources.size,
     "target_tokens": targets.size,
+    "target_bytes": counts["bytes"],
+    "target_words": counts["words"],
     "source_dtype": sources.dtype.str,
     "target_dtype": targets.dtype.str,
     "seconds": round(time.monotonic() - start, 3),
@@ -229,7 +246,8 @@ def _map(folder: str, side: str, report: dict[str, Any]) -> Ragged:
   ):
     if os.path.getsize(path) != size * np.dtype(dtype).itemsize:
       raise ValueError(f"{path} is cut")
-    arrays.append(np.memmap(path, dtype, "r", shape=(size,)))
+    # Nothing cannot be mapped: where texts are only written, there are no source tokens.
+    arrays.append(np.memmap(path, dtype, "r", shape=(size,)) if size else np.zeros(0, dtype))
   return Ragged(*arrays)
 
 

@@ -4,8 +4,21 @@ from typing import NamedTuple
 
 
 class Example(NamedTuple):
-  """A source text, its target text, and the kind of sentence they are ('' where not known)."""
+  """What is read and what is written.
 
-  source: str
+  Attributes:
+    source: the text that is read; None where a text is only written.
+    target: the text that is written.
+    kind: of example, '' where not known.
+    references: texts that what is written is judged by, if they are not the target alone.
+  """
+
+  source: str | None
   target: str
   kind: str = ""
+  references: tuple[str, ...] = ()
+
+  @property
+  def judged_by(self) -> tuple[str, ...]:
+    """The references, or else the target."""
+    return self.references or (self.target,)

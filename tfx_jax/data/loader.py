@@ -1,12 +1,12 @@
 """Batches as a function of (seed, position), for one process of several."""
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfx_jax.data.corpus import Corpus
-from tfx_jax.data.packing import Plan, pack, plan
+from tfx_jax.data.layout import Layout
 from tfx_jax.errors import UserError
 
 
@@ -18,7 +18,7 @@ class Position(NamedTuple):
 
 
 class Loader:
-  """Packed batches of a corpus, without end or once through.
+  """Batches of a corpus, without end or once through.
 
   The corpus may be another in every epoch, as subword regularisation makes it.
 
@@ -27,8 +27,7 @@ class Loader:
   Args:
     corpora: epoch -> what is read in it.
     seed: of the run.
-    source_length: S, source tokens of a row.
-    target_length: T, target tokens of a row.
+    layout: what rows are.
     batch_size: rows of a batch, over all processes.
     process_index: which share of each batch is this process's.
     process_count: how many shares there are.
@@ -41,8 +40,7 @@ class Loader:
     self,
     corpora: Callable[[int], Corpus],
     seed: int,
-    source_length: int,
-    target_length: int,
+    layout: Layout,
     batch_size: int,
     process_index: int = 0,
     process_count: int = 1,
@@ -53,11 +51,11 @@ class Loader:
       )
     self._corpora = corpora
     self._seed = seed
-    self._shape = (source_length, target_length)
+    self._layout = layout
     self._batch_size = batch_size
     share = batch_size // process_count
     self._share = slice(process_index * share, (process_index + 1) * share)
-    self._epochs: dict[int, _Epoch] = {}
+    self._epochs: dict[int, Sequence[Any]] = {}
 
   def batch(self, position: Position) -> tuple[dict[str, np.ndarray], Position]:
     """This process's share of the batch at `position`, and the position after it."""
@@ -65,56 +63,38 @@ class Loader:
     rows = []
     while len(rows) < self._batch_size:
       present = self._epoch(epoch)
-      taken = min(len(present.plan) - row, self._batch_size - len(rows))
-      rows += [present.row(number) for number in range(row, row + taken)]
+      taken = min(len(present) - row, self._batch_size - len(rows))
+      rows += [present[number] for number in range(row, row + taken)]
       row += taken
-      if row == len(present.plan):
+      if row == len(present):
         epoch, row = epoch + 1, 0
     return self._arrays(rows), Position(epoch, row)
 
   def once(self) -> Iterator[dict[str, np.ndarray]]:
-    """Every pair once; empty rows fill up the last batch."""
-    first = self._epoch(0)
-    count = len(first.plan)
-    for start in range(0, count, self._batch_size):
-      rows = [first.row(number) for number in range(start, min(start + self._batch_size, count))]
-      yield self._arrays(rows + [([], [])] * (self._batch_size - len(rows)))
+    """Everything once; empty rows fill up the last batch."""
+    rows = self._layout.once(self._corpora(0))
+    for start in range(0, len(rows), self._batch_size):
+      part = [rows[number] for number in range(start, min(start + self._batch_size, len(rows)))]
+      yield self._arrays(part + [self._layout.empty] * (self._batch_size - len(part)))
 
-  def density(self) -> tuple[float, float]:
-    """Shares of real source and target tokens in the rows of the first epoch."""
-    corpus, plan = self._epoch(0)
-    source, target = (
-      len(side.tokens) / (len(plan) * length)
-      for side, length in zip((corpus.sources, corpus.targets), self._shape, strict=True)
-    )
-    return source, target
+  @property
+  def report(self) -> Mapping[str, Any]:
+    """What was kept and dropped in making the first epoch's corpus."""
+    return self._corpora(0).report
+
+  def describe(self) -> str:
+    """How full the rows of the first epoch are."""
+    return self._layout.describe(self._corpora(0), self.rows(0))
 
   def rows(self, epoch: int) -> int:
     """Rows of an epoch."""
-    return len(self._epoch(epoch).plan)
+    return len(self._epoch(epoch))
 
-  def _epoch(self, epoch: int) -> "_Epoch":
+  def _epoch(self, epoch: int) -> Sequence[Any]:
     if epoch not in self._epochs:
       self._epochs = {number: old for number, old in self._epochs.items() if number >= epoch - 1}
-      corpus = self._corpora(epoch)
-      lengths = np.stack([corpus.sources.lengths, corpus.targets.lengths], axis=1)
-      self._epochs[epoch] = _Epoch(corpus, plan(self._seed, epoch, lengths, *self._shape))
+      self._epochs[epoch] = self._layout.epoch(self._corpora(epoch), self._seed, epoch)
     return self._epochs[epoch]
 
-  def _arrays(self, rows: list[tuple[list, list]]) -> dict[str, np.ndarray]:
-    sources, targets = zip(*rows[self._share], strict=True)
-    return pack(sources, targets, *self._shape)
-
-
-class _Epoch(NamedTuple):
-  """What is read in an epoch, and how it is packed."""
-
-  corpus: Corpus
-  plan: Plan
-
-  def row(self, number: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The sources and the targets of a row."""
-    pairs = self.plan.row(number)
-    sides = (self.corpus.sources, self.corpus.targets)
-    sources, targets = ([side[pair] for pair in pairs] for side in sides)
-    return sources, targets
+  def _arrays(self, rows: list[Any]) -> dict[str, np.ndarray]:
+    return self._layout.arrays(rows[self._share])

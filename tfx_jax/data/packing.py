@@ -125,6 +125,34 @@ def pack(
   }
 
 
+def pack_sequences(
+  sources: Sequence[Sequence[np.ndarray]], targets: Sequence[Sequence[np.ndarray]], length: int
+) -> dict[str, np.ndarray]:
+  """Lays rows of sequences out for a decoder alone, each source before its target.
+
+  Args:
+    sources: for each row, what comes before each target; it may be empty.
+    targets: for each row, its target sequences, in the same order.
+    length: T.
+
+  Returns:
+    `decoder_inputs`, `targets`, `targets_segments`, `targets_positions` and `weights` [B,T], as
+    those of `pack`; sources are predicted too, but without weight.
+  """
+  pairs = [list(zip(*row, strict=True)) for row in zip(sources, targets, strict=True)]
+  whole = [[np.concatenate(pair) for pair in row] for row in pairs]
+  weighted = [[np.repeat([0, 1], [len(s), len(t)]) for s, t in row] for row in pairs]
+  shifted = [[np.concatenate([[BOS], tokens[:-1]]) for tokens in row] for row in whole]
+  outputs = lay_out(whole, length)
+  return {
+    "decoder_inputs": lay_out(shifted, length)[0],
+    "targets": outputs[0],
+    "targets_segments": outputs[1],
+    "targets_positions": outputs[2],
+    "weights": lay_out(weighted, length)[0].astype(np.float32),
+  }
+
+
 def lay_out(rows: Sequence[Sequence[np.ndarray]], length: int) -> np.ndarray:
   """Tokens, segments from 1 and positions from 0, int32 [3,B,length], zeros where padded."""
   out = np.zeros((3, len(rows), length), np.int32)

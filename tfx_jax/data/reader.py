@@ -1,24 +1,16 @@
 """Iterators of records with a fingerprint, from files of the user's own and known corpora."""
 
-import contextlib
-import functools
-import glob
-import gzip
-import hashlib
 import importlib
-import io
 import itertools
 import json
-import os
-import zlib
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
+from tfx_jax.data.file import FileReader
+from tfx_jax.data.text_reader import AlignedReader, FilesReader, LinesReader
 from tfx_jax.errors import UserError, nearest
 
-FORMATS = ("text", "tsv", "jsonl", "tfds", "cldr")
-_BOM = b"\xef\xbb\xbf"
-_BLOCK = 1 << 17
+FORMATS = ("text", "lines", "files", "tsv", "jsonl", "tfds", "cldr")
 
 
 class Reader(Protocol):
@@ -46,11 +38,14 @@ def open_reader(
   """Opens a corpus; files are found and seen not to be empty here, and read when iterated over.
 
   Args:
-    format: 'text' (aligned files PREFIX.FIELD, one record a line), 'tsv', 'jsonl' (all three plain
-      or gzip by a name ending in .gz), 'tfds' (prepared by TensorFlow Datasets), 'cldr' (built in),
+    format: 'text' (aligned files PREFIX.FIELD, one record a line), 'lines' (one file and one field,
+      one record a line), 'files' (one field, a record a file), 'tsv', 'jsonl' (all of them plain or
+      gzip by a name ending in .gz), 'tfds' (prepared by TensorFlow Datasets), 'cldr' (built in),
       or `package.module:Name`, called with (path, fields) and returning a `Reader`.
-    path: the prefix for 'text', the file for 'tsv' and 'jsonl', NAME[/CONFIG][:SPLIT] for 'tfds',
-      the split for 'cldr'.
+    path: the prefix for 'text', the file for 'lines', 'tsv' and 'jsonl', NAME[/CONFIG][:SPLIT] for
+      'tfds', the split for 'cldr'; for 'files' a file, folder or pattern, which may have [:90%] or
+      [90%:] behind it, for a part of each file. Several are joined by commas; each may begin with
+      a format of its own: jsonl:a.jsonl,lines:b.txt.
     fields: names of the texts of a record. For 'jsonl' and 'tfds', nested ones are dotted.
     columns: names of the columns of a 'tsv' file in order; `fields` if empty.
     tfds_dir: where TensorFlow Datasets keeps its data; where it does by itself if empty.
@@ -59,9 +54,26 @@ def open_reader(
     UserError: here for an unknown format and a missing, empty or unreadable file; while iterating
       for a line that is not UTF-8 or not a record of this format, and for unequal line counts.
   """
+  # A format of the user's own takes its path as it is.
+  parts = path.split(",") if ":" not in format else [path]
+  readers = []
+  for part in parts:
+    own, _, rest = part.partition(":")
+    given = (own, rest) if rest and own in FORMATS else (format, part)
+    readers.append(_open_one(*given, fields, columns, tfds_dir))
+  return readers[0] if len(readers) == 1 else _Joined(readers)
+
+
+def _open_one(
+  format: str, path: str, fields: Sequence[str], columns: Sequence[str], tfds_dir: str
+) -> Reader:
   match format:
     case "text":
-      return _TextReader(path, fields)
+      return AlignedReader(path, fields)
+    case "lines":
+      return LinesReader(path, fields)
+    case "files":
+      return FilesReader(path, fields)
     case "tsv":
       return _TsvReader(path, fields, columns or fields)
     case "jsonl":
@@ -79,44 +91,22 @@ def open_reader(
   raise UserError(f"data.format='{format}' is unknown{nearest(format, FORMATS)}")
 
 
-class _FileReader:
-  """What the readers of files share: the files and the fingerprint of their contents."""
+class _Joined:
+  """Corpora one after the other."""
 
-  def __init__(
-    self, format: str, paths: Sequence[str], fields: Sequence[str], columns: Sequence[str] = ()
-  ) -> None:
-    self.files = [_Lines(path) for path in paths]
-    self.fields = tuple(fields)
-    self._layout = json.dumps([format, list(fields), list(columns)])
+  def __init__(self, readers: Sequence[Reader]) -> None:
+    self._readers = readers
 
-  @functools.cached_property
+  @property
   def fingerprint(self) -> str:
-    """Hash of the format, the fields and the contents, whatever the files' names or compression."""
-    digest = hashlib.blake2b(self._layout.encode(), digest_size=16)
-    for file in self.files:
-      digest.update(file.digest())
-    return digest.hexdigest()
-
-
-class _TextReader(_FileReader):
-  """Aligned files, PREFIX.FIELD each: line n of one belongs to line n of the others."""
-
-  def __init__(self, prefix: str, fields: Sequence[str]) -> None:
-    super().__init__("text", [_field_file(prefix, field) for field in fields], fields)
+    """That of all of them, in their order."""
+    return "+".join(reader.fingerprint for reader in self._readers)
 
   def __iter__(self) -> Iterator[dict[str, str]]:
-    lines = [iter(file) for file in self.files]
-    for number, texts in enumerate(itertools.zip_longest(*lines)):
-      if None in texts:
-        counts = [
-          f"{file.path} has {number + (text is not None) + sum(1 for _ in rest)}"
-          for file, text, rest in zip(self.files, texts, lines, strict=True)
-        ]
-        raise UserError(f"aligned files need equally many lines: {', '.join(counts)}")
-      yield dict(zip(self.fields, texts, strict=True))
+    return itertools.chain.from_iterable(self._readers)
 
 
-class _TsvReader(_FileReader):
+class _TsvReader(FileReader):
   """One file, tabs between the columns and no quoting."""
 
   def __init__(self, path: str, fields: Sequence[str], columns: Sequence[str]) -> None:
@@ -138,7 +128,7 @@ class _TsvReader(_FileReader):
       yield {field: cells[place] for field, place in self.places}
 
 
-class _JsonlReader(_FileReader):
+class _JsonlReader(FileReader):
   """One JSON object a line; a dotted field reaches into nested objects."""
 
   def __init__(self, path: str, fields: Sequence[str]) -> None:
@@ -158,58 +148,6 @@ class _JsonlReader(_FileReader):
       if "kind" not in record and isinstance(value.get("kind"), str):
         record["kind"] = value["kind"]
       yield record
-
-
-class _Lines:
-  """The lines of one UTF-8 file, plain or gzip; only a line feed ends one."""
-
-  def __init__(self, path: str) -> None:
-    self.path = path
-    with self._open() as file:
-      if not file.read(len(_BOM) + 1).removeprefix(_BOM):
-        raise UserError(f"{path} is empty")
-
-  def __iter__(self) -> Iterator[str]:
-    with self._open() as file:
-      for number, line in enumerate(file, 1):
-        if number == 1:
-          line = line.removeprefix(_BOM)
-        try:
-          yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
-        except UnicodeDecodeError as error:
-          raise UserError(f"{self.path}, line {number}: not UTF-8 ({error.reason})") from error
-
-  def digest(self) -> bytes:
-    """Returns the hash of the (uncompressed) bytes."""
-    digest = hashlib.blake2b(digest_size=16)
-    with self._open() as file:
-      while block := file.read(_BLOCK):
-        digest.update(block)
-    return digest.digest()
-
-  @contextlib.contextmanager
-  def _open(self) -> Iterator[BinaryIO]:
-    try:
-      if self.path.endswith(".gz"):
-        with gzip.open(self.path, "rb") as file, io.BufferedReader(file, _BLOCK) as buffered:
-          yield buffered
-      else:
-        with open(self.path, "rb", _BLOCK) as file:
-          yield file
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-      raise UserError(f"{self.path} is not a whole gzip file: {error}") from error
-    except OSError as error:
-      raise UserError(f"cannot read {self.path}: {error.strerror or error}") from error
-
-
-def _field_file(prefix: str, field: str) -> str:
-  plain = f"{prefix}.{field}"
-  for path in (plain, f"{plain}.gz"):
-    if os.path.exists(path):
-      return path
-  present = sorted(glob.glob(glob.escape(prefix) + ".*"))[:4]
-  found = f"; found {', '.join(present)}" if present else ""
-  raise UserError(f"no file {plain} or {plain}.gz{found}")
 
 
 def _lookup(value: object, field: str, keys: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from tfx_jax.data.layout import Layout
 from tfx_jax.data.tokenizer import EOS, SPECIALS, UNK
 from tfx_jax.evaluation.pairs import in_batches
 from tfx_jax.parallel import Parallel
@@ -86,12 +87,15 @@ class Aligner:
   Args:
     model: with the method `attention`.
     parallel: the mesh.
+    layout: how the model reads pairs.
     batch_size: pairs looked at at a time.
     layer: of the decoder, -1 the last.
   """
 
-  def __init__(self, model: nn.Module, parallel: Parallel, batch_size: int, layer: int):
-    self._parallel = parallel
+  def __init__(
+    self, model: nn.Module, parallel: Parallel, layout: Layout, batch_size: int, layer: int
+  ):
+    self._parallel, self._layout = parallel, layout
     self._rows = -(-batch_size // parallel.batch_shards) * parallel.batch_shards
     self._weights = parallel.jit(functools.partial(_weights, model, layer))
 
@@ -100,7 +104,7 @@ class Aligner:
   ) -> list[np.ndarray]:
     """The weights [T,S] of each pair."""
     found = [np.zeros((0, 0))] * len(sources)
-    for members, batch in in_batches(sources, targets, self._rows):
+    for members, batch in in_batches(self._layout, sources, targets, self._rows):
       weights = np.asarray(self._weights(params, self._parallel.place(batch)))
       for member, row in zip(members, weights, strict=False):
         found[member] = row[: len(targets[member]), : len(sources[member])].copy()

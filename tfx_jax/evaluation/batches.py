@@ -1,4 +1,4 @@
-"""Sources of all lengths as few shapes: groups of similar length, and the arrays of a group."""
+"""Prompts of all lengths as few shapes: groups of similar length, and the arrays of a group."""
 
 import math
 from collections.abc import Sequence
@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfx_jax.data.packing import lay_out
-from tfx_jax.data.tokenizer import BOS, EOS
+from tfx_jax.data.layout import Layout
+from tfx_jax.data.tokenizer import EOS
 from tfx_jax.evaluation.generate_settings import GenerateSettings
 
 # Tokens that an output may always have, whatever the ratio to its source, or beyond a prefix.
@@ -19,7 +19,7 @@ class Group(NamedTuple):
 
   Attributes:
     members: their numbers.
-    length: S, that sources are padded to.
+    length: that prompts are padded to.
     rows: B, at least as many as members.
   """
 
@@ -28,20 +28,20 @@ class Group(NamedTuple):
   rows: int
 
 
-def source_lengths(longest: int) -> list[int]:
-  """The lengths sources are padded to, multiples of 8: about a quarter, a half and all."""
+def prompt_lengths(longest: int) -> list[int]:
+  """The lengths prompts are padded to, multiples of 8: about a quarter, a half and all."""
   return sorted({-(-longest // (8 * part)) * 8 for part in (4, 2, 1)})
 
 
-def group(sources: Sequence[Sequence[int]], settings: GenerateSettings, shards: int) -> list[Group]:
-  """Groups of similar length, longest first; empty sources are in none.
+def group(prompts: Sequence[Sequence[int]], settings: GenerateSettings, shards: int) -> list[Group]:
+  """Groups of similar length, longest first; empty prompts are in none.
 
   Args:
-    sources: token lists.
+    prompts: token lists.
     settings: of generation.
     shards: what the number of rows must be a multiple of.
   """
-  lengths = np.array([len(source) for source in sources], int)
+  lengths = np.array([len(prompt) for prompt in prompts], int)
   order = np.argsort(-lengths, kind="stable")
   order = order[lengths[order] > 0]
   if not len(order):
@@ -49,7 +49,7 @@ def group(sources: Sequence[Sequence[int]], settings: GenerateSettings, shards: 
   full = -(-settings.batch_size // shards) * shards
   small = -(-settings.batch_size // (8 * shards)) * shards
   rows = small if len(order) <= small else full
-  buckets = np.array(source_lengths(settings.max_source_length))
+  buckets = np.array(prompt_lengths(settings.max_source_length))
   bucket = np.searchsorted(buckets, lengths[order])
   groups, start = [], 0
   while start < len(order):
@@ -63,24 +63,17 @@ def group(sources: Sequence[Sequence[int]], settings: GenerateSettings, shards: 
   return groups
 
 
-def model_arrays(group: Group, sources: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
-  """What the model reads: the sources [B,S] of a group, and BOS [B,1] as the prompts."""
-  filled = [sources[i] for i in group.members] + [[EOS]] * (group.rows - len(group.members))
-  inputs, segments, positions = lay_out([[source] for source in filled], group.length)
-  ones = np.ones((group.rows, 1), np.int32)
-  return {
-    "inputs": inputs,
-    "inputs_segments": segments,
-    "inputs_positions": positions,
-    "decoder_inputs": ones * BOS,
-    "targets_segments": ones,
-    "targets_positions": ones * 0,
-  }
+def model_arrays(
+  group: Group, prompts: Sequence[Sequence[int]], layout: Layout
+) -> dict[str, np.ndarray]:
+  """What the model reads: the prompts of a group, and those that only fill up the batch."""
+  filled = [prompts[i] for i in group.members] + [[EOS]] * (group.rows - len(group.members))
+  return layout.prompts(filled, group.length)
 
 
 def search_arrays(
   group: Group,
-  sources: Sequence[Sequence[int]],
+  prompts: Sequence[Sequence[int]],
   prefixes: Sequence[Sequence[int]] | None,
   settings: GenerateSettings,
 ) -> tuple[dict[str, np.ndarray], int]:
@@ -93,7 +86,7 @@ def search_arrays(
   rows, count = group.rows, len(group.members)
   given = [prefixes[i] if prefixes else [] for i in group.members]
   longest = [
-    _limit(len(sources[i]), len(start), settings)
+    _limit(len(prompts[i]), len(start), settings)
     for i, start in zip(group.members, given, strict=True)
   ]
   room = _limit(group.length, max(map(len, given)), settings)
@@ -110,9 +103,9 @@ def search_arrays(
   return arrays, room
 
 
-def _limit(source: int, prefix: int, settings: GenerateSettings) -> int:
-  """Most tokens of an output, given the lengths of its source and prefix."""
+def _limit(prompt: int, prefix: int, settings: GenerateSettings) -> int:
+  """Most tokens of an output, given the lengths of its prompt and prefix."""
   ratio = settings.max_length_ratio
   if not ratio:
     return settings.max_length
-  return min(settings.max_length, max(math.ceil(ratio * source), prefix) + SPARE_LENGTH)
+  return min(settings.max_length, max(math.ceil(ratio * prompt), prefix) + SPARE_LENGTH)

@@ -1,6 +1,7 @@
 """Figures of a model on a split: by loss over tokens, and by metrics of decoded text."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -32,11 +33,23 @@ class Task(Protocol):
 def loss_figures(
   loss_step: Callable, params: Any, loader: Loader, parallel: Parallel
 ) -> dict[str, float]:
-  """Cross-entropy in nats per token, EOS counted, and its exponential, over all of a corpus."""
+  """Cross-entropy over all of a corpus, EOS counted.
+
+  Returns:
+    `loss` in nats per token and its exponential `perplexity`; and what does not depend on the
+    tokenizer: `bits_per_byte` of the texts in UTF-8, and `word_perplexity`, of words between
+    spaces.
+  """
   parts = [loss_step(params, parallel.place(batch)) for batch in loader.once()]
   whole = functools.reduce(lambda a, b: a.merge(b), jax.device_get(parts))
   loss = float(np.float64(whole.total) / np.float64(whole.count))
-  return {"loss": loss, "perplexity": perplexity(loss)}
+  nats, sizes = float(whole.total), loader.report
+  return {
+    "loss": loss,
+    "perplexity": perplexity(loss),
+    "bits_per_byte": nats / math.log(2) / sizes["target_bytes"],
+    "word_perplexity": perplexity(nats / sizes["target_words"]),
+  }
 
 
 def best_texts(
@@ -46,7 +59,7 @@ def best_texts(
   on_batch: Callable[[int], None] = lambda count: None,
 ) -> list[str]:
   """What the model writes for each example: its best hypothesis."""
-  hypotheses = generator(params, [example.source for example in examples], on_batch)
+  hypotheses = generator(params, [example.source or "" for example in examples], on_batch)
   return [best[0].text if best else "" for best in hypotheses]
 
 
@@ -60,7 +73,7 @@ def text_figures(
   """The task's metrics on decoded text, and rows of source, reference and output to look at."""
   outputs = best_texts(generator, params, examples, on_batch)
   rows = [
-    {"source": example.source, "reference": example.target, "output": output}
+    {"source": example.source, "reference": "\n".join(example.judged_by), "output": output}
     for example, output in zip(examples, outputs, strict=True)
   ]
   return task.figures(outputs, examples), rows

@@ -9,7 +9,10 @@ import numpy as np
 from absl import logging
 from flax import linen as nn
 
+from tfx_jax.data.fitting import cut
+from tfx_jax.data.layout import Layout
 from tfx_jax.data.tokenizer import EOS, Tokenizer
+from tfx_jax.errors import UserError
 from tfx_jax.evaluation import batches, mbr
 from tfx_jax.evaluation.constraints import (
   Prefixes,
@@ -41,7 +44,7 @@ class Hypothesis(NamedTuple):
 class Generator:
   """Generates texts with a model; programs are compiled when first needed and then kept.
 
-  There are few of them: sources are padded to one of three lengths, and batches are full or an
+  There are few of them: prompts are padded to one of three lengths, and batches are full or an
   eighth of it.
 
   Args:
@@ -49,6 +52,7 @@ class Generator:
     parallel: the mesh.
     source_tokenizer: of the inputs.
     target_tokenizer: of the outputs.
+    layout: how the model reads its inputs.
     settings: see `GenerateSettings`.
 
   Raises:
@@ -62,12 +66,14 @@ class Generator:
     parallel: Parallel,
     source_tokenizer: Tokenizer,
     target_tokenizer: Tokenizer,
+    layout: Layout,
     settings: GenerateSettings,
   ):
     self.settings = settings
     self._parallel = parallel
     self._source_tokenizer = source_tokenizer
     self._target_tokenizer = target_tokenizer
+    self._layout = layout
     self._search = parallel.jit(
       functools.partial(search, model),
       static_argnames=("width", "num_return", "length", "alignment_layer"),
@@ -86,6 +92,8 @@ class Generator:
   ) -> list[list[Hypothesis]]:
     """The hypotheses of each text, best first; an empty text has one empty hypothesis.
 
+    A model that goes on with texts goes on with an empty one too.
+
     Args:
       params: of the model.
       texts: the inputs, in any order of length.
@@ -94,10 +102,11 @@ class Generator:
       **changes: of the settings, for this call.
 
     Raises:
-      UserError: for settings or prefixes that make no sense.
+      UserError: for settings or prefixes that make no sense, or an empty text where nothing marks
+        the beginning of one.
     """
     settings = self.settings.replace(**changes)
-    sources = self._encode(texts, settings)
+    prompts = self._prompts(texts, settings)
     starts = self._encode_prefixes(prefixes, len(texts), settings)
     forbidden = forbidden_mask(self._target_tokenizer, settings.forbidden)
     found: list[list[Hypothesis]] = [[Hypothesis("", 0.0, 0.0, [])] for _ in texts]
@@ -109,8 +118,8 @@ class Generator:
 
     # The next batch is on its way before the last one's result is waited for.
     running: tuple[batches.Group, Found] | None = None
-    for group in batches.group(sources, settings, self._parallel.batch_shards):
-      result = self._start(params, group, sources, starts, forbidden, settings)
+    for group in batches.group(prompts, settings, self._parallel.batch_shards):
+      result = self._start(params, group, prompts, starts, forbidden, settings)
       if running:
         collect(*running)
       running = group, result
@@ -118,18 +127,28 @@ class Generator:
       collect(*running)
     return found
 
-  def _encode(self, texts: Sequence[str], settings: GenerateSettings) -> list[list[int]]:
-    """Source tokens with EOS, at most as many as allowed; none for an empty or blank text."""
-    limit, sources = settings.max_source_length, []
-    texts = [text if text.strip() else "" for text in texts]
+  def _prompts(self, texts: Sequence[str], settings: GenerateSettings) -> list[list[int]]:
+    """What the model reads of each text, at most as much as allowed; [] where nothing is written.
+
+    That is for an empty or blank text, unless the model goes on with texts.
+    """
+    layout, prompts = self._layout, []
+    limit = min(settings.max_source_length, layout.window or settings.max_source_length)
+    marks = len(layout.prompt([]))
+    if not layout.continues:
+      texts = [text if text.strip() else "" for text in texts]
     for number, ids in enumerate(self._source_tokenizer.encode(texts), 1):
-      if len(ids) >= limit:
+      if len(ids) + marks > limit:
         logging.warning(
-          "input %d is cut from %d to %d tokens (generate.max_source_length)",
-          *(number, len(ids) + 1, limit),
+          "input %d is cut from %d to %d tokens (%s)",
+          *(number, len(ids) + marks, limit),
+          "generate.max_source_length" if limit == settings.max_source_length else "a training row",
         )
-      sources.append([*ids[: limit - 1], EOS] if ids else [])
-    return sources
+        ids = cut(ids, limit - marks, layout.cut_start)
+      if layout.continues and not ids and not marks:
+        raise UserError(f"input {number} is empty: give this model the beginning of a text")
+      prompts.append(layout.prompt(ids) if ids or layout.continues else [])
+    return prompts
 
   def _encode_prefixes(
     self, prefixes: Prefixes | None, count: int, settings: GenerateSettings
@@ -146,14 +165,14 @@ class Generator:
     self,
     params: Any,
     group: batches.Group,
-    sources: list[list[int]],
+    prompts: list[list[int]],
     starts: list[list[int]] | None,
     forbidden: np.ndarray,
     settings: GenerateSettings,
   ) -> Found:
     """Sets off the search of a group of inputs."""
-    arrays, room = batches.search_arrays(group, sources, starts, settings)
-    batch = self._parallel.place(batches.model_arrays(group, sources))
+    arrays, room = batches.search_arrays(group, prompts, starts, settings)
+    batch = self._parallel.place(batches.model_arrays(group, prompts, self._layout))
     arrays = self._parallel.place(arrays)
     return self._search(
       params,

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from tfx_jax.data.layout import Layout
+from tfx_jax.errors import UserError
 from tfx_jax.evaluation.pairs import in_batches
 from tfx_jax.parallel import Parallel
 
@@ -19,20 +21,28 @@ class Scorer:
   Args:
     model: whose probabilities are asked for.
     parallel: the mesh.
+    layout: how the model reads pairs.
     batch_size: pairs scored at a time.
   """
 
-  def __init__(self, model: nn.Module, parallel: Parallel, batch_size: int):
-    self._parallel = parallel
+  def __init__(self, model: nn.Module, parallel: Parallel, layout: Layout, batch_size: int):
+    self._parallel, self._layout = parallel, layout
     self._rows = -(-batch_size // parallel.batch_shards) * parallel.batch_shards
     self._log_probs = parallel.jit(functools.partial(_log_probs, model))
 
   def __call__(
     self, params: Any, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
   ) -> list[float]:
-    """The sum of each target's log-probabilities in nats; sequences end with EOS."""
+    """The sum of each target's log-probabilities in nats, without those of the source."""
+    window = self._layout.window
+    for number, (source, target) in enumerate(zip(sources, targets, strict=True), 1):
+      if window and len(source) + len(target) > window:
+        raise UserError(
+          f"pair {number} has {len(source) + len(target)} tokens, and this model reads at most "
+          f"{window}: score a shorter text, or parts of it"
+        )
     scores = np.zeros(len(sources))
-    for members, batch in in_batches(sources, targets, self._rows):
+    for members, batch in in_batches(self._layout, sources, targets, self._rows):
       found = self._log_probs(params, self._parallel.place(batch))
       scores[members] = np.asarray(found)[: len(members)]
     return scores.tolist()

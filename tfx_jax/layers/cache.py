@@ -129,14 +129,20 @@ class Cache:
     layers = tuple(layer.reorder(parents) for layer in self.layers)
     return self.replace(ancestors=ancestors, layers=layers)
 
-  def mask(self) -> jax.Array:
-    """Which slots the present step's beams may see: bool [B,W,P+length*W]."""
+  def mask(self, window: int | None = None) -> jax.Array:
+    """Which slots the present step's beams may see: bool [B,W,P+length*W].
+
+    With a `window`, none but those of the latest so many tokens, the present one counted.
+    """
     rows, width, length = self.ancestors.shape
     slots = (rows, width, length, width)
     own = self.ancestors[..., None] == jax.lax.broadcasted_iota(jnp.int32, slots, 3)
     own &= jax.lax.broadcasted_iota(jnp.int32, slots, 2) <= self.index
     prompt = jnp.broadcast_to(self.prompt[:, None, :], (rows, width, self.prompt.shape[1]))
-    return jnp.concatenate([prompt, own.reshape(rows, width, length * width)], axis=-1)
+    seen = jnp.concatenate([prompt, own.reshape(rows, width, length * width)], axis=-1)
+    if window is None:
+      return seen
+    return seen & (self.key_index() > self.query_index() - window)[None, None]
 
   def key_index(self) -> jax.Array:
     """Row index of every slot, int32 [P+length*W]; differences of these feed relative positions."""

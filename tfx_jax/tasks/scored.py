@@ -35,7 +35,7 @@ class Scored:
   ) -> dict[str, float | str]:
     """The metrics of `predictions`, one for each of `examples`."""
     return text_metrics(
-      self.metrics, predictions, [[example.target] for example in examples], **self._scoring
+      self.metrics, predictions, [example.judged_by for example in examples], **self._scoring
     )
 
   def corpus_metrics(self) -> dict[str, CorpusMetric]:

@@ -1,7 +1,7 @@
 """Translation: one text in, the same in another language out."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tfx_jax.data.example import Example
 from tfx_jax.metrics.corpus import CORPUS_METRICS, CorpusMetric, corpus_metric
@@ -27,18 +27,26 @@ class Translate:
   bleu_tokenize: str = "13a"
   lowercase: bool = False
 
+  reads = True
+
   def __post_init__(self):
     check_names(self.metrics)
     self.corpus_metrics()
 
   @property
-  def fields(self) -> tuple[str, str]:
+  def identity(self) -> str:
+    """What its examples of a record depend on."""
+    return f"translate-{self.source}-{self.target}"
+
+  def fields(self, split: str) -> tuple[str, str]:
     """The fields of a record that the task needs, source first."""
     return self.source, self.target
 
-  def example(self, record: Mapping[str, str]) -> Example:
+  def examples(self, record: Mapping[str, str]) -> Iterator[Example]:
     """What is read and written of a record."""
-    return Example(record[self.source], record[self.target], record.get("kind", ""))
+    yield Example(record[self.source], record[self.target], record.get("kind", ""))
+
+  questions = examples
 
   def figures(
     self, predictions: Sequence[str], examples: Sequence[Example]
@@ -47,7 +55,7 @@ class Translate:
     return text_metrics(
       self.metrics,
       predictions,
-      [[example.target] for example in examples],
+      [example.judged_by for example in examples],
       [example.kind for example in examples] if any(e.kind for e in examples) else (),
       **self._scoring,
     )

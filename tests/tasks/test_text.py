@@ -1,0 +1,18 @@
+from tfx_jax.data.example import Example
+from tfx_jax.tasks.text import FOLLOWING, PROMPT, Text
+
+
+def test_a_text_is_only_written():
+  task = Text("body")
+  assert task.fields("train") == ("body",) and not task.reads
+  assert [*task.examples({"body": "abc", "more": "d"})] == [Example(None, "abc")]
+  assert task.identity != Text("other").identity
+  assert task.figures(["a"], []) == task.corpus_metrics() == {}
+
+
+def test_questions_are_beginnings_throughout_a_text():
+  text = "".join(chr(i) for i in range(1000, 1000 + 3 * (PROMPT + FOLLOWING) + PROMPT + 10))
+  questions = [*Text("t").questions({"t": text})]
+  assert "".join(question.source + question.target for question in questions) == text
+  assert [len(question.source) for question in questions] == [PROMPT] * 4
+  assert [*Text("t").questions({"t": "short"})] == [Example("short", "")]

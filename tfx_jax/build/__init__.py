@@ -1,0 +1,45 @@
+"""From the configuration to the parts of a run; the only reader of the configuration."""
+
+from tfx_jax.build.data import (
+  SPLITS,
+  TASKS,
+  cache_folder,
+  make_corpora,
+  make_corpus,
+  make_layout,
+  make_loader,
+  make_reader,
+  make_task,
+  make_tokenizers,
+  read_examples,
+  saved_tokenizers,
+)
+from tfx_jax.build.generation import make_generate_settings, make_generator
+from tfx_jax.build.model import ARCHITECTURES, DTYPES, NORMS, POSITIONS, make_model
+from tfx_jax.build.training import make_optimization, make_parallel, make_step, make_timetable
+
+__all__ = [
+  "ARCHITECTURES",
+  "DTYPES",
+  "NORMS",
+  "POSITIONS",
+  "SPLITS",
+  "TASKS",
+  "cache_folder",
+  "make_corpora",
+  "make_corpus",
+  "make_generate_settings",
+  "make_generator",
+  "make_layout",
+  "make_loader",
+  "make_model",
+  "make_optimization",
+  "make_parallel",
+  "make_reader",
+  "make_step",
+  "make_task",
+  "make_timetable",
+  "make_tokenizers",
+  "read_examples",
+  "saved_tokenizers",
+]

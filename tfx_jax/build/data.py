@@ -1,0 +1,157 @@
+"""From the configuration to the task, its data and its tokenizers."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from tfx_jax.build.named import arguments_of, named
+from tfx_jax.data.corpus import Corpus, prepare, remove_old
+from tfx_jax.data.example import Example
+from tfx_jax.data.layout import EncoderDecoderLayout, Layout, SequenceLayout
+from tfx_jax.data.loader import Loader
+from tfx_jax.data.reader import Reader, open_reader
+from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
+from tfx_jax.data.stream import StreamLayout
+from tfx_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from tfx_jax.errors import UserError
+from tfx_jax.tasks.dialogue import Dialogue
+from tfx_jax.tasks.text import Text
+from tfx_jax.tasks.translate import Translate
+
+TASKS = {"translate": Translate, "dialogue": Dialogue, "text": Text}
+SPLITS = ("train", "validation", "test")
+
+
+def make_task(config: ConfigDict) -> Any:
+  """The task of `config.task`."""
+  task = named("task.name", config.task.name, TASKS)
+  settings = arguments_of(task, config.task)
+  settings.pop("name", None)
+  return task(**settings)
+
+
+def make_reader(config: ConfigDict, split: str) -> Reader:
+  """The reader of a split.
+
+  Raises:
+    UserError: if the config names no data for it, or the data is missing.
+  """
+  path = config.data[split]
+  if not path:
+    raise UserError(f"data.{split} is empty: name the files of the {split} data")
+  fields = make_task(config).fields(split)
+  columns = config.data.columns or fields
+  return open_reader(config.data.format, path, fields, columns, config.data.tfds_dir)
+
+
+def read_examples(config: ConfigDict, split: str, limit: int = 0) -> list[Example]:
+  """What is decoded of a split, or the first `limit` of it, as texts."""
+  task = make_task(config)
+  questions = itertools.chain.from_iterable(map(task.questions, make_reader(config, split)))
+  return list(itertools.islice(questions, limit or None))
+
+
+def make_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Tokenizer]:
+  """The tokenizers of sources and targets: the run's own, or new ones saved with the run."""
+  settings = config.tokenizer.to_dict()
+  joint, path = settings.pop("joint"), settings.pop("path")
+  task, reader = make_task(config), None
+
+  def texts(sides: tuple[int, ...]) -> Iterator[str]:
+    for example in itertools.chain.from_iterable(map(task.examples, reader)):
+      yield from (example[side] for side in sides if example[side] is not None)
+
+  for name, sides in (("joint", (0, 1)),) if joint else (("source", (0,)), ("target", (1,))):
+    folder = os.path.join(workdir, "tokenizer", name)
+    if os.path.isdir(folder):
+      continue
+    if path:
+      tokenizer = load_tokenizer(path if joint else os.path.join(path, name))
+    else:
+      reader = make_reader(config, "train")
+      tokenizer = train_tokenizer(texts(sides), **settings)
+    tokenizer.save(folder)
+  return saved_tokenizers(config, workdir)
+
+
+def saved_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Tokenizer]:
+  """The tokenizers of sources and targets that are saved with a run."""
+  names = ("joint", "joint") if config.tokenizer.joint else ("source", "target")
+  source, target = (load_tokenizer(os.path.join(workdir, "tokenizer", name)) for name in names)
+  return source, target
+
+
+def make_corpus(
+  config: ConfigDict, split: str, tokenizers: tuple[Tokenizer, Tokenizer], cache_dir: str = ""
+) -> Corpus:
+  """The tokenised corpus of a split, made now or found in the cache."""
+  task, reader = make_task(config), make_reader(config, split)
+  return prepare(
+    itertools.chain.from_iterable(map(task.examples, reader)),
+    f"{reader.fingerprint}-{task.identity}",
+    *tokenizers,
+    cache_dir=cache_dir or _corpus_folder(config),
+    max_source_length=config.data.source_length,
+    max_target_length=0 if config.data.stream else config.data.target_length,
+    long_sources=config.data.long_sources,
+    context=not task.reads and config.model.architecture == "encoder_decoder",
+  )
+
+
+def make_corpora(
+  config: ConfigDict, split: str, tokenizers: tuple[Tokenizer, Tokenizer]
+) -> Callable[[int], Corpus]:
+  """For each epoch the tokenised corpus of a split; only training's may differ between epochs."""
+  rates = (config.data.source_sampling, config.data.target_sampling)
+  if split != "train" or not any(rates):
+    corpus = make_corpus(config, split, tokenizers)
+    return lambda epoch: corpus
+
+  folder = os.path.join(_corpus_folder(config), "sampled")
+  remove_old(folder, "corpus-*")
+
+  def make(epoch: int) -> Corpus:
+    sampled = [
+      SampledTokenizer(tokenizer, rate, (config.seed, epoch, side)) if rate else tokenizer
+      for side, (tokenizer, rate) in enumerate(zip(tokenizers, rates, strict=True))
+    ]
+    return make_corpus(config, split, tuple(sampled), folder)
+
+  return ResampledCorpus(make)
+
+
+def make_layout(config: ConfigDict) -> Layout:
+  """How the model of the configuration reads examples of its task."""
+  data, reads = config.data, make_task(config).reads
+  shared = {"continues": not reads, "cut_start": not reads or data.long_sources == "cut_start"}
+  if config.model.architecture == "encoder_decoder":
+    return EncoderDecoderLayout(data.source_length, data.target_length, **shared)
+  if data.stream:
+    return StreamLayout(data.target_length)
+  return SequenceLayout(data.target_length + (data.source_length if reads else 0), **shared)
+
+
+def make_loader(config: ConfigDict, corpora: Callable[[int], Corpus]) -> Loader:
+  """The loader of a corpus, for this process."""
+  return Loader(
+    corpora,
+    config.seed,
+    make_layout(config),
+    config.data.batch_size,
+    jax.process_index(),
+    jax.process_count(),
+  )
+
+
+def cache_folder() -> str:
+  """Where what can be made again is kept: TFX_JAX_CACHE, or the user's cache folder."""
+  home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(os.path.join("~", ".cache"))
+  return os.environ.get("TFX_JAX_CACHE") or os.path.join(home, "tfx_jax")
+
+
+def _corpus_folder(config: ConfigDict) -> str:
+  return config.data.cache_dir or os.path.join(cache_folder(), "corpora")

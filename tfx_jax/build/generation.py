@@ -1,0 +1,28 @@
+"""From the configuration to what generates texts."""
+
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from tfx_jax.build.data import make_layout
+from tfx_jax.build.named import arguments_of
+from tfx_jax.data.tokenizer import Tokenizer
+from tfx_jax.evaluation.generate import Generator
+from tfx_jax.evaluation.generate_settings import GenerateSettings
+from tfx_jax.parallel import Parallel
+
+
+def make_generate_settings(config: ConfigDict) -> GenerateSettings:
+  """The settings of generation."""
+  return GenerateSettings(**arguments_of(GenerateSettings, config.generate))
+
+
+def make_generator(
+  config: ConfigDict,
+  model: nn.Module,
+  tokenizers: tuple[Tokenizer, Tokenizer],
+  parallel: Parallel,
+) -> Generator:
+  """The generator of `config.generate`."""
+  return Generator(
+    model, parallel, *tokenizers, make_layout(config), make_generate_settings(config)
+  )

@@ -1,0 +1,122 @@
+"""From the configuration to the model."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from tfx_jax.build.data import make_layout
+from tfx_jax.data.tokenizer import Tokenizer
+from tfx_jax.layers import norm as norms
+from tfx_jax.layers.attention import Attention
+from tfx_jax.layers.block import Block
+from tfx_jax.layers.embed import TokenEmbed, padded_size
+from tfx_jax.layers.feed_forward import FeedForward
+from tfx_jax.layers.head import VocabularyHead
+from tfx_jax.layers.position import AlibiBias, BucketBias, LearnedPositions, sinusoidal
+from tfx_jax.layers.stack import Stack
+from tfx_jax.models.decoder_only import DecoderOnly
+from tfx_jax.models.encoder_decoder import EncoderDecoder
+
+NORMS = {"layer_norm": norms.LayerNorm, "rms_norm": norms.RMSNorm}
+POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "bucket", "none")
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+ARCHITECTURES = ("encoder_decoder", "decoder_only")
+
+
+def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> nn.Module:
+  """The model, for the vocabularies of the tokenizers."""
+  c = config.model
+  dtype, norm, attention = _dtype(c.dtype), _norm(c), _attention(c)
+  block = functools.partial(
+    Block,
+    attention=functools.partial(attention, rotary=c.position == "rotary"),
+    feed_forward=functools.partial(
+      FeedForward,
+      c.features,
+      c.feed_forward,
+      c.activation,
+      c.gated,
+      c.use_bias,
+      c.activation_dropout,
+      dtype,
+    ),
+    norm=norm,
+    norm_placement=c.norm_placement,
+    dropout_rate=c.dropout,
+  )
+
+  def stack(block: Callable, num_layers: int, bidirectional: bool) -> Callable:
+    relative = {
+      "alibi": functools.partial(AlibiBias, c.num_heads),
+      "bucket": functools.partial(BucketBias, c.num_heads, bidirectional),
+    }
+    return functools.partial(
+      Stack,
+      block,
+      num_layers,
+      final_norm=None if c.norm_placement == "post" else norm,
+      relative=relative.get(c.position),
+      scan=c.scan_layers,
+      remat=c.remat,
+    )
+
+  position = {
+    "sinusoidal": lambda: functools.partial(sinusoidal, features=c.features),
+    "learned": functools.partial(LearnedPositions, c.max_positions, c.features),
+  }.get(c.position)
+  scale = c.features**0.5 if c.scale_embeddings else 1.0
+  sizes = [padded_size(t.vocab_size, c.vocab_multiple) for t in tokenizers]
+  source, target = (functools.partial(TokenEmbed, size, c.features, scale, dtype) for size in sizes)
+  head = functools.partial(
+    VocabularyHead,
+    c.features,
+    sizes[1],
+    tokenizers[1].vocab_size,
+    c.tie_output,
+    c.output_bias,
+    dtype,
+  )
+  if c.architecture == "decoder_only":
+    decoder = stack(block, c.decoder_layers, bidirectional=False)
+    return DecoderOnly(target, position, decoder, head, make_layout(config).window, c.dropout)
+  return EncoderDecoder(
+    embed_source=None if c.share_embeddings else source,
+    embed_target=target,
+    position_source=position,
+    position_target=position,
+    encoder=stack(block, c.encoder_layers, bidirectional=True),
+    decoder=stack(
+      functools.partial(block, cross_attention=attention), c.decoder_layers, bidirectional=False
+    ),
+    head=head,
+    dropout_rate=c.dropout,
+  )
+
+
+def _attention(c: ConfigDict) -> Callable:
+  return functools.partial(
+    Attention,
+    c.features,
+    c.num_heads,
+    c.num_kv_heads or c.num_heads,
+    c.head_dim or c.features // c.num_heads,
+    use_bias=c.use_bias,
+    dropout_rate=c.attention_dropout,
+    dtype=_dtype(c.dtype),
+  )
+
+
+def _norm(c: ConfigDict) -> Callable:
+  norm = functools.partial(NORMS[c.norm], c.features, epsilon=c.norm_epsilon, dtype=_dtype(c.dtype))
+  return functools.partial(norm, use_bias=c.use_bias) if c.norm == "layer_norm" else norm
+
+
+def _dtype(name: str) -> Any:
+  if name == "auto":
+    name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+  return DTYPES[name]

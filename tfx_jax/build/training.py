@@ -1,0 +1,61 @@
+"""From the configuration to the mesh, the optimizer, the training step and its timetable."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from tfx_jax.build.named import arguments_of
+from tfx_jax.errors import UserError
+from tfx_jax.parallel import Parallel
+from tfx_jax.training.loop import Timetable
+from tfx_jax.training.optimizer import make_optimizer, make_schedule
+from tfx_jax.training.step import make_train_step
+
+
+def make_parallel(config: ConfigDict) -> Parallel:
+  """The mesh; checked against the sizes it must divide."""
+  parallel = Parallel(**config.mesh)
+  tensor, shards = parallel.sizes["tensor"], parallel.batch_shards
+  model = config.model
+  for key, size in (
+    ("num_heads", model.num_heads),
+    ("num_kv_heads", model.num_kv_heads or model.num_heads),
+    ("feed_forward", model.feed_forward),
+    ("vocab_multiple", model.vocab_multiple),
+  ):
+    if size % tensor:
+      raise UserError(f"mesh.tensor={tensor} does not divide model.{key}={size}")
+  if model.features % parallel.sizes["fsdp"]:
+    raise UserError(
+      f"mesh.fsdp={parallel.sizes['fsdp']} does not divide model.features={model.features}"
+    )
+  rows = config.data.batch_size // config.train.microbatches
+  if rows % shards:
+    raise UserError(
+      f"data.batch_size / train.microbatches = {rows} rows do not divide over "
+      f"mesh.data * mesh.fsdp = {shards} devices"
+    )
+  return parallel
+
+
+def make_optimization(config: ConfigDict) -> tuple[Any, Callable]:
+  """The optimizer and its schedule."""
+  settings = config.optimizer.to_dict()
+  shape = {
+    key: settings.pop(key) for key in ("schedule", "learning_rate", "warmup_steps", "final_share")
+  }
+  schedule = make_schedule(**shape, num_steps=config.train.num_steps)
+  return make_optimizer(schedule, **settings), schedule
+
+
+def make_step(config: ConfigDict, model: nn.Module, optimizer: Any, schedule: Callable) -> Callable:
+  """The training step, to be jitted."""
+  settings = arguments_of(make_train_step, config.train)
+  return make_train_step(model, optimizer, schedule, config.seed, **settings)
+
+
+def make_timetable(config: ConfigDict) -> Timetable:
+  """When the loop logs, validates and saves."""
+  return Timetable(**arguments_of(Timetable, config.train))

@@ -1,0 +1,59 @@
+"""What is kept of an example as token ids: all of it, a part, several pieces, or nothing."""
+
+from collections.abc import Iterator, Sequence
+
+from tfx_jax.data.example import Example
+from tfx_jax.data.tokenizer import EOS, Tokenizer
+
+# What is done with a source that is too long.
+LONG_SOURCES = ("drop", "cut_end", "cut_start")
+
+
+def encoded(
+  chunk: list[Example], source_tokenizer: Tokenizer, target_tokenizer: Tokenizer
+) -> Iterator[tuple[Example, list[int] | None, list[int]]]:
+  """Each example with its token ids; blank texts have none."""
+
+  def text(side: str | None) -> str:
+    return side if side and side.strip() else ""
+
+  read = source_tokenizer.encode([text(example.source) for example in chunk])
+  written = target_tokenizer.encode([text(example.target) for example in chunk])
+  for example, source, target in zip(chunk, read, written, strict=True):
+    yield example, None if example.source is None else source, target
+
+
+def kept(
+  source: list[int] | None,
+  target: list[int],
+  longest_source: int,
+  longest_target: int,
+  long_sources: str,
+  context: bool,
+) -> list[tuple[list[int], list[int]]] | str:
+  """The pairs that an example makes, with EOS; or why it is dropped."""
+  if not target or source == []:
+    return "empty"
+  target = [*target, EOS]
+  if source is None:
+    step = longest_target or len(target)
+    return [
+      (_ended(target[:place], longest_source, "cut_start") if context else [], piece)
+      for place in range(0, len(target), step)
+      if (piece := target[place : place + step])
+    ]
+  if 0 < longest_target < len(target) or (long_sources == "drop" and len(source) >= longest_source):
+    return "too_long"
+  return [(_ended(source, longest_source, long_sources), target)]
+
+
+def _ended(ids: list[int], longest: int, long_sources: str) -> list[int]:
+  """A source of at most so many tokens, EOS counted."""
+  return [*cut(ids, longest - 1, long_sources == "cut_start"), EOS]
+
+
+def cut(ids: Sequence[int], longest: int, from_start: bool) -> Sequence[int]:
+  """At most `longest` of the ids, the last ones if the cut is made at the start."""
+  if len(ids) <= longest:
+    return ids
+  return ids[len(ids) - longest :] if from_start else ids[:longest]

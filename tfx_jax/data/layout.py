@@ -1,0 +1,245 @@
+"""How token sequences become arrays: rows to learn from, prompts to go on from, pairs to score.
+
+There is a layout for each way a model reads. All give the same few methods, so that loading,
+generation and scoring need not ask which one it is.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from tfx_jax.data.corpus import Corpus
+from tfx_jax.data.packing import Plan, lay_out, pack, pack_sequences, plan
+from tfx_jax.data.tokenizer import BOS, EOS
+
+Arrays = dict[str, np.ndarray]
+Tokens = Sequence[int]
+
+
+class Layout(Protocol):
+  """What loading, generation and scoring ask.
+
+  Attributes:
+    continues: whether what is generated goes on with its input; otherwise it answers it.
+    cut_start: whether an input that is too long loses its beginning, not its end.
+    empty: the row that fills up a batch.
+    window: most tokens that the model has learnt to read at once; None where that is not told.
+  """
+
+  continues: bool
+  cut_start: bool
+
+  @property
+  def empty(self) -> Any: ...  # noqa: D102
+
+  @property
+  def window(self) -> int | None: ...  # noqa: D102
+
+  def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Sequence[Any]:
+    """The rows of an epoch, in its own order."""
+    ...
+
+  def once(self, corpus: Corpus) -> Sequence[Any]:
+    """The rows that hold everything once."""
+    ...
+
+  def arrays(self, rows: Sequence[Any]) -> Arrays:
+    """The batch of some rows."""
+    ...
+
+  def prompt(self, ids: Tokens) -> list[int]:
+    """What a model that is to generate reads of an input."""
+    ...
+
+  def prompts(self, prompts: Sequence[Tokens], length: int) -> Arrays:
+    """The batch of prompts, each padded to `length`."""
+    ...
+
+  def pairs(self, sources: Sequence[Tokens], targets: Sequence[Tokens], rows: int) -> Arrays:
+    """The batch of pairs, a row each, and empty rows; lengths are rounded, so shapes are few."""
+    ...
+
+  def source(self, ids: Tokens) -> list[int]:
+    """The source of a pair that is scored."""
+    ...
+
+  def target(self, ids: Tokens) -> list[int]:
+    """The target of a pair that is scored."""
+    ...
+
+  def describe(self, corpus: Corpus, num_rows: int) -> str:
+    """How full the rows are."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderDecoderLayout:
+  """Pairs share rows, sources for the encoder and targets for the decoder.
+
+  Attributes:
+    source_length: S, source tokens of a row.
+    target_length: T, target tokens of a row.
+    continues: see `Layout`.
+    cut_start: see `Layout`.
+  """
+
+  source_length: int
+  target_length: int
+  continues: bool = False
+  cut_start: bool = False
+
+  window = None
+
+  @property
+  def empty(self) -> tuple[list, list]:  # noqa: D102
+    return [], []
+
+  def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Sequence[Any]:  # noqa: D102
+    lengths = np.stack([corpus.sources.lengths, corpus.targets.lengths], axis=1)
+    return _PackedRows(corpus, plan(seed, epoch, lengths, self.source_length, self.target_length))
+
+  def once(self, corpus: Corpus) -> Sequence[Any]:  # noqa: D102
+    return self.epoch(corpus, 0, 0)
+
+  def arrays(self, rows: Sequence[tuple]) -> Arrays:  # noqa: D102
+    sources, targets = zip(*rows, strict=True)
+    return pack(sources, targets, self.source_length, self.target_length)
+
+  def prompt(self, ids: Tokens) -> list[int]:  # noqa: D102
+    return [*ids, EOS]
+
+  def prompts(self, prompts: Sequence[Tokens], length: int) -> Arrays:
+    """The sources [B,S], and BOS [B,1] as what the decoder has written."""
+    inputs, segments, positions = lay_out([[prompt] for prompt in prompts], length)
+    ones = np.ones((len(prompts), 1), np.int32)
+    return {
+      "inputs": inputs,
+      "inputs_segments": segments,
+      "inputs_positions": positions,
+      "decoder_inputs": ones * BOS,
+      "targets_segments": ones,
+      "targets_positions": ones * 0,
+    }
+
+  def pairs(  # noqa: D102
+    self, sources: Sequence[Tokens], targets: Sequence[Tokens], rows: int
+  ) -> Arrays:
+    source, target = (rounded(max(map(len, side))) for side in (sources, targets))
+    laid = dataclasses.replace(self, source_length=source, target_length=target)
+    return laid.arrays(_rows_of(sources, targets, rows))
+
+  def source(self, ids: Tokens) -> list[int]:  # noqa: D102
+    return [*ids, EOS]
+
+  def target(self, ids: Tokens) -> list[int]:  # noqa: D102
+    return [*ids, EOS]
+
+  def describe(self, corpus: Corpus, num_rows: int) -> str:  # noqa: D102
+    source, target = (
+      f"{len(side.tokens) / (num_rows * length):.1%} of {length}"
+      for side, length in (
+        (corpus.sources, self.source_length),
+        (corpus.targets, self.target_length),
+      )
+    )
+    return f"{source} source and {target} target tokens real"
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceLayout:
+  """Sources with their targets behind them share the rows of a decoder; targets have weight.
+
+  Attributes:
+    length: T, tokens of a row.
+    continues: see `Layout`.
+    cut_start: see `Layout`.
+  """
+
+  length: int
+  continues: bool = False
+  cut_start: bool = False
+
+  @property
+  def window(self) -> int:  # noqa: D102
+    return self.length
+
+  @property
+  def empty(self) -> tuple[list, list]:  # noqa: D102
+    return [], []
+
+  def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Sequence[Any]:  # noqa: D102
+    # For packing, a pair is a target of its whole length, and its source takes no room.
+    lengths = corpus.sources.lengths + corpus.targets.lengths
+    lengths = np.stack([np.zeros_like(lengths), lengths], axis=1)
+    return _PackedRows(corpus, plan(seed, epoch, lengths, 1, self.length))
+
+  def once(self, corpus: Corpus) -> Sequence[Any]:  # noqa: D102
+    return self.epoch(corpus, 0, 0)
+
+  def arrays(self, rows: Sequence[tuple]) -> Arrays:  # noqa: D102
+    sources, targets = zip(*rows, strict=True)
+    return pack_sequences(sources, targets, self.length)
+
+  def prompt(self, ids: Tokens) -> list[int]:  # noqa: D102
+    return [BOS, *self.source(ids)]
+
+  def prompts(self, prompts: Sequence[Tokens], length: int) -> Arrays:  # noqa: D102
+    return left_padded(prompts, length)
+
+  def pairs(  # noqa: D102
+    self, sources: Sequence[Tokens], targets: Sequence[Tokens], rows: int
+  ) -> Arrays:
+    longest = max(len(s) + len(t) for s, t in zip(sources, targets, strict=True))
+    laid = dataclasses.replace(self, length=rounded(longest))
+    return laid.arrays(_rows_of(sources, targets, rows))
+
+  def source(self, ids: Tokens) -> list[int]:  # noqa: D102
+    return [*ids] if self.continues else [*ids, EOS]
+
+  def target(self, ids: Tokens) -> list[int]:  # noqa: D102
+    return [*ids, EOS]
+
+  def describe(self, corpus: Corpus, num_rows: int) -> str:  # noqa: D102
+    real = len(corpus.sources.tokens) + len(corpus.targets.tokens)
+    return f"{real / (num_rows * self.length):.1%} of {self.length} tokens real"
+
+
+def rounded(length: int) -> int:
+  """The next power of two from 16 on."""
+  return max(16, 1 << (length - 1).bit_length())
+
+
+@dataclasses.dataclass(frozen=True)
+class _PackedRows(Sequence):
+  """Rows of several pairs: (sources, targets)."""
+
+  corpus: Corpus
+  plan: Plan
+
+  def __len__(self) -> int:
+    return len(self.plan)
+
+  def __getitem__(self, number: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    pairs = self.plan.row(number)
+    sides = (self.corpus.sources, self.corpus.targets)
+    sources, targets = ([side[pair] for pair in pairs] for side in sides)
+    return sources, targets
+
+
+def _rows_of(sources: Sequence[Tokens], targets: Sequence[Tokens], rows: int) -> list[tuple]:
+  """A row for each pair, and empty ones."""
+  pairs = [([np.asarray(s)], [np.asarray(t)]) for s, t in zip(sources, targets, strict=True)]
+  return pairs + [([], [])] * (rows - len(pairs))
+
+
+def left_padded(prompts: Sequence[Tokens], length: int) -> Arrays:
+  """Prompts [B,length] that all end where the first new token comes."""
+  tokens, segments, positions = lay_out([[prompt[::-1]] for prompt in prompts], length)[..., ::-1]
+  last = segments.sum(axis=1, keepdims=True) - 1
+  return {
+    "decoder_inputs": tokens,
+    "targets_segments": segments,
+    "targets_positions": np.where(segments, last - positions, 0),
+  }

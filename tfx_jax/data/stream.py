@@ -1,0 +1,101 @@
+"""Texts as one stream of tokens, for models that go on with whatever came before."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfx_jax.data.corpus import Corpus
+from tfx_jax.data.layout import Arrays, Tokens, left_padded, rounded
+from tfx_jax.data.packing import lay_out
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamLayout:
+  """All texts in one stream, cut into rows anywhere; each token is predicted from those before it.
+
+  In every epoch the cuts are elsewhere. Nothing marks where a row begins, and what comes before it
+  is not seen; EOS ends each text. A row is its T + 1 tokens.
+
+  Attributes:
+    length: T, tokens of a row.
+  """
+
+  length: int
+  continues: bool = True
+  cut_start: bool = True
+
+  @property
+  def window(self) -> int:  # noqa: D102
+    return self.length
+
+  @property
+  def empty(self) -> np.ndarray:  # noqa: D102
+    return np.zeros(0, np.int32)
+
+  def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Sequence[Any]:  # noqa: D102
+    rng = np.random.default_rng([seed, epoch])
+    predicted = len(corpus.targets.tokens) - 1
+    first = rng.integers(min(self.length, max(predicted - self.length, 0) + 1))
+    starts = np.arange(first, max(predicted - self.length, first) + 1, self.length)
+    return _StreamRows(corpus.targets.tokens, rng.permutation(starts), self.length)
+
+  def once(self, corpus: Corpus) -> Sequence[Any]:  # noqa: D102
+    starts = np.arange(0, max(len(corpus.targets.tokens) - 1, 1), self.length)
+    return _StreamRows(corpus.targets.tokens, starts, self.length)
+
+  def arrays(self, rows: Sequence[np.ndarray]) -> Arrays:  # noqa: D102
+    return _shifted([row[:-1] for row in rows], [row[1:] for row in rows], self.length)
+
+  def prompt(self, ids: Tokens) -> list[int]:  # noqa: D102
+    return [*ids]
+
+  def prompts(self, prompts: Sequence[Tokens], length: int) -> Arrays:  # noqa: D102
+    return left_padded(prompts, length)
+
+  def pairs(self, sources: Sequence[Tokens], targets: Sequence[Tokens], rows: int) -> Arrays:
+    """See `Layout`. The first token of a pair without a source is not predicted."""
+    whole = [np.array([*s, *t]) for s, t in zip(sources, targets, strict=True)]
+    laid = dataclasses.replace(self, length=rounded(max(map(len, whole))))
+    batch = laid.arrays(whole + [self.empty] * (rows - len(whole)))
+    for row, source in enumerate(sources):
+      batch["weights"][row, : max(len(source) - 1, 0)] = 0
+    return batch
+
+  def source(self, ids: Tokens) -> list[int]:  # noqa: D102
+    return [*ids]
+
+  def target(self, ids: Tokens) -> list[int]:  # noqa: D102
+    return [*ids]
+
+  def describe(self, corpus: Corpus, num_rows: int) -> str:  # noqa: D102
+    return f"{len(corpus.targets.tokens):,} tokens in rows of {self.length}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _StreamRows(Sequence):
+  """Rows that are pieces of a stream; neighbours share a token."""
+
+  tokens: np.ndarray
+  starts: np.ndarray
+  length: int
+
+  def __len__(self) -> int:
+    return len(self.starts)
+
+  def __getitem__(self, number: int) -> np.ndarray:
+    start = self.starts[number]
+    return self.tokens[start : start + self.length + 1]
+
+
+def _shifted(inputs: Sequence[Tokens], targets: Sequence[Tokens], length: int) -> Arrays:
+  """The arrays of a decoder that reads one sequence in each row."""
+  outputs = lay_out([[target] for target in targets], length)
+  return {
+    "decoder_inputs": lay_out([[tokens] for tokens in inputs], length)[0],
+    "targets": outputs[0],
+    "targets_segments": outputs[1],
+    "targets_positions": outputs[2],
+    "weights": outputs[1].astype(np.float32),
+  }

@@ -1,0 +1,93 @@
+"""Corpora of plain text: aligned files, a record a line, or a record a file."""
+
+import glob
+import itertools
+import os
+import re
+from collections.abc import Iterator, Sequence
+
+from tfx_jax.data.file import FileReader
+from tfx_jax.errors import UserError
+
+# PATH[:90%] and PATH[90%:], as TensorFlow Datasets writes parts.
+_PART = re.compile(r"(.*)\[(?:(\d+)%)?:(?:(\d+)%)?\]")
+
+
+class AlignedReader(FileReader):
+  """Aligned files, PREFIX.FIELD each: line n of one belongs to line n of the others."""
+
+  def __init__(self, prefix: str, fields: Sequence[str]) -> None:
+    super().__init__("text", [_field_file(prefix, field) for field in fields], fields)
+
+  def __iter__(self) -> Iterator[dict[str, str]]:
+    lines = [iter(file) for file in self.files]
+    for number, texts in enumerate(itertools.zip_longest(*lines)):
+      if None in texts:
+        counts = [
+          f"{file.path} has {number + (text is not None) + sum(1 for _ in rest)}"
+          for file, text, rest in zip(self.files, texts, lines, strict=True)
+        ]
+        raise UserError(f"aligned files need equally many lines: {', '.join(counts)}")
+      yield dict(zip(self.fields, texts, strict=True))
+
+
+class LinesReader(FileReader):
+  """One file, a record a line."""
+
+  def __init__(self, path: str, fields: Sequence[str]) -> None:
+    super().__init__("lines", [path], _only("lines", fields))
+
+  def __iter__(self) -> Iterator[dict[str, str]]:
+    (file,), (field,) = self.files, self.fields
+    return ({field: line} for line in file)
+
+
+class FilesReader(FileReader):
+  """Whole files, or a part of each by its characters: one file, all of a folder, or a pattern."""
+
+  def __init__(self, path: str, fields: Sequence[str]) -> None:
+    found = _PART.fullmatch(path)
+    pattern, start, end = found.groups() if found else (path, None, None)
+    self._part = int(start or 0), int(end or 100)
+    if not 0 <= self._part[0] < self._part[1] <= 100:
+      raise UserError(f"{path}: a part is from a lower to a higher share, of 0% to 100%")
+    super().__init__("files", _matching(pattern), _only("files", fields), [*map(str, self._part)])
+
+  def __iter__(self) -> Iterator[dict[str, str]]:
+    (field,), (start, end) = self.fields, self._part
+    for file in self.files:
+      text = file.text()
+      part = text[len(text) * start // 100 : len(text) * end // 100]
+      if part:
+        yield {field: part}
+
+
+def _only(format: str, fields: Sequence[str]) -> Sequence[str]:
+  if len(fields) != 1:
+    raise UserError(
+      f"data.format='{format}' has one field, and the task asks for {len(fields)}: "
+      f"{', '.join(fields)}"
+    )
+  return fields
+
+
+def _matching(pattern: str) -> list[str]:
+  """The files that a path means, in order; hidden ones in a folder are left out."""
+  if os.path.isdir(pattern):
+    paths = glob.glob(os.path.join(glob.escape(pattern), "**"), recursive=True)
+  else:
+    paths = [pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True)
+  files = sorted(path for path in paths if os.path.isfile(path) and os.path.getsize(path))
+  if not files:
+    raise UserError(f"no file {pattern}, or an empty one")
+  return files
+
+
+def _field_file(prefix: str, field: str) -> str:
+  plain = f"{prefix}.{field}"
+  for path in (plain, f"{plain}.gz"):
+    if os.path.exists(path):
+      return path
+  present = sorted(glob.glob(glob.escape(prefix) + ".*"))[:4]
+  found = f"; found {', '.join(present)}" if present else ""
+  raise UserError(f"no file {plain} or {plain}.gz{found}")
