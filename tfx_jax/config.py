@@ -40,6 +40,10 @@ def base() -> ConfigDict:
         "train": "",
         "validation": "",
         "test": "",
+        # Whether training records are left out that share something with validation or test: of
+        # pairs the source, of text the whole, of dialogue two turns in a row; letters and digits
+        # count alone.
+        "remove_overlap": False,
         # Names of a TSV file's columns; by default the source, then the target.
         "columns": (),
         # Where TensorFlow Datasets keeps its data; by default TFDS_DATA_DIR, or its folder at home.

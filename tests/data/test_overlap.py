@@ -35,6 +35,12 @@ def test_records_that_share_a_key_are_left_out_and_counted():
     assert reader.removed == 2
 
 
+def test_keys_without_letters_and_digits_are_nothing_in_common():
+  texts = ["! ?", "a !"]
+  reader = without(Records(*texts), Records("? !"), keys=lambda record: record["x"].split())
+  assert [record["x"] for record in reader] == texts
+
+
 def test_what_was_not_read_to_the_end_is_not_counted():
   reader = without(Records("a", "b", "a"), Records("a"))
   assert next(iter(reader)) == {"x": "b"}

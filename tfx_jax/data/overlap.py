@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -21,7 +22,8 @@ class WithoutOverlap:
   Args:
     reader: of training records.
     others: readers of what is validated and tested on.
-    keys: what of a record must not be in both, as texts; it may have none.
+    keys: what of a record must not be in both, as texts; those without letters and digits do not
+      count.
 
   Attributes:
     removed: records left out when it was last read from beginning to end; None before.
@@ -55,6 +57,6 @@ class WithoutOverlap:
 
   @functools.cached_property
   def _forbidden(self) -> frozenset[str]:
-    return frozenset(
-      key for other in self._others for record in other for key in self._keys(record)
-    )
+    records = itertools.chain.from_iterable(self._others)
+    keys = itertools.chain.from_iterable(map(self._keys, records))
+    return frozenset(key for key in keys if normalise(key))

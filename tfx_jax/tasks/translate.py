@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from tfx_jax.data.example import Example
+from tfx_jax.data.overlap import normalise
 from tfx_jax.metrics.corpus import CORPUS_METRICS, CorpusMetric, corpus_metric
 from tfx_jax.metrics.text import check_names, text_metrics
 
@@ -47,6 +48,10 @@ class Translate:
     yield Example(record[self.source], record[self.target], record.get("kind", ""))
 
   questions = examples
+
+  def overlap_keys(self, record: Mapping[str, str]) -> Iterator[str]:
+    """The source: records that have it in common are alike."""
+    yield normalise(record[self.source])
 
   def figures(
     self, predictions: Sequence[str], examples: Sequence[Example]
