@@ -27,9 +27,11 @@ OTHER = {
   "task.metrics": ("chrf",),
   "task.bleu_tokenize": "char",
   "task.rouge_references": "mean",
+  "task.answers": "last",
   "data.columns": ("de", "en"),
   "data.long_sources": "cut_end",
   "tokenizer.kind": "bpe",
+  "tokenizer.symbols": ("<1>",),
   "tokenizer.joint": False,
   "model.architecture": "decoder_only",
   "model.num_kv_heads": 1,
@@ -63,6 +65,9 @@ OTHER = {
 # Under which other settings a key means something.
 WHERE = {
   "task.references": {"task.name": "summarize"},
+  "task.answers": {"task.name": "dialogue"},
+  "task.history_turns": {"task.name": "dialogue"},
+  "task.detokenize": {"task.name": "dialogue"},
   "data.columns": {"data.format": "tsv"},
   "data.stream": {"model.architecture": "decoder_only", "task.name": "text"},
   "tokenizer.joint": {"model.share_embeddings": False},

@@ -13,17 +13,24 @@ def base() -> ConfigDict:
     {
       "seed": 0,
       "task": {
-        # translate, summarize, text, or package.module:Name.
+        # translate, summarize, dialogue, text, or package.module:Name.
         "name": "translate",
-        # The fields of a record that are read and written: file suffixes, columns or keys. Of text
-        # there is only the target.
+        # The fields of a record that are read and written: file suffixes, columns or keys. Of
+        # dialogue there is only the source, of text only the target.
         "source": "en",
         "target": "de",
         # Of summarize: fields that hold the test set's summaries, where it has several of a text.
         "references": (),
-        # Figures on decoded text: bleu, chrf, bleu_moses (of lowercased Moses tokens), exact_match,
-        # rouge1, rouge2, rougeL, rougeLsum, novelty (n-grams that the source has not, in percent),
-        # length_ratio (words over the reference's), or package.module:function.
+        # Of dialogue: whether all turns but the first are answers to be learned, or the last one;
+        # how many turns before an answer are read, 0: all; whether spaces around punctuation and
+        # apostrophes, as of tokenised English, are taken out.
+        "answers": "all",
+        "history_turns": 0,
+        "detokenize": True,
+        # Figures on decoded text: bleu, bleu1, bleu2 (words; words and pairs), chrf, bleu_moses (of
+        # lowercased Moses tokens), exact_match, rouge1, rouge2, rougeL, rougeLsum, novelty (n-grams
+        # that the source has not, in percent), distinct1, distinct2 (variety of words and pairs),
+        # length (in words), length_ratio (to the reference), or package.module:function.
         "metrics": ("bleu", "chrf"),
         # What bleu compares: sacreBLEU's tokenisation; and whether bleu and chrf ignore case.
         "bleu_tokenize": "13a",
@@ -41,6 +48,10 @@ def base() -> ConfigDict:
         "train": "",
         "validation": "",
         "test": "",
+        # Whether training records are left out that share something with validation or test: of
+        # pairs the source, of text the whole, of dialogue two turns in a row; letters and digits
+        # count alone.
+        "remove_overlap": False,
         # Names of a TSV file's columns; by default the source, then the target.
         "columns": (),
         # Where TensorFlow Datasets keeps its data; by default TFDS_DATA_DIR, or its folder at home.
@@ -75,6 +86,9 @@ def base() -> ConfigDict:
         "byte_fallback": False,
         # Lines it is trained on, at most; a joint one is trained on both languages.
         "max_sentences": 1_000_000,
+        # Strings that SentencePiece keeps as one piece each, ("<1>", " <2>"): a space in front of
+        # one belongs to it. Of bytes and characters they are spelled.
+        "symbols": (),
         # An existing tokenizer (a folder of ours, or a SentencePiece .model) in place of training.
         "path": "",
       },

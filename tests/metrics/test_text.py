@@ -25,7 +25,7 @@ def test_text_metrics_gathers_what_was_named(tmp_path, monkeypatch):
     "  return 3.0\n"
   )
   monkeypatch.syspath_prepend(tmp_path)
-  names = ["exact_match", "bleu", "my_metric:length_ratio"]
+  names = ["exact_match", "bleu", "length", "my_metric:length_ratio"]
   metrics.check_names(names)
   figures = metrics.text_metrics(names, ["a b"], [["a bcd"]], kinds=["k"])
   assert list(figures) == [
@@ -33,6 +33,7 @@ def test_text_metrics_gathers_what_was_named(tmp_path, monkeypatch):
     "exact_match/k",
     "bleu",
     "bleu_signature",
+    "length",
     "length_ratio",
   ]
   assert figures["length_ratio"] == 0.6
@@ -69,7 +70,7 @@ def test_rouge_and_figures_of_form_are_metrics_too():
     (lambda: metrics.check_names(["blue"]), "unknown metric 'blue', did you mean 'bleu'"),
     (
       lambda: metrics.text_metrics(["x"], ["a"], [["a"]]),
-      "known: bleu, chrf, bleu_moses, rouge1, .*, exact_match, length_ratio, novelty",
+      "known: bleu, bleu1, bleu2, chrf, bleu_moses, rouge1, .*, exact_match, length_ratio, novelty, dist",
     ),
     (lambda: metrics.check_names(["no_such_package:f"]), "cannot import 'no_such_package'"),
   ],

@@ -69,3 +69,9 @@ def test_a_metric_that_does_not_exist_is_told_at_once():
     with pytest.raises(UserError, match="did you mean"):
       Translate("en", "de", **settings)
   Translate("en", "de", ("chrf",), bleu_tokenize="14a")  # not used
+
+
+def test_pairs_are_alike_that_have_the_same_source():
+  task = Translate("en", "de")
+  keys = [[*task.overlap_keys({"en": en, "de": de})] for en, de in (("A b!", "x"), ("a  B", "y"))]
+  assert keys == [["ab"], ["ab"]]

@@ -3,7 +3,7 @@
 import io
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import sentencepiece
@@ -16,13 +16,15 @@ _LONGEST_LINE = 1 << 16
 # In sentencepiece's ModelProto: the trainer's settings, and those of them that encoding still reads
 # (model type, whitespace as suffix, byte fallback) with their defaults.
 _TRAINER_SPEC, _TRAINER_DEFAULTS = 2, {3: 1, 24: 0, 35: 0}
+_SPACE = "\u2581"  # what stands for a space in pieces
 
 
-def train(texts: Iterable[str], **settings: Any) -> bytes:
+def train(texts: Iterable[str], symbols: Sequence[str] = (), **settings: Any) -> bytes:
   """Returns a serialized model; the same texts and settings give the same.
 
   Args:
     texts: read once, as a stream; what it raises comes through.
+    symbols: strings that are one piece each wherever they stand, a space in front of one included.
     **settings: of `sentencepiece.SentencePieceTrainer.train`; `input_sentence_size` texts, drawn
       over the whole stream, are trained on, or all if it is 0.
 
@@ -53,12 +55,14 @@ def train(texts: Iterable[str], **settings: Any) -> bytes:
       num_threads=_THREADS,
       max_sentence_length=_LONGEST_LINE,
       minloglevel=2,
+      user_defined_symbols=[symbol.replace(" ", _SPACE) for symbol in symbols],
       **settings,
     )
   except RuntimeError as error:
     if failure:
       raise failure[0] from None
     raise UserError(_mended(str(error), settings["vocab_size"])) from error
+  _check_kept(symbols, model.getvalue())
   return model.getvalue()
 
 
@@ -88,6 +92,17 @@ def essence(model: bytes) -> list[tuple[int, Any]]:
     else:
       kept.append((number, value))
   return [*kept, *sorted(trainer.items())]
+
+
+def _check_kept(symbols: Sequence[str], model: bytes) -> None:
+  """Raises the UserError of a symbol that no text is ever encoded to."""
+  processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+  for symbol in symbols:
+    if processor.piece_to_id(symbol.replace(" ", _SPACE)) not in processor.encode(f"a{symbol}"):
+      raise UserError(
+        f"tokenizer.symbols: {symbol!r} is not kept, tokenizer.normalization changes it; "
+        "without a space in front it is"
+      )
 
 
 def _mended(message: str, vocab_size: int) -> str:
