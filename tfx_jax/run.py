@@ -87,6 +87,13 @@ class Run:
       raise UserError("stream takes one text: stream('…')")
     return self.generator.stream(self.params, text, number, **settings)
 
+  def reads_whole(self, text: str) -> bool:
+    """Whether an input is not too long to be read as it is."""
+    longest = self.config.generate.max_source_length
+    limit = min(longest, self.layout.window or longest)
+    (ids,) = self.tokenizers[0].encode([text])
+    return len(self.layout.prompt(ids)) <= limit
+
   def score(
     self, inputs: Sequence[str], targets: Sequence[str] | Sequence[Sequence[int]]
   ) -> list[float]:

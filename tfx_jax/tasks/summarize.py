@@ -17,7 +17,7 @@ class Summarize(TextToText):
       place of `target`; none: it has one, in `target`.
   """
 
-  metrics: Sequence[str] = ROUGE_METRICS
+  metrics: Sequence[str] = dataclasses.field(default=ROUGE_METRICS, kw_only=True)
   references: Sequence[str] = ()
 
   @property

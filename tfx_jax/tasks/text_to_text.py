@@ -19,7 +19,7 @@ class TextToText(Scored):
 
   source: str
   target: str
-  metrics: Sequence[str] = ("bleu", "chrf")
+  metrics: Sequence[str] = dataclasses.field(default=("bleu", "chrf"), kw_only=True)
 
   @property
   def identity(self) -> str:
