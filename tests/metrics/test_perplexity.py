@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tfx_jax.metrics.perplexity import perplexity
+from tfx_jax.metrics.perplexity import LOSS_FIGURES, loss_figures, perplexity
 
 
 def test_perplexity_never_overflows():
@@ -10,3 +10,11 @@ def test_perplexity_never_overflows():
   assert perplexity(1e6) == math.inf
   assert perplexity(math.inf) == math.inf
   assert math.isnan(perplexity(math.nan))
+
+
+def test_figures_of_the_loss_per_token_byte_and_word():
+  figures = loss_figures(nats=math.log(2) * 24, tokens=8, num_bytes=12, words=4)
+  assert tuple(figures) == LOSS_FIGURES
+  assert figures == pytest.approx(
+    {"loss": 3 * math.log(2), "perplexity": 8, "bits_per_byte": 2, "word_perplexity": 64}
+  )

@@ -1,18 +1,16 @@
 """Figures of a model on a split: by loss over tokens, and by metrics of decoded text."""
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
-import numpy as np
 
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
 from tfx_jax.evaluation.generate import Generator
+from tfx_jax.metrics import perplexity
 from tfx_jax.metrics.corpus import CorpusMetric
-from tfx_jax.metrics.perplexity import perplexity
 from tfx_jax.parallel import Parallel
 
 
@@ -33,23 +31,11 @@ class Task(Protocol):
 def loss_figures(
   loss_step: Callable, params: Any, loader: Loader, parallel: Parallel
 ) -> dict[str, float]:
-  """Cross-entropy over all of a corpus, EOS counted.
-
-  Returns:
-    `loss` in nats per token and its exponential `perplexity`; and what does not depend on the
-    tokenizer: `bits_per_byte` of the texts in UTF-8, and `word_perplexity`, of words between
-    spaces.
-  """
+  """The figures of the cross-entropy over all of a corpus, see `metrics/perplexity.py`."""
   parts = [loss_step(params, parallel.place(batch)) for batch in loader.once()]
   whole = functools.reduce(lambda a, b: a.merge(b), jax.device_get(parts))
-  loss = float(np.float64(whole.total) / np.float64(whole.count))
-  nats, sizes = float(whole.total), loader.report
-  return {
-    "loss": loss,
-    "perplexity": perplexity(loss),
-    "bits_per_byte": nats / math.log(2) / sizes["target_bytes"],
-    "word_perplexity": perplexity(nats / sizes["target_words"]),
-  }
+  sizes = loader.report["target_bytes"], loader.report["target_words"]
+  return perplexity.loss_figures(float(whole.total), float(whole.count), *sizes)
 
 
 def best_texts(

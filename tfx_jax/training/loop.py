@@ -13,6 +13,7 @@ import jax
 
 from tfx_jax.data.loader import Loader, Position
 from tfx_jax.errors import UserError
+from tfx_jax.metrics.perplexity import LOSS_FIGURES
 from tfx_jax.parallel import Parallel
 from tfx_jax.report import MetricsLog, Progress
 from tfx_jax.training.checkpoint import Checkpoints
@@ -163,7 +164,7 @@ def _judge(counters: Counters, step: int, value: Any, timetable: Timetable) -> b
   counters.evaluated = step
   if value is None:
     return False
-  lower_is_better = timetable.best_metric in ("loss", "perplexity")
+  lower_is_better = timetable.best_metric in LOSS_FIGURES
   best = counters.best_value
   if best is None or (value < best if lower_is_better else value > best):
     counters.best_step, counters.best_value, counters.worse = step, float(value), 0

@@ -1,0 +1,48 @@
+"""Shakespeare by characters: `shakespeare.py:cpu`, `:gpu`, and `:best` for a CPU.
+
+The text is input.txt of https://github.com/karpathy/char-rnn, data/tinyshakespeare, in a folder
+given by the environment variable SHAKESPEARE, by default data/tinyshakespeare. `cpu` and `gpu` have
+the sizes and budgets of nanoGPT's two recipes for it; `best` is what learns most in the time of the
+first.
+"""
+
+import os
+
+from tfx_jax.config import base
+
+# Layers, D, heads, T, rows, steps, dropout.
+SIZES = {
+  "cpu": (4, 128, 4, 64, 12, 2000, 0.0),
+  "gpu": (6, 384, 6, 256, 64, 5000, 0.2),
+  "best": (4, 128, 4, 64, 12, 2000, 0.0),
+}
+
+
+def get_config(size="cpu"):
+  layers, features, heads, length, rows, steps, dropout = SIZES[size]
+  config = base()
+  config.task.update(name="text", target="text")
+  path = os.path.join(os.environ.get("SHAKESPEARE", "data/tinyshakespeare"), "input.txt")
+  config.data.update(
+    format="files", train=f"{path}[:90%]", validation=f"{path}[90%:]", test=f"{path}[90%:]",
+    target_length=length, stream=True, batch_size=rows,
+  )  # fmt: skip
+  config.tokenizer.kind = "characters"
+  config.model.update(
+    architecture="decoder_only", decoder_layers=layers, features=features, num_heads=heads,
+    feed_forward=4 * features, activation="gelu", use_bias=False, position="rotary",
+    scale_embeddings=False, dropout=dropout,
+  )  # fmt: skip
+  config.optimizer.update(
+    learning_rate=1e-3, warmup_steps=100, schedule="cosine", final_share=0.1, b1=0.9, b2=0.99,
+    eps=1e-8, weight_decay=0.1,
+  )  # fmt: skip
+  config.train.update(
+    num_steps=steps, label_smoothing=0.0, log_every=50, eval_every=500, decode_every=0,
+    checkpoint_every=500,
+  )  # fmt: skip
+  config.evaluate.update(checkpoint="latest", num_samples=5)
+  config.generate.update(
+    search="sample", temperature=0.8, max_length=500, max_length_ratio=0.0, batch_size=8
+  )
+  return config
