@@ -7,6 +7,7 @@ import numpy as np
 from tfx_jax.data.packing import pack
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block
+from tfx_jax.layers.copy import CopyAttention
 from tfx_jax.layers.embed import TokenEmbed
 from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.head import VocabularyHead
@@ -19,7 +20,7 @@ FEATURES, TOKENS, VOCABULARY = 16, 37, 40
 SOURCE_LENGTH, TARGET_LENGTH = 12, 16
 
 
-def small_model(dropout=0.0, layers=1):
+def small_model(dropout=0.0, layers=1, copy=False):
   """One table for embeddings and head; kernels, biases and norms of every kind."""
   attention = functools.partial(Attention, FEATURES, 4, 2, 4)
   norm = functools.partial(LayerNorm, FEATURES)
@@ -37,6 +38,7 @@ def small_model(dropout=0.0, layers=1):
     decoder=functools.partial(stack, functools.partial(block, cross_attention=attention)),
     head=functools.partial(VocabularyHead, FEATURES, VOCABULARY, TOKENS, tied=True),
     dropout_rate=dropout,
+    copy_attention=functools.partial(CopyAttention, FEATURES) if copy else None,
   )
 
 

@@ -23,8 +23,10 @@ TOKENIZERS = (CharacterTokenizer("abcdef "), CharacterTokenizer("ABCDEF !?"))
 # Values that differ from the tiny run's, where `other` would make no legal one.
 OTHER = {
   "task.name": "os.path:Task",
+  "task.references": ("de", "fr"),
   "task.metrics": ("chrf",),
   "task.bleu_tokenize": "char",
+  "task.rouge_references": "mean",
   "task.answers": "last",
   "data.columns": ("de", "en"),
   "data.long_sources": "cut_end",
@@ -53,12 +55,16 @@ OTHER = {
   "generate.search": "sample",
   "generate.forbidden": ("<unk>",),
   "generate.repetition_penalty": 1.5,
+  "generate.beam_groups": 2,
+  "generate.forbidden_phrases": ("ab",),
+  "generate.stop": ("ab",),
   "mesh.data": 3,
   "mesh.fsdp": 2,
   "mesh.tensor": 2,
 }
 # Under which other settings a key means something.
 WHERE = {
+  "task.references": {"task.name": "summarize"},
   "task.answers": {"task.name": "dialogue"},
   "task.history_turns": {"task.name": "dialogue"},
   "task.detokenize": {"task.name": "dialogue"},
@@ -71,7 +77,12 @@ WHERE = {
   "generate.temperature": {"generate.search": "sample"},
   "generate.top_k": {"generate.search": "sample"},
   "generate.top_p": {"generate.search": "sample"},
+  "generate.min_p": {"generate.search": "sample"},
+  "generate.typical_p": {"generate.search": "sample"},
   "generate.seed": {"generate.search": "sample"},
+  "generate.diversity_penalty": {"generate.beam_groups": 2},
+  "generate.stop": {"generate.beam_size": 1},
+  "generate.stream": {"generate.beam_size": 1},
   "generate.num_samples": {"generate.search": "mbr"},
 }
 # What the commands themselves read.

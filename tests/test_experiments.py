@@ -26,10 +26,14 @@ def test_an_experiment_is_valid(path):
 
 def tiny_data(config, folder):
   """Settings that let a task read the tiny run's files."""
-  if not build.make_task(config).reads:
+  task = build.make_task(config)
+  if not task.reads:
     return {"data.format": "lines"} | {f"data.{s}": f"{folder}/{s}.en" for s in build.SPLITS}
-  files = {f"data.{split}": f"{folder}/{split}" for split in build.SPLITS}
-  return {"data.format": "text", "task.metrics": "chrf"} | files
+  settings = {"data.format": "text", "task.metrics": "chrf"}
+  settings |= {f"data.{split}": f"{folder}/{split}" for split in build.SPLITS}
+  if len(task.fields("train")) == 2:
+    settings |= {"task.source": "en", "task.target": "de", "task.references": "()"}
+  return settings
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
@@ -37,8 +41,8 @@ def test_an_experiment_runs(path, tmp_path, monkeypatch):
   for command in (train, evaluate):
     monkeypatch.setattr(command, "draw_curves", lambda workdir: None)
   write_pairs(tmp_path)
-  write_dialogues(tmp_path)
   tiny = {"train.num_steps": 2} | tiny_data(config_io.read_experiment(str(path)), tmp_path)
+  write_dialogues(tmp_path)
   overrides = [f"--config.{key}={value}" for key, value in (SETTINGS | tiny).items()]
   workdir = tmp_path / "run"
   assert main([f"--config={path}", f"--workdir={workdir}", *overrides]) == 0

@@ -179,6 +179,27 @@ def test_chunks_give_the_gradient_of_hidden_alone():
   np.testing.assert_allclose(jax.jit(grad)(hidden), jax.jit(whole)(hidden), rtol=1e-4, atol=1e-6)
 
 
+def test_hidden_states_may_be_a_tree():
+  _, targets, weights = make()
+  rng = np.random.default_rng(6)
+  hidden = {"states": rng.normal(size=(B, T, D)), "scale": rng.normal(size=(B, T))}
+  hidden = {name: x.astype(np.float32) for name, x in hidden.items()}
+  rows, table = rng.integers(0, V, (B, 3)), rng.normal(size=(V, D)).astype(np.float32)
+
+  def project(hidden, rows):
+    logits = jnp.einsum("btd,vd->btv", hidden["states"], table) * hidden["scale"][..., None]
+    return logits + jax.nn.one_hot(rows, V).sum(1)[:, None]
+
+  def chunked(hidden, rows):
+    head = lambda hidden: project(hidden, rows)  # noqa: E731
+    return chunked_cross_entropy(head, hidden, targets, weights, chunks=4)[0]
+
+  found = jax.jit(jax.grad(chunked))(hidden, rows)
+  whole = jax.grad(lambda hidden: cross_entropy(project(hidden, rows), targets, weights)[0])(hidden)
+  for name in hidden:
+    np.testing.assert_allclose(found[name], whole[name], rtol=1e-4, atol=1e-6)
+
+
 def test_without_a_gradient_the_sums_are_the_same(params, whole):
   targets, weights, ids, (sums, _) = whole
   loss = loss_of(4, targets, weights, 1.0)

@@ -17,7 +17,7 @@ from tfx_jax.training.step import make_train_step
 
 SEED, STEPS, ROWS = 0, 5, 8
 MESHES = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (4, 1, 2)]
-MODEL = small_model(dropout=0.1)
+MODEL = small_model(dropout=0.1, copy=True)
 SCHEDULE = make_schedule("constant", 0.01, 0, 0.0, STEPS)
 # A large epsilon: else Adam turns the rounding of a gradient that is zero into an update.
 OPTIMIZER = make_optimizer(SCHEDULE, "adamw", 1.0, eps=1e-3, weight_decay=0.1)
@@ -48,6 +48,9 @@ EXPECTED = {
   "norms_0": NORM,
   "norm": NORM,
   "target_embed": {"embedding": ("tensor", "fsdp")},
+  "score": {"kernel": ("fsdp", None)},
+  "source_gate": {"kernel": ("fsdp", None)},
+  "target_gate": {"kernel": ("fsdp", None), "bias": (None,)},
 }
 
 
@@ -166,3 +169,15 @@ def test_constraints_hold_under_a_mesh_and_unknown_names_raise():
   with pytest.raises(ValueError, match="wings"):
     constrain(axes.BATCH, "wings")
   assert axes.constrain(x, axes.BATCH, axes.ACT_EMBED) is x
+
+
+def test_rows_stay_split_and_other_axes_as_they_are():
+  parallel = Parallel(2, 2, 2)
+  heads = NamedSharding(parallel.mesh, PartitionSpec(None, "tensor"))
+  tree = {"a": jax.device_put(jnp.ones((8, 4, 3)), heads), "b": jnp.ones(8), "c": jnp.ones(())}
+  found = parallel.jit(parallel.split_rows)(tree)
+  rows = ("data", "fsdp")
+  for name, spec in (("a", (rows, "tensor")), ("b", (rows,)), ("c", ())):
+    expected = NamedSharding(parallel.mesh, PartitionSpec(*spec))
+    assert found[name].sharding.is_equivalent_to(expected, tree[name].ndim)
+    np.testing.assert_array_equal(found[name], tree[name])

@@ -13,12 +13,14 @@ def base() -> ConfigDict:
     {
       "seed": 0,
       "task": {
-        # translate, dialogue, text, or package.module:Name.
+        # translate, summarize, dialogue, text, or package.module:Name.
         "name": "translate",
         # The fields of a record that are read and written: file suffixes, columns or keys. Of
         # dialogue there is only the source, of text only the target.
         "source": "en",
         "target": "de",
+        # Of summarize: fields that hold the test set's summaries, where it has several of a text.
+        "references": (),
         # Of dialogue: whether all turns but the first are answers to be learned, or the last one;
         # how many turns before an answer are read, 0: all; whether spaces around punctuation and
         # apostrophes, as of tokenised English, are taken out.
@@ -26,16 +28,22 @@ def base() -> ConfigDict:
         "history_turns": 0,
         "detokenize": True,
         # Figures on decoded text: bleu, bleu1, bleu2 (words; words and pairs), chrf, bleu_moses (of
-        # lowercased Moses tokens), exact_match, distinct1, distinct2 (variety of words and pairs),
-        # length (in words), or package.module:function.
+        # lowercased Moses tokens), exact_match, rouge1, rouge2, rougeL, rougeLsum, novelty (n-grams
+        # that the source has not, in percent), distinct1, distinct2 (variety of words and pairs),
+        # length (in words), length_ratio (to the reference), or package.module:function.
         "metrics": ("bleu", "chrf"),
         # What bleu compares: sacreBLEU's tokenisation; and whether bleu and chrf ignore case.
         "bleu_tokenize": "13a",
         "lowercase": False,
+        # Whether ROUGE compares stems of words; and what it makes of several references: the max
+        # of their scores, or the mean.
+        "rouge_stemmer": True,
+        "rouge_references": "max",
       },
       "data": {
         # text (PREFIX.FIELD[.gz]), tsv, jsonl, tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets,
-        # prepared as ArrayRecord), cldr (built in), or package.module:Name.
+        # prepared as ArrayRecord), package.module:Name, or built in: cldr (SPLIT), docstrings and
+        # python (SPLIT[:PACKAGE+PACKAGE], of the Python packages that are installed).
         "format": "text",
         "train": "",
         "validation": "",
@@ -112,6 +120,9 @@ def base() -> ConfigDict:
         "tie_output": True,
         "scale_embeddings": True,
         "output_bias": False,
+        # Whether tokens of the source may be copied, too, by an attention of their own (See et al.
+        # 2017, a pointer-generator); needs a joint tokenizer.
+        "copy_head": False,
         # V is rounded up to a multiple of this.
         "vocab_multiple": 8,
         "dropout": 0.1,
@@ -190,6 +201,10 @@ def base() -> ConfigDict:
         "search": "beam",
         # 1: greedy.
         "beam_size": 4,
+        # Groups of beams that avoid each other's words (Vijayakumar et al. 2018), and how much; 1:
+        # plain beam search.
+        "beam_groups": 1,
+        "diversity_penalty": 0.5,
         # Outputs of an input, best first.
         "num_return": 1,
         # gnmt (Wu et al. 2016) or power.
@@ -200,10 +215,14 @@ def base() -> ConfigDict:
         # The decoder layer whose attention aligns; -1: the last, -2: the last but one, …
         "alignment_layer": -1,
         # Of sample and mbr: a draw is among the top_k likeliest tokens (0: all), of these among the
-        # likeliest that have the probability top_p together (1: all).
+        # likeliest that have the probability top_p together (1: all), of these among those at least
+        # min_p times as likely as the likeliest (0: all), of these among those of most typical
+        # information that have the probability typical_p together (1: all).
         "temperature": 1.0,
         "top_k": 0,
         "top_p": 1.0,
+        "min_p": 0.0,
+        "typical_p": 1.0,
         "seed": 0,
         # Of mbr: how many are drawn for an input.
         "num_samples": 32,
@@ -215,16 +234,24 @@ def base() -> ConfigDict:
         "prefix": "",
         # Pieces of the target tokenizer that are never generated, such as <unk>.
         "forbidden": (),
+        # Texts that outputs never hold, however their pieces spell them.
+        "forbidden_phrases": (),
         # No n-gram of so many tokens occurs twice in an output; 0: it may.
         "no_repeat_ngram_size": 0,
         # Logits of tokens of the output so far are divided by this (Keskar et al. 2019).
         "repetition_penalty": 1.0,
+        # This is subtracted from them, as OpenAI defines it; -2 to 2.
+        "presence_penalty": 0.0,
+        # An output ends before the first of these texts. Not with several beams.
+        "stop": (),
         # Longer inputs are cut, with a warning.
         "max_source_length": 256,
         "batch_size": 32,
         # Other checkpoints whose probabilities are averaged with this one's: WORKDIR,
         # WORKDIR@CHECKPOINT, or @CHECKPOINT of this run.
         "ensemble": (),
+        # Each output is shown while it is written. Not with several beams or outputs.
+        "stream": False,
         # Lines as TSV: input number, rank, score, log-probability, text.
         "scores": False,
         # The same, and a last column of which word comes from which, as in 0-0 1-2.

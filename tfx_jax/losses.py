@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Head = Callable[[jax.Array], jax.Array]
+# Hidden states are an array or a tree of arrays [B,T,…].
+Head = Callable[[Any], jax.Array]
 
 
 def cross_entropy(
@@ -112,7 +114,7 @@ def _divergence(logits: jax.Array) -> jax.Array:
 
 def chunked_cross_entropy(
   head: Head,
-  hidden: jax.Array,
+  hidden: Any,
   targets: jax.Array,
   weights: jax.Array,
   *,
@@ -125,23 +127,18 @@ def chunked_cross_entropy(
   [B,T,V] never exists. Only the first of the two sums can be differentiated.
 
   Args:
-    head: hidden [B,T,D] -> logits [B,T,V]; what it closes over may be differentiated too.
-    hidden: [B,T,D]; T is a multiple of `chunks`.
+    head: hidden [B,T,…] -> logits [B,T,V]; what it closes over may be differentiated too.
+    hidden: floats [B,T,D], or a tree of floats [B,T,…]; T is a multiple of `chunks`.
     targets: int32 [B,T].
     weights: [B,T].
     chunks: how many.
     **settings: of `cross_entropy`.
   """
-  split = hidden.reshape(hidden.shape[0], chunks, -1, hidden.shape[2])
-  head, consts = jax.closure_convert(head, split[:, 0])
+  pieces = split((hidden, targets, weights), chunks)
+  head, consts = jax.closure_convert(head, jax.tree.map(lambda x: x[0], pieces[0]))
 
-  def sums(consts: tuple, hidden: jax.Array, *target: jax.Array) -> tuple[jax.Array, jax.Array]:
+  def sums(consts: tuple, hidden: Any, *target: jax.Array) -> tuple[jax.Array, jax.Array]:
     return cross_entropy(head(hidden, *consts), *target, **settings)
-
-  pieces = tuple(
-    jnp.moveaxis(x.reshape(x.shape[0], chunks, -1, *x.shape[2:]), 1, 0)
-    for x in (hidden, targets, weights)
-  )
 
   @jax.custom_vjp
   def total(consts: tuple, pieces: tuple) -> tuple[jax.Array, jax.Array]:
@@ -171,6 +168,13 @@ def chunked_cross_entropy(
 
   total.defvjp(forward, backward)
   return total(tuple(consts), pieces)
+
+
+def split(tree: Any, chunks: int) -> Any:
+  """Cuts arrays [B,T,…] into `chunks` pieces along T: [chunks,B,T/chunks,…]."""
+  return jax.tree.map(
+    lambda x: jnp.moveaxis(x.reshape(x.shape[0], chunks, -1, *x.shape[2:]), 1, 0), tree
+  )
 
 
 def _add(x: tuple, y: tuple) -> tuple:

@@ -42,7 +42,7 @@ CHOICES = {
 }
 # Numbers that may be negative.
 SIGNED = (
-  *("generate.length_penalty", "generate.alignment_layer"),
+  *(f"generate.{name}" for name in ("length_penalty", "alignment_layer", "presence_penalty")),
   *("mesh.data", "mesh.fsdp", "mesh.tensor"),
 )
 
@@ -74,6 +74,7 @@ def validate(config: ConfigDict) -> None:
     )
   if config.model.share_embeddings and not config.tokenizer.joint:
     raise UserError("model.share_embeddings=True needs tokenizer.joint=True")
+  _check_copying(config)
   _check_best_metric(config)
   which = config.evaluate.checkpoint
   if which not in checkpoint.SELECTIONS and not which.isdigit():
@@ -193,6 +194,18 @@ def _check_lengths(config: ConfigDict) -> None:
       raise UserError(
         f"{name}={length} is more than model.max_positions={config.model.max_positions}"
       )
+
+
+def _check_copying(config: ConfigDict) -> None:
+  """What is copied must mean the same on both sides; a copy head's logits are normalised."""
+  if not config.model.copy_head:
+    return
+  if config.model.architecture != "encoder_decoder" or not config.tokenizer.joint:
+    raise UserError(
+      "model.copy_head=True needs model.architecture='encoder_decoder' and tokenizer.joint=True"
+    )
+  if config.train.z_loss:
+    raise UserError(f"train.z_loss={config.train.z_loss} has no effect with model.copy_head=True")
 
 
 def _check_chunks(config: ConfigDict) -> None:

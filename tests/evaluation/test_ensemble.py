@@ -19,6 +19,7 @@ OTHER = {
   "model.vocab_multiple": 32,
   "model.position": "rotary",
   "model.norm_placement": "post",
+  "model.copy_head": True,
 }
 SOURCES = [[4, 5, 6, EOS], [9, 8, 7, 6, 5, 4, EOS]]
 TARGETS = [[7, 4, 10, EOS], [5, 6, EOS]]
@@ -26,7 +27,7 @@ TARGETS = [[7, 4, 10, EOS], [5, 6, EOS]]
 
 @pytest.fixture(scope="module")
 def other(small, random_params):
-  """A model of another architecture, and its parameters."""
+  """A model of another architecture, which copies, and its parameters."""
   model = build.make_model(make_config(OTHER), (small.tokenizer, small.tokenizer))
   return model, random_params(model, small.parallel)
 
@@ -52,7 +53,9 @@ def mean(members):
   @jax.jit
   def logits(batch):
     return [
-      model.apply({"params": p}, model.apply({"params": p}, batch), method="logits")
+      model.apply(
+        {"params": p}, model.apply({"params": p}, batch), batch["inputs"], method="logits"
+      )
       for model, p in members
     ]
 

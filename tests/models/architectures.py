@@ -11,6 +11,7 @@ from flax import linen as nn
 from tfx_jax.layers import norm, position
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block
+from tfx_jax.layers.copy import CopyAttention
 from tfx_jax.layers.embed import TokenEmbed
 from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.head import VocabularyHead
@@ -40,6 +41,7 @@ class Settings:
   head_bias: bool = False
   dropout: float = 0.0
   dtype: str = "float32"
+  copy: bool = False
 
 
 CONFIGS = {
@@ -53,6 +55,7 @@ CONFIGS = {
   "post_rotary": Settings("rms", "post", "rotary", kv_heads=1, head_dim=6, tying="target"),
   "sandwich": Settings("layer", "sandwich", "alibi", "gelu", gated=True, kv_heads=1, tying="none"),
   "grouped_bucket": Settings("layer_no_bias", "pre", "bucket", "gelu_tanh", True, kv_heads=2),
+  "copying": Settings("rms", position="rotary", head_bias=True, tying="target", copy=True),
 }
 
 
@@ -126,6 +129,7 @@ def build(settings, decoder_only=False, window=None):
     ),
     head=head,
     dropout_rate=s.dropout,
+    copy_attention=functools.partial(CopyAttention, FEATURES, dtype) if s.copy else None,
   )
 
 
@@ -154,7 +158,7 @@ def forward(settings, decoder_only=False):
 
   def logits(params, batch):
     model = build(settings, decoder_only)
-    return model.apply(params, model.apply(params, batch), method="logits")
+    return model.apply(params, model.apply(params, batch), batch.get("inputs"), method="logits")
 
   return jax.jit(lambda params, batch: logits({"params": params}, batch))
 

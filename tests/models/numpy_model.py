@@ -14,7 +14,7 @@ ALIBI_SLOPES = [1 / 4, 1 / 16, 1 / 64, 1 / 256]
 
 
 def logits(settings, params, source, target, attended=None):
-  """Of each position of `target`, over the tokens that exist: [T,V].
+  """Of each position of `target`, over the tokens that exist: [T,V]; log P if there is copying.
 
   The mean weights on the source of each decoder layer, [T,S], are added to the list `attended`.
   """
@@ -24,7 +24,8 @@ def logits(settings, params, source, target, attended=None):
   memory = stack(settings, p["encoder_stack"], embed(settings, p, "source", source_table, source))
   x = embed(settings, p, "target", table, target)
   x = stack(settings, p["decoder_stack"], x, memory, attended)
-  return vocabulary(settings, p, x, table)
+  y = vocabulary(settings, p, x, table)
+  return np.log(with_copies(p["pointer"], y, x, memory, source)) if settings.copy else y
 
 
 def decoder_logits(settings, params, text):
@@ -43,9 +44,24 @@ def vocabulary(settings, p, x, table):
 
 
 def log_probs(*args):
-  x = logits(*args)
-  x = x - x.max(-1, keepdims=True)
-  return x - np.log(np.exp(x).sum(-1, keepdims=True))
+  return np.log(softmax(logits(*args)))
+
+
+def softmax(x):
+  y = np.exp(x - x.max(-1, keepdims=True))
+  return y / y.sum(-1, keepdims=True)
+
+
+def with_copies(p, y, x, memory, source):
+  """The definition: P(w) = p_gen P_vocab(w) + (1 - p_gen) * the weights of the places of w."""
+  weights = softmax(x @ (memory @ p["score"]["kernel"]).T / math.sqrt(FEATURES))
+  read = weights @ memory
+  gate = x @ p["target_gate"]["kernel"] + p["target_gate"]["bias"]
+  generated = 1 / (1 + np.exp(-(gate + read @ p["source_gate"]["kernel"])))
+  probabilities = generated * softmax(y)
+  for place, token in enumerate(source):
+    probabilities[:, token] += (1 - generated[:, 0]) * weights[:, place]
+  return probabilities
 
 
 def embed(settings, p, side, table, tokens):
@@ -120,8 +136,7 @@ def attention(settings, p, x, memory=None, bias=None, rotary=False, attended=Non
     scores = query @ key.T / math.sqrt(settings.head_dim)
     if bias is not None:
       scores = scores + bias[head]
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    weights /= weights.sum(-1, keepdims=True)
+    weights = softmax(scores)
     out = out + weights @ value @ p["out"]["kernel"][head]
     mean = mean + weights / HEADS
   if attended is not None:

@@ -200,15 +200,17 @@ def test_coverage_is_the_sum_of_each_beams_own_attention(layer):
 
 
 def test_beams_share_the_prompt_and_the_memory_of_their_row():
-  settings = CONFIGS["llama"]
+  settings = dataclasses.replace(CONFIGS["llama"], copy=True)
   _, cache = decoder(settings)[0](parameters(settings), prompts()[2])
   for layer in cache.layers:
     assert layer.own.keys.shape == (3, 2, PROMPT + STEPS * WIDTH, 4)
     assert layer.memory.keys.shape == (3, 2, 5, 4)
+  assert cache.copied.keys.shape == (3, 5, FEATURES)
 
 
-def test_beam_search_equals_one_that_recomputes_everything():
-  settings, eos, width, longest = CONFIGS["llama"], 1, 3, 6
+@pytest.mark.parametrize("name", ["llama", "copying"])
+def test_beam_search_equals_one_that_recomputes_everything(name):
+  settings, eos, width, longest = CONFIGS[name], 1, 3, 6
   params, (sources, starts, batch) = parameters(settings), prompts()
   prefill, decode = decoder(settings, longest, width)
 
@@ -252,8 +254,9 @@ def test_tying_saves_one_table_each(tying, tables):
   assert count(untied) - count(settings) == (3 - tables) * VOCABULARY * FEATURES
 
 
-def test_padding_of_the_vocabulary_is_never_likely_and_learns_nothing():
-  settings = CONFIGS["bart"]
+@pytest.mark.parametrize("name", ["bart", "copying"])
+def test_padding_of_the_vocabulary_is_never_likely_and_learns_nothing(name):
+  settings = CONFIGS[name]
   pairs = sentences(3)
   batch = layout([pairs[:1], pairs[1:], []])
 
@@ -272,8 +275,9 @@ def test_padding_of_the_vocabulary_is_never_likely_and_learns_nothing():
     assert np.abs(grad).max() > 1e-4 or "['key']['bias']" in jax.tree_util.keystr(path)
 
 
-def test_bfloat16_is_close_and_keeps_its_parameters_float32():
-  settings = dataclasses.replace(CONFIGS["llama"], dtype="bfloat16")
+@pytest.mark.parametrize("name", ["llama", "copying"])
+def test_bfloat16_is_close_and_keeps_its_parameters_float32(name):
+  settings = dataclasses.replace(CONFIGS[name], dtype="bfloat16")
   assert {leaf.dtype for leaf in jax.tree.leaves(shapes(settings))} == {jnp.dtype("float32")}
   pairs = sentences(4)
   rows = [pairs[:1], pairs[1:3], pairs[3:], []]

@@ -32,7 +32,7 @@ class Bag(nn.Module):
     hidden = self.mix(self.embedding[batch["decoder_inputs"]] + source)
     return self.dropout(jnp.tanh(hidden))
 
-  def logits(self, hidden):
+  def logits(self, hidden, context=None):
     return jnp.einsum("btd,vd->btv", hidden, self.embedding)
 
 
@@ -111,6 +111,31 @@ def test_microbatches_give_the_gradient_of_the_mean_over_all_tokens(params, plai
     {"loss": loss, "objective": objective, "grad_norm": norm, "learning_rate": 1.0}, rel=1e-5
   )
   assert state.step == 1
+
+
+def test_a_copy_head_learns_the_loss_that_is_measured():
+  """In pieces along the target and the batch, its gradient is that of the plain loss."""
+  model = small_model(copy=True)
+  params = make_params(model)
+
+  def mean(params):
+    hidden = model.apply({"params": params}, BATCH)
+    logits = model.apply({"params": params}, hidden, BATCH["inputs"], method="logits")
+    loss, nll = cross_entropy(logits, BATCH["targets"], BATCH["weights"], SMOOTHING)
+    return loss / BATCH["weights"].sum(), nll
+
+  (_, nll), grads = jax.jit(jax.value_and_grad(mean, has_aux=True))(params)
+  step, optimizer = make_step(model, microbatches=2)
+  state, _ = step(new_state(params, optimizer), BATCH)
+  updates = jax.tree.map(lambda before, after: before - after, params, state.params)
+  jax.tree.map(
+    lambda update, grad: np.testing.assert_allclose(update, grad, rtol=1e-4, atol=3e-6),
+    updates,
+    grads,
+  )
+  assert all(np.abs(grad).max() > 1e-4 for grad in jax.tree.leaves(grads["pointer"]))
+  measured = jax.jit(make_loss_step(model))(params, BATCH)
+  np.testing.assert_allclose(measured.total, nll, rtol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,11 @@ from tfx_jax.data.stream import StreamLayout
 from tfx_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.tasks.dialogue import Dialogue
+from tfx_jax.tasks.summarize import Summarize
 from tfx_jax.tasks.text import Text
 from tfx_jax.tasks.translate import Translate
 
-TASKS = {"translate": Translate, "dialogue": Dialogue, "text": Text}
+TASKS = {"translate": Translate, "summarize": Summarize, "dialogue": Dialogue, "text": Text}
 SPLITS = ("train", "validation", "test")
 
 

@@ -14,6 +14,7 @@ from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.layers import norm as norms
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block
+from tfx_jax.layers.copy import CopyAttention
 from tfx_jax.layers.embed import TokenEmbed, padded_size
 from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.head import VocabularyHead
@@ -95,6 +96,7 @@ def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> n
     ),
     head=head,
     dropout_rate=c.dropout,
+    copy_attention=functools.partial(CopyAttention, c.features, dtype) if c.copy_head else None,
   )
 
 

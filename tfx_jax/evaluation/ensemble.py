@@ -13,8 +13,8 @@ Batch = Mapping[str, jax.Array]
 class Ensemble(nn.Module):
   """A model whose next-token probabilities are the mean of its members'.
 
-  It has their methods: hidden states are theirs side by side, the cache is a tuple of theirs, and
-  who searches or scores with it need not know that they are several.
+  It has their methods: hidden states and cache are tuples of theirs, and who searches or scores
+  with it need not know that they are several.
 
   Attributes:
     members: models of the same tokens; their architectures may differ.
@@ -22,17 +22,14 @@ class Ensemble(nn.Module):
 
   members: tuple[nn.Module, ...]
 
-  def __call__(self, batch: Batch) -> jax.Array:
-    """Hidden states of all members, [B,T,D], D that of all together."""
-    return jnp.concatenate([member(batch) for member in self.members], axis=-1)
+  def __call__(self, batch: Batch) -> tuple[Any, ...]:
+    """Hidden states of each member, [B,T,…]."""
+    return tuple(member(batch) for member in self.members)
 
-  def logits(self, hidden: jax.Array) -> jax.Array:
-    """Log-probabilities [B,T,V] of such hidden states."""
-    logits, start = [], 0
-    for member in self.members:
-      logits.append(member.logits(hidden[..., start : start + member.features]))
-      start += member.features
-    return _log_mean(logits)
+  def logits(self, hidden: tuple[Any, ...], context: jax.Array | None = None) -> jax.Array:
+    """Log-probabilities [B,T,V] of such hidden states; the context is that of every member."""
+    pairs = zip(self.members, hidden, strict=True)
+    return _log_mean([member.logits(own, context) for member, own in pairs])
 
   def attention(self, batch: Batch, layer: int) -> jax.Array:
     """The mean of the members' weights on the source, [B,T,S]."""

@@ -51,7 +51,8 @@ class Scorer:
 def _log_probs(model: nn.Module, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
   """Sums [B] over each row's targets."""
   hidden = model.apply({"params": params}, batch)
-  logits = model.apply({"params": params}, hidden, method="logits").astype(jnp.float32)
+  logits = model.apply({"params": params}, hidden, batch.get("inputs"), method="logits")
+  logits = logits.astype(jnp.float32)
   log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), batch["targets"][..., None], axis=-1)[
     ..., 0
   ]

@@ -62,6 +62,21 @@ class LayerCache:
 
 
 @struct.dataclass
+class CopyMemory:
+  """What a copy head reads of the source: made once, the same for all beams of a row.
+
+  Attributes:
+    keys: [B,S,D].
+    gate: float32 [B,S], what pointing there adds to the gate.
+    tokens: int32 [B,S].
+  """
+
+  keys: jax.Array
+  gate: jax.Array
+  tokens: jax.Array
+
+
+@struct.dataclass
 class Cache:
   """State of decoding for all layers of a decoder.
 
@@ -76,6 +91,7 @@ class Cache:
     ancestors: int32 [B,W,length].
     index: int32 scalar, generated steps written so far, one for the whole batch.
     positions: int32 [B], the position of the next token of each row.
+    copied: what is copied from, or None.
   """
 
   layers: tuple[LayerCache, ...]
@@ -84,6 +100,7 @@ class Cache:
   ancestors: jax.Array
   index: jax.Array
   positions: jax.Array
+  copied: CopyMemory | None = None
 
   @classmethod
   def create(
@@ -93,6 +110,7 @@ class Cache:
     prompt: jax.Array,
     length: int,
     width: int,
+    copied: CopyMemory | None = None,
   ) -> "Cache":
     """Makes room for `length` steps of `width` beams after a prompt's keys and values [B,K,P,H]."""
     rows = prompt.shape[0]
@@ -103,6 +121,7 @@ class Cache:
       ancestors=jnp.zeros((rows, width, length), jnp.int32),
       index=jnp.zeros((), jnp.int32),
       positions=prompt.sum(axis=1, dtype=jnp.int32),
+      copied=copied,
     )
 
   @property

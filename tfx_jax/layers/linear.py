@@ -32,7 +32,7 @@ class Linear(nn.Module):
 
   inputs: int
   outputs: int
-  names: tuple[str, str]
+  names: tuple[str | None, str | None]
   use_bias: bool = True
   dtype: jnp.dtype = jnp.float32
 

@@ -45,11 +45,6 @@ class DecoderOnly(nn.Module):
     self.output = self.head()
     self.dropout = Dropout(self.dropout_rate)
 
-  @property
-  def features(self) -> int:
-    """D."""
-    return self.output.features
-
   def __call__(self, batch: Batch) -> jax.Array:
     """Hidden states [B,T,D], each having seen the tokens up to its own."""
     hidden, _ = self._read(batch, keep=False)
@@ -57,8 +52,9 @@ class DecoderOnly(nn.Module):
       self.logits(hidden[:, :1])
     return hidden
 
-  def logits(self, hidden: jax.Array) -> jax.Array:
-    """Logits [B,T,V] of hidden states [B,T,D]."""
+  def logits(self, hidden: jax.Array, context: None = None) -> jax.Array:
+    """Logits [B,T,V] of hidden states [B,T,D]; there is no source to copy from."""
+    del context
     return self.output(hidden, self.token_embed.table() if self.output.tied else None)
 
   def attention(self, batch: Batch, layer: int) -> jax.Array:

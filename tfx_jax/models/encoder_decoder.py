@@ -7,11 +7,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from tfx_jax.layers.block import Context
-from tfx_jax.layers.cache import Cache
+from tfx_jax.layers.cache import Cache, CopyMemory
+from tfx_jax.layers.copy import Pointed, with_copies
 from tfx_jax.layers.dropout import Dropout
 from tfx_jax.layers.mask import Mask
 
 Batch = Mapping[str, jax.Array]
+Hidden = jax.Array | Pointed
 
 
 class EncoderDecoder(nn.Module):
@@ -29,6 +31,8 @@ class EncoderDecoder(nn.Module):
     decoder: makes the decoder stack.
     head: makes the head; if it is tied, it is given the decoder's table.
     dropout_rate: of the embeddings.
+    copy_attention: makes what points at tokens of the source to copy, or None; both sides then have
+      the same tokens.
   """
 
   embed_source: Callable[[], nn.Module] | None
@@ -39,6 +43,7 @@ class EncoderDecoder(nn.Module):
   decoder: Callable[[], nn.Module]
   head: Callable[[], nn.Module]
   dropout_rate: float = 0.0
+  copy_attention: Callable[[], nn.Module] | None = None
 
   def setup(self):
     self.target_embed = self.embed_target()
@@ -51,24 +56,33 @@ class EncoderDecoder(nn.Module):
     self.encoder_stack = self.encoder()
     self.decoder_stack = self.decoder()
     self.output = self.head()
+    if self.copy_attention is not None:
+      self.pointer = self.copy_attention()
     self.dropout = Dropout(self.dropout_rate)
 
-  @property
-  def features(self) -> int:
-    """D."""
-    return self.output.features
+  def __call__(self, batch: Batch) -> Hidden:
+    """Hidden states [B,T,D] of the decoder, each having seen the targets before its own.
 
-  def __call__(self, batch: Batch) -> jax.Array:
-    """Hidden states [B,T,D] of the decoder, each having seen the targets before its own."""
+    Where there is copying they come with where they point, all of it by place: [B,T,…].
+    """
     memory = self.encode(batch)
-    hidden, _ = self._decode_prompt(batch, memory, keep=False)
+    hidden, _ = self._decode_prompt(batch, memory, self._copied(batch, memory), keep=False)
     if self.is_initializing():
-      self.logits(hidden[:, :1])
+      self.logits(jax.tree.map(lambda x: x[:, :1], hidden), batch["inputs"])
     return hidden
 
-  def logits(self, hidden: jax.Array) -> jax.Array:
-    """Logits [B,T,V] of hidden states [B,T,D]."""
-    return self.output(hidden, self.target_embed.table() if self.output.tied else None)
+  def logits(self, hidden: Hidden, context: jax.Array | None = None) -> jax.Array:
+    """Logits [B,T,V] of hidden states, of all places of a row or of some.
+
+    Args:
+      hidden: as the model gives them.
+      context: the tokens of the source, int32 [B,S]; looked at only where there is copying. Logits
+        are log-probabilities then.
+    """
+    table = self.target_embed.table() if self.output.tied else None
+    if self.copy_attention is None:
+      return self.output(hidden, table)
+    return with_copies(self.output(hidden.states, table), hidden, context)
 
   def encode(self, batch: Batch) -> jax.Array:
     """The encoder's states [B,S,D]."""
@@ -82,7 +96,8 @@ class EncoderDecoder(nn.Module):
 
   def attention(self, batch: Batch, layer: int) -> jax.Array:
     """A decoder layer's weights on the source, [B,T,S]: the mean of its heads, for each target."""
-    _, layers = self._decode_prompt(batch, self.encode(batch), keep=True, alignment_layer=layer)
+    memory = self.encode(batch)
+    _, layers = self._decode_prompt(batch, memory, None, keep=True, alignment_layer=layer)
     return layers[layer].attended
 
   def prefill(
@@ -101,11 +116,15 @@ class EncoderDecoder(nn.Module):
       logits [B,V] of the first token to generate, and the cache.
     """
     memory = self.encode(batch)
-    hidden, layers = self._decode_prompt(batch, memory, keep=True, alignment_layer=alignment_layer)
+    copied = self._copied(batch, memory)
+    hidden, layers = self._decode_prompt(
+      batch, memory, copied, keep=True, alignment_layer=alignment_layer
+    )
     prompt = batch["targets_segments"] > 0
     memory_segments = (batch["inputs_segments"] > 0).astype(jnp.int32)
-    cache = Cache.create(layers, memory_segments, prompt, length, width)
-    return self.logits(hidden[:, -1:])[:, 0], cache
+    cache = Cache.create(layers, memory_segments, prompt, length, width, copied)
+    last = jax.tree.map(lambda x: x[:, -1:], hidden)
+    return self.logits(last, batch["inputs"])[:, 0], cache
 
   def decode(self, tokens: jax.Array, parents: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
     """One step: `tokens` [B,W] continue beams `parents` [B,W]; logits [B,W,V] of the next.
@@ -127,15 +146,23 @@ class EncoderDecoder(nn.Module):
       cache.query_index(),
       cache.key_index(),
     )
-    return self.logits(hidden), cache.step(layers)
+    hidden = self._point(hidden, cache.copied, context.memory_mask)
+    tokens = None if cache.copied is None else cache.copied.tokens
+    return self.logits(hidden, tokens), cache.step(layers)
 
   def coverage(self, cache: Cache) -> jax.Array:
     """Attention that each beam's tokens, the next one's included, gave each source: [B,W,S]."""
     return cache.coverage
 
   def _decode_prompt(
-    self, batch: Batch, memory: jax.Array, *, keep: bool, alignment_layer: int | None = None
-  ) -> tuple:
+    self,
+    batch: Batch,
+    memory: jax.Array,
+    copied: CopyMemory | None,
+    *,
+    keep: bool,
+    alignment_layer: int | None = None,
+  ) -> tuple[Hidden, list]:
     segments, positions = batch["targets_segments"], batch["targets_positions"]
     context = Context(
       positions,
@@ -143,7 +170,18 @@ class EncoderDecoder(nn.Module):
       Mask(segments, batch["inputs_segments"]),
     )
     x = self._embed_target(batch["decoder_inputs"], positions)
-    return self.decoder_stack(x, context, memory, keep=keep, alignment_layer=alignment_layer)
+    hidden, layers = self.decoder_stack(
+      x, context, memory, keep=keep, alignment_layer=alignment_layer
+    )
+    return self._point(hidden, copied, context.memory_mask), layers
+
+  def _copied(self, batch: Batch, memory: jax.Array) -> CopyMemory | None:
+    if self.copy_attention is None:
+      return None
+    return self.pointer.project_memory(memory, batch["inputs"])
+
+  def _point(self, hidden: jax.Array, copied: CopyMemory | None, mask: Mask) -> Hidden:
+    return hidden if copied is None else self.pointer(hidden, copied, mask)
 
   def _embed_target(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
     x = self.target_embed(tokens)

@@ -42,8 +42,6 @@ class Dialogue(Scored):
   detokenize: bool = True
   metrics: Sequence[str] = ("bleu1", "bleu2", "distinct1", "distinct2", "length")
 
-  reads = True
-
   def __post_init__(self):
     if self.answers not in ANSWERS:
       raise UserError(f"task.answers='{self.answers}'{nearest(self.answers, ANSWERS)}")

@@ -9,7 +9,7 @@ import optax
 from clu import metrics
 from flax import linen as nn
 
-from tfx_jax.losses import chunked_cross_entropy, cross_entropy
+from tfx_jax.losses import chunked_cross_entropy, cross_entropy, split
 from tfx_jax.training.optimizer import Schedule
 from tfx_jax.training.state import TrainState, update_ema
 
@@ -48,11 +48,11 @@ def make_train_step(
       batch = {name: jnp.repeat(x, 2, axis=0) for name, x in batch.items()}
     hidden = model.apply({"params": params}, batch, rngs={"dropout": key})
     totals = chunked_cross_entropy(
-      lambda hidden: model.apply({"params": params}, hidden, method="logits"),
+      lambda hidden: model.apply({"params": params}, hidden, batch.get("inputs"), method="logits"),
       hidden,
       batch["targets"],
       batch["weights"],
-      chunks=loss_chunks or default_chunks(*hidden.shape[:2]),
+      chunks=loss_chunks or default_chunks(*batch["targets"].shape),
       label_smoothing=label_smoothing,
       z_loss=z_loss,
       r_drop=r_drop,
@@ -104,15 +104,13 @@ def make_loss_step(model: nn.Module) -> Callable[[Any, Batch], metrics.Average]:
 
   def loss(params: Any, batch: Batch) -> metrics.Average:
     hidden = model.apply({"params": params}, batch)
-    chunks = default_chunks(*hidden.shape[:2])
-    pieces = tuple(
-      jnp.moveaxis(x.reshape(x.shape[0], chunks, -1, *x.shape[2:]), 1, 0)
-      for x in (hidden, batch["targets"], batch["weights"])
+    pieces = split(
+      (hidden, batch["targets"], batch["weights"]), default_chunks(*batch["targets"].shape)
     )
 
     def nll(piece: tuple) -> jax.Array:
       hidden, targets, weights = piece
-      logits = model.apply({"params": params}, hidden, method="logits")
+      logits = model.apply({"params": params}, hidden, batch.get("inputs"), method="logits")
       return cross_entropy(logits, targets, weights)[1]
 
     return metrics.Average(total=jax.lax.map(nll, pieces).sum(), count=batch["weights"].sum())

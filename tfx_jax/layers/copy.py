@@ -1,0 +1,88 @@
+"""Copying from the source: a pointer-generator (See et al. 2017, arXiv:1704.04368, section 2.2)."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+
+from tfx_jax.layers import axes
+from tfx_jax.layers.cache import CopyMemory
+from tfx_jax.layers.linear import Linear
+from tfx_jax.layers.mask import Mask, lower
+
+
+@struct.dataclass
+class Pointed:
+  """Hidden states and where in the source each of them points.
+
+  Attributes:
+    states: [B,T,D].
+    weights: float32 [B,T,S], of the source's places; they sum to 1.
+    gate: float32 [B,T], the logit of p_gen, the probability that a token is not copied.
+  """
+
+  states: jax.Array
+  weights: jax.Array
+  gate: jax.Array
+
+
+class CopyAttention(nn.Module):
+  """One attention of its own from the decoder's last states on the encoder's.
+
+  Scores are bilinear (Luong et al. 2015, arXiv:1508.04025, "general"), scaled by sqrt(D). p_gen is
+  that of See et al., eq. 8, without the decoder's input, which a Transformer's states hold already.
+
+  Attributes:
+    features: D.
+    dtype: of the products with the states; softmax and gate are float32.
+  """
+
+  features: int
+  dtype: jnp.dtype = jnp.float32
+
+  def setup(self):
+    square = (self.features, self.features)
+    self.score = Linear(*square, (axes.EMBED, None), use_bias=False, dtype=self.dtype)
+    self.source_gate = Linear(self.features, 1, (axes.EMBED, None), use_bias=False)
+    self.target_gate = Linear(self.features, 1, (axes.EMBED, None))
+
+  def project_memory(self, memory: jax.Array, tokens: jax.Array) -> CopyMemory:
+    """What is read of the encoder's states [B,S,D] of `tokens` [B,S], whatever the target."""
+    return CopyMemory(self.score(memory), self.source_gate(memory)[..., 0], tokens)
+
+  def __call__(self, states: jax.Array, memory: CopyMemory, mask: Mask) -> Pointed:
+    """Where states [B,T,D] point; one that may see nothing points everywhere, and is no NaN."""
+    query = states.astype(self.dtype) * self.features**-0.5
+    scores = jnp.einsum("btd,bsd->bts", query, memory.keys, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(jnp.where(lower(mask), scores, jnp.finfo(jnp.float32).min))
+    weights = axes.constrain(weights, axes.BATCH, axes.LENGTH, None)
+    # The gate of the mean of the memory is the mean of its gates.
+    gate = self.target_gate(states)[..., 0] + jnp.einsum("bts,bs->bt", weights, memory.gate)
+    return Pointed(states, weights, gate)
+
+
+def with_copies(logits: jax.Array, pointed: Pointed, tokens: jax.Array) -> jax.Array:
+  """Log-probabilities of what is generated or copied (See et al. 2017, eq. 9).
+
+  P(w) = p_gen P_vocab(w) + (1 - p_gen) * the weights of the places that hold w. Only entries of
+  tokens in the source need more than a constant: log P is log(p_gen P_vocab) and, there, a gain.
+
+  Args:
+    logits: float32 [B,T,V] of P_vocab; the lowest, of tokens that do not exist, stay what they are.
+    pointed: see `Pointed`.
+    tokens: int32 [B,S], of the source.
+
+  Returns:
+    float32 [B,T,V]; their softmax is P.
+  """
+  generated = jax.nn.log_softmax(logits) + jax.nn.log_sigmoid(pointed.gate)[..., None]
+  same = tokens[:, :, None] == tokens[:, None, :]
+  share = jnp.einsum("bts,bsr->btr", pointed.weights, same.astype(jnp.float32))
+  copied = jnp.log(jnp.maximum(share, jnp.finfo(jnp.float32).tiny))
+  copied = copied + jax.nn.log_sigmoid(-pointed.gate)[..., None]
+  gain = jax.nn.softplus(copied - jnp.take_along_axis(generated, tokens[:, None], axis=-1))
+  # All places of a token have the same gain; the first of them gives it.
+  first = same.argmax(axis=1) == jnp.arange(tokens.shape[1])[None]
+  gain = jnp.where(first[:, None] & (share > 0), gain, 0.0)
+  log_probs = jax.vmap(lambda row, ids, gain: row.at[:, ids].add(gain))(generated, tokens, gain)
+  return axes.constrain(log_probs, axes.BATCH, axes.LENGTH, axes.ACT_VOCAB)
