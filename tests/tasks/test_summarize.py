@@ -48,7 +48,7 @@ def test_figures_are_rouge_over_all_references():
 
 
 def test_figures_may_compare_with_the_source():
-  task = Summarize("dialogue", "summary", ("novelty", "length_ratio", "bleu_moses"))
+  task = Summarize("dialogue", "summary", metrics=("novelty", "length_ratio", "bleu_moses"))
   figures = task.figures(["a b x"], [Example("a b c", "a b")])
   assert figures["novelty1"] == pytest.approx(100 / 3) and figures["length_ratio"] == 1.5
   assert "|lang:en|" in figures["bleu_moses_signature"]

@@ -19,6 +19,7 @@ class TextToText(Scored):
 
   source: str
   target: str
+  _: dataclasses.KW_ONLY
   metrics: Sequence[str] = ("bleu", "chrf")
 
   @property
