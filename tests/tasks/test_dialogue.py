@@ -1,6 +1,7 @@
 import pytest
 
 from tfx_jax.data.example import Example
+from tfx_jax.data.reader import open_reader
 from tfx_jax.errors import UserError
 from tfx_jax.tasks.dialogue import Dialogue, Turn, turns
 
@@ -88,6 +89,16 @@ def test_dialogues_are_alike_that_have_two_turns_in_a_row_in_common():
   assert not keys("Fine __eou__ Hello Ann how are you __eou__ Hi") & keys(LINES)
   assert not keys("Hi Hello __eou__ Ann how are you __eou__ well fine") & keys(LINES)
   assert keys("Hi .") == set()
+
+
+def test_a_line_without_the_dialogue_is_named(tmp_path):
+  path = tmp_path / "a.jsonl"
+  path.write_text('{"dialogue": "a __eou__ b"}\n{"dialog": "c __eou__ d"}\n')
+  reader = open_reader("jsonl", str(path), Dialogue().fields("train"))
+  with pytest.raises(
+    UserError, match=r"a\.jsonl, line 2: no key 'dialogue', did you mean 'dialog'"
+  ):
+    list(reader)
 
 
 def test_figures_are_those_of_the_metrics_named():

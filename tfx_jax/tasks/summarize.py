@@ -8,7 +8,7 @@ from tfx_jax.metrics.rouge import ROUGE_METRICS
 from tfx_jax.tasks.text_to_text import TextToText
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Summarize(TextToText):
   """Summarization of one field of a record as another.
 

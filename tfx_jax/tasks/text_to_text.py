@@ -19,7 +19,8 @@ class TextToText(Scored):
 
   source: str
   target: str
-  metrics: Sequence[str] = dataclasses.field(default=("bleu", "chrf"), kw_only=True)
+  _: dataclasses.KW_ONLY
+  metrics: Sequence[str] = ("bleu", "chrf")
 
   @property
   def identity(self) -> str:
