@@ -41,9 +41,12 @@ def base() -> ConfigDict:
         "rouge_references": "max",
       },
       "data": {
-        # text (PREFIX.FIELD[.gz]), tsv, jsonl, tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets,
-        # prepared as ArrayRecord), package.module:Name, or built in: cldr (SPLIT), docstrings and
-        # python (SPLIT[:PACKAGE+PACKAGE], of the Python packages that are installed).
+        # text (PREFIX.FIELD[.gz]), tsv, jsonl, lines (one field, a record a line), files (one field,
+        # a record a file; of a file, folder or pattern, [:90%] and [90%:] for parts), tfds
+        # (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets, prepared as ArrayRecord),
+        # package.module:Name, or built in: cldr (SPLIT), docstrings and python
+        # (SPLIT[:PACKAGE+PACKAGE], of the Python packages that are installed). Several paths are
+        # joined by commas, and each may begin with its own format: jsonl:a.jsonl,lines:b.txt.
         "format": "text",
         "train": "",
         "validation": "",
@@ -82,6 +85,7 @@ def base() -> ConfigDict:
         # One for both languages, or one for each.
         "joint": True,
         "character_coverage": 1.0,
+        # A rule of sentencepiece (nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf, identity), or lossless.
         "normalization": "nmt_nfkc",
         "byte_fallback": False,
         # Lines it is trained on, at most; a joint one is trained on both languages.

@@ -21,7 +21,7 @@ from tfx_jax.errors import UserError, nearest
 PAD, EOS, UNK, BOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "</s>", "<unk>", "<s>")
 KINDS = ("unigram", "bpe", "bytes", "characters")
-NORMALIZATIONS = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity")
+NORMALIZATIONS = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity", "lossless")
 # sentencepiece has one random generator for the process.
 _SAMPLING = threading.Lock()
 
@@ -74,7 +74,8 @@ def train_tokenizer(
       (the most frequent ones, none normalised). What follows but `vocab_size` is sentencepiece's.
     vocab_size: number of pieces, the four specials included; for 'characters' at most so many.
     character_coverage: the share of characters that become pieces; others are UNK, or bytes.
-    normalization: a rule of sentencepiece; 'identity' changes nothing but runs of spaces.
+    normalization: a rule of sentencepiece; 'identity' changes nothing but runs of spaces,
+      'lossless' nothing at all.
     byte_fallback: whether 256 pieces are bytes, so that nothing is UNK.
     max_sentences: how many lines, drawn over the whole stream, are trained on; 0 for all.
     symbols: strings that are one piece each wherever they stand, a space in front of one included;
