@@ -46,7 +46,7 @@ def chat(config: ConfigDict, workdir: str, turns: Iterable[str], target: TextIO)
     elif line.startswith("/"):
       say(f"{line} is no command: {HELP}")
     elif line:
-      _answer(run, conversation, line, number, target)
+      _answer(run, conversation, task.clean(line), number, target)
   return 0
 
 

@@ -75,10 +75,11 @@ class Dialogue(Scored):
 
   def turns(self, text: str) -> list[Turn]:
     """The turns of a dialogue, see the function `turns`, cleaned if the task says so."""
-    found = turns(text)
-    return (
-      [Turn(turn.speaker, detokenize(turn.text)) for turn in found] if self.detokenize else found
-    )
+    return [Turn(turn.speaker, self.clean(turn.text)) for turn in turns(text)]
+
+  def clean(self, text: str) -> str:
+    """What someone says as the model has learnt to read it."""
+    return detokenize(text) if self.detokenize else text
 
   def overlap_keys(self, record: Mapping[str, str]) -> Iterator[str]:
     """Every two turns in a row: dialogues that have one of these in common are alike."""
