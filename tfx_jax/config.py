@@ -41,7 +41,7 @@ def base() -> ConfigDict:
         "rouge_references": "max",
       },
       "data": {
-        # text (PREFIX.FIELD[.gz]), tsv, jsonl, lines (one field, a record a line), files (one field,
+        # text (PREFIX.FIELD[.gz]), tsv, jsonl, lines (one field, a record a line), files (a field,
         # a record a file; of a file, folder or pattern, [:90%] and [90%:] for parts), tfds
         # (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets, prepared as ArrayRecord),
         # package.module:Name, or built in: cldr (SPLIT), docstrings and python

@@ -44,7 +44,7 @@ def train(texts: Iterable[str], symbols: Sequence[str] = (), **settings: Any) ->
     raise UserError(f"tokenizer.character_coverage={coverage} is not in 0.98 … 1")
   if most < 0 or 0 < most <= 100:
     raise UserError(f"tokenizer.max_sentences={most} is neither 0 (all) nor above 100")
-  if settings["normalization_rule_name"] == "lossless":
+  if settings.get("normalization_rule_name") == "lossless":
     settings |= _LOSSLESS
   failure = []
 
