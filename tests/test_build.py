@@ -178,6 +178,25 @@ def test_a_task_and_a_reader_of_the_users_own(tmp_path):
   assert corpus.report["pairs_kept"] == 2
 
 
+def test_what_is_tested_on_is_left_out_of_training(tmp_path):
+  write_pairs(tmp_path)
+  changes = {"data.remove_overlap": True, "data.cache_dir": str(tmp_path / "corpora")}
+  plain, config = make_config({}, tmp_path), make_config(changes, tmp_path)
+  train, *others = ([*build.make_reader(plain, split)] for split in build.SPLITS)
+  held_out = {record["en"].replace(" ", "") for records in others for record in records}
+  expected = [record for record in train if record["en"].replace(" ", "") not in held_out]
+  assert 0 < len(expected) < len(train)
+  assert [*build.make_reader(config, "train")] == expected
+  for split, records in zip(build.SPLITS[1:], others, strict=True):
+    assert [*build.make_reader(config, split)] == records
+  for _ in range(2):  # made, then found
+    report = build.make_corpus(config, "train", TOKENIZERS).report
+    assert report["records_removed"] == len(train) - len(expected)
+    assert report["pairs_read"] == len(expected)
+  config.task.name = f"{__name__}:Shouting"
+  assert "Shouting' has no overlap_keys" in failure(build.make_reader, config, "train")
+
+
 def test_tokenizers_are_made_once_and_then_the_runs_own(tmp_path, monkeypatch):
   write_pairs(tmp_path)
   config = make_config({"model.share_embeddings": False}, tmp_path)

@@ -23,11 +23,15 @@ TOKENIZERS = (CharacterTokenizer("abcdef "), CharacterTokenizer("ABCDEF !?"))
 # Values that differ from the tiny run's, where `other` would make no legal one.
 OTHER = {
   "task.name": "os.path:Task",
+  "task.references": ("de", "fr"),
   "task.metrics": ("chrf",),
   "task.bleu_tokenize": "char",
+  "task.rouge_references": "mean",
+  "task.answers": "last",
   "data.columns": ("de", "en"),
   "data.long_sources": "cut_end",
   "tokenizer.kind": "bpe",
+  "tokenizer.symbols": ("<1>",),
   "tokenizer.joint": False,
   "model.architecture": "decoder_only",
   "model.num_kv_heads": 1,
@@ -51,12 +55,19 @@ OTHER = {
   "generate.search": "sample",
   "generate.forbidden": ("<unk>",),
   "generate.repetition_penalty": 1.5,
+  "generate.beam_groups": 2,
+  "generate.forbidden_phrases": ("ab",),
+  "generate.stop": ("ab",),
   "mesh.data": 3,
   "mesh.fsdp": 2,
   "mesh.tensor": 2,
 }
 # Under which other settings a key means something.
 WHERE = {
+  "task.references": {"task.name": "summarize"},
+  "task.answers": {"task.name": "dialogue"},
+  "task.history_turns": {"task.name": "dialogue"},
+  "task.detokenize": {"task.name": "dialogue"},
   "data.columns": {"data.format": "tsv"},
   "data.stream": {"model.architecture": "decoder_only", "task.name": "text"},
   "tokenizer.joint": {"model.share_embeddings": False},
@@ -66,7 +77,12 @@ WHERE = {
   "generate.temperature": {"generate.search": "sample"},
   "generate.top_k": {"generate.search": "sample"},
   "generate.top_p": {"generate.search": "sample"},
+  "generate.min_p": {"generate.search": "sample"},
+  "generate.typical_p": {"generate.search": "sample"},
   "generate.seed": {"generate.search": "sample"},
+  "generate.diversity_penalty": {"generate.beam_groups": 2},
+  "generate.stop": {"generate.beam_size": 1},
+  "generate.stream": {"generate.beam_size": 1},
   "generate.num_samples": {"generate.search": "mbr"},
 }
 # What the commands themselves read.

@@ -3,13 +3,15 @@
 import pathlib
 
 import pytest
-from tiny_run import SETTINGS, write_pairs
+from tiny_run import SETTINGS, write_dialogues, write_pairs
 
-from tfx_jax import build, config_io
+from tfx_jax import build, config_io, run
 from tfx_jax.commands import evaluate, train
 from tfx_jax.config import base
+from tfx_jax.data.tokenizer import CharacterTokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
+from tfx_jax.training.state import plan_params
 from tfx_jax.validation import validate
 
 EXPERIMENTS = sorted((pathlib.Path(__file__).parent.parent / "experiments").glob("*.py"))
@@ -24,10 +26,14 @@ def test_an_experiment_is_valid(path):
 
 def tiny_data(config, folder):
   """Settings that let a task read the tiny run's files."""
-  if not build.make_task(config).reads:
+  task = build.make_task(config)
+  if not task.reads:
     return {"data.format": "lines"} | {f"data.{s}": f"{folder}/{s}.en" for s in build.SPLITS}
-  files = {f"data.{split}": f"{folder}/{split}" for split in build.SPLITS}
-  return {"data.format": "text", "task.metrics": "chrf"} | files
+  settings = {"data.format": "text", "task.metrics": "chrf"}
+  settings |= {f"data.{split}": f"{folder}/{split}" for split in build.SPLITS}
+  if len(task.fields("train")) == 2:
+    settings |= {"task.source": "en", "task.target": "de", "task.references": "()"}
+  return settings
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
@@ -36,11 +42,25 @@ def test_an_experiment_runs(path, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "draw_curves", lambda workdir: None)
   write_pairs(tmp_path)
   tiny = {"train.num_steps": 2} | tiny_data(config_io.read_experiment(str(path)), tmp_path)
+  write_dialogues(tmp_path)
   overrides = [f"--config.{key}={value}" for key, value in (SETTINGS | tiny).items()]
   workdir = tmp_path / "run"
   assert main([f"--config={path}", f"--workdir={workdir}", *overrides]) == 0
   assert (workdir / "checkpoints" / "2").is_dir()
   assert '"split": "test"' in (workdir / "metrics.jsonl").read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize("architecture", build.ARCHITECTURES)
+def test_dialogue_is_small_in_both_architectures(architecture):
+  path = next(str(path) for path in EXPERIMENTS if path.stem == "dialogue")
+  config = config_io.read_experiment(f"{path}:{architecture}")
+  validate(config)
+  assert config.model.architecture == architecture
+  tokenizer = CharacterTokenizer("".join(map(chr, range(5000, 12_996))))
+  assert tokenizer.vocab_size == config.tokenizer.vocab_size
+  model = build.make_model(config, (tokenizer, tokenizer))
+  params = plan_params(model, run.EXAMPLE, build.make_parallel(config))[0]
+  assert 5e6 < run.count_parameters(params) < 6.05e6
 
 
 def differences(argument):

@@ -29,7 +29,7 @@ MAY_IMPORT = {
   "experiments": ("config",),
   "__init__": ("run",),
   "main": (*TOP, "commands", "sweep"),
-  "commands": (*TOP, "run", "data", "metrics", "parallel", "report", "curves", "sweep"),
+  "commands": (*TOP, "run", "data", "metrics", "tasks", "parallel", "report", "curves", "sweep"),
   "run": (*TOP, "data", "heat_map"),
   "validation": ("build", *BELOW_BUILD),
   "build": BELOW_BUILD,

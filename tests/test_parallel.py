@@ -169,3 +169,15 @@ def test_constraints_hold_under_a_mesh_and_unknown_names_raise():
   with pytest.raises(ValueError, match="wings"):
     constrain(axes.BATCH, "wings")
   assert axes.constrain(x, axes.BATCH, axes.ACT_EMBED) is x
+
+
+def test_rows_stay_split_and_other_axes_as_they_are():
+  parallel = Parallel(2, 2, 2)
+  heads = NamedSharding(parallel.mesh, PartitionSpec(None, "tensor"))
+  tree = {"a": jax.device_put(jnp.ones((8, 4, 3)), heads), "b": jnp.ones(8), "c": jnp.ones(())}
+  found = parallel.jit(parallel.split_rows)(tree)
+  rows = ("data", "fsdp")
+  for name, spec in (("a", (rows, "tensor")), ("b", (rows,)), ("c", ())):
+    expected = NamedSharding(parallel.mesh, PartitionSpec(*spec))
+    assert found[name].sharding.is_equivalent_to(expected, tree[name].ndim)
+    np.testing.assert_array_equal(found[name], tree[name])

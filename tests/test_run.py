@@ -54,6 +54,16 @@ def test_generate_takes_settings(run):
     run.generate("ab")
 
 
+def test_stream_gives_the_text_of_generate_in_pieces(run):
+  for changes in ({"beam_size": 1}, {"search": "sample", "stop": ("D",), "prefix": "BA"}):
+    (best,) = run.generate(["ab"], **changes)[0]
+    assert "".join(run.stream("ab", **changes)) == best.text
+  with pytest.raises(UserError, match="'beamsize', did you mean 'beam_size'"):
+    run.stream("ab", beamsize=2)
+  with pytest.raises(UserError, match="takes one text"):
+    run.stream(["ab"])
+
+
 def test_score_agrees_with_generate(run):
   texts = [text for text in TEXTS if text.strip()]
   found = [best[0] for best in run.generate(texts)]

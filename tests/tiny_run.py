@@ -49,6 +49,15 @@ def write_pairs(folder):
     (folder / f"{split}.de").write_text("\n".join(targets) + "\n")
 
 
+def write_dialogues(folder):
+  """Writes SPLIT.dialogue, a dialogue a line."""
+  rng = random.Random(0)
+  for split, count in COUNTS.items():
+    turns = [["".join(rng.choices("abcdef", k=4)) for _ in range(3)] for _ in range(count)]
+    lines = [" __eou__ ".join(dialogue) for dialogue in turns]
+    (folder / f"{split}.dialogue").write_text("\n".join(lines) + "\n")
+
+
 def settings(folder):
   """Every setting of the run that differs from the defaults."""
   return SETTINGS | {f"data.{split}": f"{folder}/{split}" for split in COUNTS}

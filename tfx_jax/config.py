@@ -13,26 +13,48 @@ def base() -> ConfigDict:
     {
       "seed": 0,
       "task": {
-        # translate, text, or package.module:Name.
+        # translate, summarize, dialogue, text, or package.module:Name.
         "name": "translate",
-        # The fields of a record that are read and written: file suffixes, columns or keys. Of text
-        # there is only the target.
+        # The fields of a record that are read and written: file suffixes, columns or keys. Of
+        # dialogue there is only the source, of text only the target.
         "source": "en",
         "target": "de",
-        # Figures on decoded text: bleu, chrf, bleu_moses (of lowercased Moses tokens), exact_match,
-        # or package.module:function.
+        # Of summarize: fields that hold the test set's summaries, where it has several of a text.
+        "references": (),
+        # Of dialogue: whether all turns but the first are answers to be learned, or the last one;
+        # how many turns before an answer are read, 0: all; whether spaces around punctuation and
+        # apostrophes, as of tokenised English, are taken out.
+        "answers": "all",
+        "history_turns": 0,
+        "detokenize": True,
+        # Figures on decoded text: bleu, bleu1, bleu2 (words; words and pairs), chrf, bleu_moses (of
+        # lowercased Moses tokens), exact_match, rouge1, rouge2, rougeL, rougeLsum, novelty (n-grams
+        # that the source has not, in percent), distinct1, distinct2 (variety of words and pairs),
+        # length (in words), length_ratio (to the reference), or package.module:function.
         "metrics": ("bleu", "chrf"),
         # What bleu compares: sacreBLEU's tokenisation; and whether bleu and chrf ignore case.
         "bleu_tokenize": "13a",
         "lowercase": False,
+        # Whether ROUGE compares stems of words; and what it makes of several references: the max
+        # of their scores, or the mean.
+        "rouge_stemmer": True,
+        "rouge_references": "max",
       },
       "data": {
-        # text (PREFIX.FIELD[.gz]), tsv, jsonl, tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets,
-        # prepared as ArrayRecord), cldr (built in), or package.module:Name.
+        # text (PREFIX.FIELD[.gz]), tsv, jsonl, lines (one field, a record a line), files (one field,
+        # a record a file; of a file, folder or pattern, [:90%] and [90%:] for parts), tfds
+        # (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets, prepared as ArrayRecord),
+        # package.module:Name, or built in: cldr (SPLIT), docstrings and python
+        # (SPLIT[:PACKAGE+PACKAGE], of the Python packages that are installed). Several paths are
+        # joined by commas, and each may begin with its own format: jsonl:a.jsonl,lines:b.txt.
         "format": "text",
         "train": "",
         "validation": "",
         "test": "",
+        # Whether training records are left out that share something with validation or test: of
+        # pairs the source, of text the whole, of dialogue two turns in a row; letters and digits
+        # count alone.
+        "remove_overlap": False,
         # Names of a TSV file's columns; by default the source, then the target.
         "columns": (),
         # Where TensorFlow Datasets keeps its data; by default TFDS_DATA_DIR, or its folder at home.
@@ -63,10 +85,14 @@ def base() -> ConfigDict:
         # One for both languages, or one for each.
         "joint": True,
         "character_coverage": 1.0,
+        # A rule of sentencepiece (nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf, identity), or lossless.
         "normalization": "nmt_nfkc",
         "byte_fallback": False,
         # Lines it is trained on, at most; a joint one is trained on both languages.
         "max_sentences": 1_000_000,
+        # Strings that SentencePiece keeps as one piece each, ("<1>", " <2>"): a space in front of
+        # one belongs to it. Of bytes and characters they are spelled.
+        "symbols": (),
         # An existing tokenizer (a folder of ours, or a SentencePiece .model) in place of training.
         "path": "",
       },
@@ -179,6 +205,10 @@ def base() -> ConfigDict:
         "search": "beam",
         # 1: greedy.
         "beam_size": 4,
+        # Groups of beams that avoid each other's words (Vijayakumar et al. 2018), and how much; 1:
+        # plain beam search.
+        "beam_groups": 1,
+        "diversity_penalty": 0.5,
         # Outputs of an input, best first.
         "num_return": 1,
         # gnmt (Wu et al. 2016) or power.
@@ -189,10 +219,14 @@ def base() -> ConfigDict:
         # The decoder layer whose attention aligns; -1: the last, -2: the last but one, …
         "alignment_layer": -1,
         # Of sample and mbr: a draw is among the top_k likeliest tokens (0: all), of these among the
-        # likeliest that have the probability top_p together (1: all).
+        # likeliest that have the probability top_p together (1: all), of these among those at least
+        # min_p times as likely as the likeliest (0: all), of these among those of most typical
+        # information that have the probability typical_p together (1: all).
         "temperature": 1.0,
         "top_k": 0,
         "top_p": 1.0,
+        "min_p": 0.0,
+        "typical_p": 1.0,
         "seed": 0,
         # Of mbr: how many are drawn for an input.
         "num_samples": 32,
@@ -204,16 +238,24 @@ def base() -> ConfigDict:
         "prefix": "",
         # Pieces of the target tokenizer that are never generated, such as <unk>.
         "forbidden": (),
+        # Texts that outputs never hold, however their pieces spell them.
+        "forbidden_phrases": (),
         # No n-gram of so many tokens occurs twice in an output; 0: it may.
         "no_repeat_ngram_size": 0,
         # Logits of tokens of the output so far are divided by this (Keskar et al. 2019).
         "repetition_penalty": 1.0,
+        # This is subtracted from them, as OpenAI defines it; -2 to 2.
+        "presence_penalty": 0.0,
+        # An output ends before the first of these texts. Not with several beams.
+        "stop": (),
         # Longer inputs are cut, with a warning.
         "max_source_length": 256,
         "batch_size": 32,
         # Other checkpoints whose probabilities are averaged with this one's: WORKDIR,
         # WORKDIR@CHECKPOINT, or @CHECKPOINT of this run.
         "ensemble": (),
+        # Each output is shown while it is written. Not with several beams or outputs.
+        "stream": False,
         # Lines as TSV: input number, rank, score, log-probability, text.
         "scores": False,
         # The same, and a last column of which word comes from which, as in 0-0 1-2.

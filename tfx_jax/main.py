@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, generate, prepare, sweep. `--help` says how."""
+"""The command line: train, evaluate, generate, chat, prepare, sweep. `--help` says how."""
 
 import argparse
 import contextlib
@@ -15,10 +15,11 @@ from tfx_jax import config_io
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.sweep.grid import make_grid
 
-MODES = ("train", "evaluate", "generate", "prepare", "sweep")
+MODES = ("train", "evaluate", "generate", "chat", "prepare", "sweep")
 USAGE = """python -m tfx_jax.main --config=FILE.py[:ARGUMENT] [--workdir=DIR] [--config.KEY=VALUE …]
        python -m tfx_jax.main --workdir=DIR --mode=evaluate [--baseline=DIR]
        python -m tfx_jax.main --workdir=DIR --mode=generate --input=FILE|- --output=FILE|-
+       python -m tfx_jax.main --workdir=DIR --mode=chat
        python -m tfx_jax.main --config=FILE.py --mode=prepare
        python -m tfx_jax.main --config=FILE.py --workdir=DIR --mode=sweep --sweep.KEY=VALUE,VALUE,…
            [--sweep.KEY=VALUE,… …]"""
@@ -111,7 +112,7 @@ def _run(options: argparse.Namespace) -> int:
   import jax
 
   from tfx_jax import build
-  from tfx_jax.commands import evaluate, generate, prepare, sweep, train
+  from tfx_jax.commands import chat, evaluate, generate, prepare, sweep, train
   from tfx_jax.validation import validate
 
   if not jax.config.jax_compilation_cache_dir:
@@ -127,6 +128,9 @@ def _run(options: argparse.Namespace) -> int:
   if options.mode == "generate":
     with _writing(options.output) as target:
       return generate.generate(config, workdir, texts, target)
+  if options.mode == "chat":
+    with _writing("-") as target:
+      return chat.chat(config, workdir, chat.typed(), target)
   return train.train(config, workdir)
 
 

@@ -81,6 +81,19 @@ class Parallel:
     call.jitted = jitted
     return call
 
+  def split_rows(self, tree: Any) -> Any:
+    """Of a program's arrays: keeps the first axis of each split by row, whatever the others are.
+
+    What one call returns can then be given to the next without another program for it.
+    """
+    free = PartitionSpec.UNCONSTRAINED
+
+    def split(x: jax.Array) -> jax.Array:
+      spec = PartitionSpec(*self.by_row.spec, *[free] * (x.ndim - 1)) if x.ndim else PartitionSpec()
+      return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, spec))
+
+    return jax.tree.map(split, tree)
+
   def shardings(self, boxed: Any) -> Any:
     """The sharding of each leaf of a tree of abstract, boxed parameters or of a state of them.
 

@@ -1,7 +1,7 @@
 """A trained run for people: `run = tfx_jax.load(workdir)`, then generate, score, evaluate."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -70,6 +70,29 @@ class Run:
     if isinstance(inputs, str):
       raise UserError("generate takes a list of texts: generate(['…'])")
     return self.generator(self.params, inputs, prefixes=prefixes, **settings)
+
+  def stream(self, text: str, number: int = 0, **settings: Any) -> Iterator[str]:
+    """The output of one text while it is written: pieces, which together are the whole.
+
+    Args:
+      text: the input.
+      number: which of several inputs it is; samples depend on it.
+      **settings: changes of `config.generate` for this call; it takes `beam_size=1` or
+        `search="sample"`.
+
+    Raises:
+      UserError: for an unknown setting, or one that makes no sense.
+    """
+    if not isinstance(text, str):
+      raise UserError("stream takes one text: stream('…')")
+    return self.generator.stream(self.params, text, number, **settings)
+
+  def reads_whole(self, text: str) -> bool:
+    """Whether an input is not too long to be read as it is."""
+    longest = self.config.generate.max_source_length
+    limit = min(longest, self.layout.window or longest)
+    (ids,) = self.tokenizers[0].encode([text])
+    return len(self.layout.prompt(ids)) <= limit
 
   def score(
     self, inputs: Sequence[str], targets: Sequence[str] | Sequence[Sequence[int]]

@@ -42,7 +42,7 @@ CHOICES = {
 }
 # Numbers that may be negative.
 SIGNED = (
-  *("generate.length_penalty", "generate.alignment_layer"),
+  *(f"generate.{name}" for name in ("length_penalty", "alignment_layer", "presence_penalty")),
   *("mesh.data", "mesh.fsdp", "mesh.tensor"),
 )
 

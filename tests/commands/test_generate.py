@@ -167,3 +167,38 @@ def test_an_ensemble_generates(trained, inputs, tmp_path, capsys):
   assert capsys.readouterr().err == (
     "error: generate.ensemble: runs/nowhere holds no run: there is no config.json in it\n"
   )
+
+
+STREAM = ("--config.generate.stream", "--config.generate.search=sample")
+
+
+def test_a_stream_writes_what_is_generated_line_by_line(trained, run, inputs, tmp_path):
+  sampled = run.generate(TEXTS, search="sample")
+  assert generated(trained[1], inputs, tmp_path / "out", *STREAM) == "".join(
+    text + "\n" for text in as_texts(sampled)
+  )
+
+
+def test_a_stream_that_is_interrupted_leaves_whole_lines(trained, inputs, capsys, monkeypatch):
+  def interrupted(self, params, text, number):
+    yield from "xy" if number == 0 else "z"
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(tfx_jax.evaluation.generate.Generator, "stream", interrupted)
+  code = main([f"--workdir={trained[1]}", "--mode=generate", f"--input={inputs}", *STREAM])
+  out, err = capsys.readouterr()
+  assert code == 128 + signal.SIGINT and out == "xy\n" and err.endswith("interrupted\n")
+
+
+@pytest.mark.parametrize(
+  ("options", "told"),
+  [
+    (["--config.generate.stream"], "generate.stream=True does not go with generate.beam_size=2"),
+    ([*STREAM, "--config.generate.scores"], "generate.stream=True writes text alone"),
+    ([*STREAM, "--config.generate.alignments"], "generate.stream=True writes text alone"),
+  ],
+)
+def test_what_cannot_be_streamed_is_one_line(trained, inputs, capsys, options, told):
+  assert main([f"--workdir={trained[1]}", "--mode=generate", f"--input={inputs}", *options]) == 2
+  err = capsys.readouterr().err
+  assert err.startswith(f"error: {told}") and err.count("\n") == 1

@@ -1,6 +1,5 @@
 import io
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from tfx_jax.data import tokenizer as tokenizers
 from tfx_jax.data.tokenizer import BOS, EOS, PAD, UNK, load_tokenizer, train_tokenizer
 from tfx_jax.errors import UserError
 
@@ -181,6 +179,47 @@ def test_normalization_and_byte_fallback():
   assert UNK in train("bpe").encode(["🙂"])[0]
 
 
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_symbol_is_one_piece_wherever_it_stands(kind):
+  # What normalisation would change, and what a comma-separated list would cut, among them.
+  symbols = ("<1>", " <2>", "\n", "①", "a,b", 'q"')
+  made = train(kind, vocab_size=34, symbols=symbols)
+  text = '<1> haus <2>maus\nhund <1><1>katze ① <2> a,b\n wald q"'
+  (ids,) = made.encode([text])
+  assert made.decode([ids]) == [text]
+  pieces = made.pieces(ids)
+  assert [piece for piece in pieces if piece.replace("▁", " ") in symbols] == [
+    *("<1>", "▁<2>", "\n", "<1>", "<1>", "①", "▁<2>", "a,b", "\n", 'q"')
+  ]
+  drawn = made.sample([text] * 20, 0.5, seed=0)
+  assert made.decode(drawn) == [text] * 20
+  assert {made.pieces(ids).count("▁<2>") for ids in drawn} == {2}
+
+
+def test_symbols_are_part_of_the_fingerprint():
+  made = [train("bpe", symbols=symbols) for symbols in ((), ("<1>",), ("<2>",), (" <1>",))]
+  assert len({tokenizer.fingerprint for tokenizer in made}) == len(made)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "characters"])
+def test_bytes_and_characters_spell_symbols(kind):
+  texts = ["<1> haus <2> maus"]
+  plain, told = train(kind, texts), train(kind, texts, symbols=("<1>", " <2>"))
+  assert told.fingerprint == plain.fingerprint
+  assert told.decode(told.encode(texts)) == texts
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("symbols", [("",), ("  ",), ("<s>",), ("</s>",), ("<1>", "<1>")])
+def test_symbols_that_make_no_sense_are_told(kind, symbols):
+  assert "tokenizer.symbols: " in failure(lambda: train(kind, symbols=symbols))
+
+
+def test_a_symbol_that_normalisation_changes_is_told():
+  assert "' ①' is not kept" in failure(lambda: train("bpe", symbols=(" ①",)))
+  train("bpe", symbols=(" ①",), normalization="identity")
+
+
 def test_long_lines_are_trained_on():
   assert "q" in "".join(train("bpe", [*TEXTS, "haus qq " * 2000]).pieces(range(28)))
 
@@ -229,17 +268,16 @@ def test_a_model_of_another_tokenizer_is_told(tmp_path):
   assert "damaged" in failure(lambda: load_tokenizer(str(tmp_path)))
 
 
-def test_a_failed_save_leaves_the_old_one_whole(tmp_path, monkeypatch):
-  old = train("bpe")
-  old.save(str(tmp_path))
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_lossless_pieces_give_every_character_back(kind):
+  code = 'def f(x):\n    """A  b."""\n\treturn  x \n\n\n'
+  made = train_tokenizer([code * 40] * 30, kind, 300, 1.0, "lossless", True, 0)
+  for text in (code, "  a\t\tb \n\n c ", "\n", "ﬁne ① 🙂 日本"):
+    assert made.decode(made.encode([text])) == [text]
+  assert "▁▁▁▁" in made.pieces(range(made.vocab_size))
 
-  def full(descriptor):
-    raise OSError(28, "No space left on device")
 
-  monkeypatch.setattr(tokenizers.os, "fsync", full)
-  assert "No space left" in failure(lambda: train("bytes").save(str(tmp_path)))
-  assert len(list(tmp_path.iterdir())) == 2
-  assert load_tokenizer(str(tmp_path)).fingerprint == old.fingerprint
-  (tmp_path / "file").write_text("")
-  assert "cannot write" in failure(lambda: old.save(str(tmp_path / "file")))
-  assert json.loads((tmp_path / "tokenizer.json").read_text())["format"] == 1
+def test_texts_of_any_length_are_trained_on():
+  long = "abc " * 40_000 + "xyz " * 40_000
+  made = train_tokenizer([long], "bpe", 16, 1.0, "nmt_nfkc", False, 0)
+  assert {"▁abc", "▁xyz"} <= set(made.pieces(range(made.vocab_size)))

@@ -5,6 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
+from tfx_jax.decoding.phrases import END, START, Phrases
 from tfx_jax.decoding.rules import Rules
 
 EOS, PAD = 1, 0
@@ -25,19 +26,22 @@ class FakeModel:
   def advance(history, token):
     return (history * 31 + token + 7) % STATES
 
-  def prefill(self, rows: int):
-    history = jnp.arange(rows, dtype=jnp.int32) * 13 % STATES
-    return jnp.asarray(self.table)[history]
+  def prefill(self, rows):
+    """Logits of the first token: of `rows` inputs, or of those of the given numbers."""
+    return jnp.asarray(self.table)[self.begin(rows)]
+
+  @staticmethod
+  def begin(rows):
+    return (jnp.arange(rows) if isinstance(rows, int) else jnp.asarray(rows)) * 13 % STATES
 
   def step(self, tokens, parents, history):
     history = jnp.take_along_axis(history, parents, axis=1)
     history = self.advance(history, tokens)
     return jnp.asarray(self.table)[history], history
 
-  def history(self, rows: int, width: int):
-    return jnp.broadcast_to(
-      (jnp.arange(rows, dtype=jnp.int32) * 13 % STATES)[:, None], (rows, width)
-    )
+  def history(self, rows, width: int):
+    history = self.begin(rows)
+    return jnp.broadcast_to(history[:, None], (len(history), width))
 
   def state_after(self, row, tokens):
     history = row * 13 % STATES
@@ -71,12 +75,15 @@ class PlainRules:
   prefix: tuple = ()
   ngram: int = 0
   penalty: float = 1.0
+  presence: float = 0.0
+  phrases: tuple = ()
 
   def log_probs(self, logits, tokens):
     """Log-probabilities [V] of the token after `tokens`."""
     logits, tokens = np.array(logits, np.float64), tuple(tokens)
     for token in set(tokens):
       logits[token] = min(logits[token] / self.penalty, logits[token] * self.penalty)
+      logits[token] -= self.presence
     log_probs = log_softmax(logits)
     if len(tokens) < len(self.prefix):
       allowed = [self.prefix[len(tokens)]]
@@ -86,7 +93,10 @@ class PlainRules:
       words = [
         t
         for t in range(len(logits))
-        if t != EOS and t not in self.forbidden and not self.repeats((*tokens, t))
+        if t != EOS
+        and t not in self.forbidden
+        and not self.repeats((*tokens, t))
+        and not any((*tokens, t)[-len(phrase) :] == phrase for phrase in self.phrases)
       ]
       allowed = words + [EOS] * (len(tokens) + 1 >= self.min_length or not words)
     kept = np.full(len(logits), -np.inf)
@@ -97,6 +107,16 @@ class PlainRules:
     """Whether the last n-gram has occurred before."""
     grams = [tokens[i : i + self.ngram] for i in range(len(tokens) - self.ngram + 1)]
     return bool(self.ngram) and tokens[-self.ngram :] in grams[:-1]
+
+
+def graph(phrases):
+  """The `Phrases` of token sequences, each a path of its own."""
+  arcs, nodes = [], END + 1
+  for phrase in phrases:
+    inner = range(nodes, nodes + len(phrase) - 1)
+    arcs += zip([START, *inner], phrase, [*inner, END], strict=True)
+    nodes += len(inner)
+  return Phrases(*jnp.array(arcs, jnp.int32).T, num_nodes=nodes, longest=max(map(len, phrases)))
 
 
 def batched(plain, vocab, room):
@@ -116,4 +136,6 @@ def batched(plain, vocab, room):
     else None,
     no_repeat_ngram_size=jnp.int32(first.ngram) if first.ngram else None,
     repetition_penalty=jnp.float32(first.penalty) if first.penalty != 1 else None,
+    presence_penalty=jnp.float32(first.presence) if first.presence else None,
+    phrases=graph(first.phrases) if first.phrases else None,
   )

@@ -43,6 +43,11 @@ def searcher(model, width, num_return, length):
 def run(model, rows, width, num_return, settings, length=5, active=None):
   active = jnp.ones(rows, bool) if active is None else jnp.asarray(active)
   state = searcher(model, width, num_return, length)(settings, active)
+  return read(state), state
+
+
+def read(state):
+  """Of each row its hypotheses: tokens, score and log-probability."""
   out = []
   done = (state.done_tokens, state.done_score, state.done_log_prob)
   for tokens, scores, log_probs in zip(*map(np.asarray, done), strict=True):
@@ -53,7 +58,7 @@ def run(model, rows, width, num_return, settings, length=5, active=None):
         if np.isfinite(s)
       ]
     )
-  return out, state
+  return out
 
 
 def penalty(n, alpha, offset):
@@ -295,11 +300,7 @@ class Reading:
 
 def found_by(reading, settings, **shape):
   state = reading.search(settings, **shape)
-  done = (state.done_tokens, state.done_score, state.done_log_prob)
-  return [
-    [(cut(t), s, p) for t, s, p in zip(*row, strict=True) if np.isfinite(s)]
-    for row in zip(*(x.tolist() for x in done), strict=True)
-  ], int(state.length)
+  return read(state), int(state.length)
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.6, 0.4), (-0.5, 2.0)])

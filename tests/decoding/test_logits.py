@@ -40,6 +40,16 @@ def test_a_repeated_token_becomes_less_likely_whatever_the_sign(length):
   assert signs == ({True, False} if length else set())
 
 
+@pytest.mark.parametrize("penalty", [0.7, -1.5])
+def test_presence_is_subtracted_once_from_what_the_output_holds(penalty):
+  found = np.asarray(on.penalize_presence(LOGITS, TOKENS, jnp.int32(5), jnp.float32(penalty)))
+  for row, beam in each():
+    past = TOKENS[row, beam, :5].tolist()
+    held = np.isin(np.arange(VOCAB), past)
+    assert len(set(past)) < len(past) and not held.all()
+    np.testing.assert_allclose(found[row, beam], LOGITS[row, beam] - penalty * held, atol=1e-6)
+
+
 def test_lengths_leave_a_token():
   minimum, maximum = np.array([3, 1, 9]), np.array([5, 2, 9])
   only_end = np.full_like(LOGITS, -np.inf)
@@ -65,26 +75,3 @@ def test_a_prefix_overrules_and_keeps_the_log_probability():
       if length < lengths[row]:
         expected = np.where(np.arange(VOCAB) == prefix[row, length], LOGITS[row], -np.inf)
       np.testing.assert_array_equal(found[row], expected)
-
-
-def test_truncation_keeps_the_likeliest():
-  probs = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
-  logits = jnp.log(jnp.asarray(probs[[3, 0, 4, 1, 2]]))[None, None]
-
-  def kept(rule, number):
-    found = rule(logits, jnp.array([number]))[0, 0]
-    return sorted(probs[[3, 0, 4, 1, 2]][np.isfinite(found)].tolist(), reverse=True)
-
-  for k in range(1, 8):
-    assert kept(on.keep_top_k, k) == probs[:k].tolist()
-  assert kept(on.keep_top_k, 0) == kept(on.keep_top_p, 1.0) == probs.tolist()
-  for p, count in ((1e-6, 1), (0.39, 1), (0.41, 2), (0.69, 2), (0.71, 3), (0.96, 5)):
-    assert kept(on.keep_top_p, p) == probs[:count].tolist()
-
-
-def test_truncation_is_by_value_of_any_sign_and_keeps_ties():
-  values = jnp.array([[[-3.0, -0.0, 2.5, 0.0, -jnp.inf, 2.5, -1e-30, 1e-30]]])
-  for k, least in ((1, 2.5), (2, 2.5), (3, 1e-30), (6, -1e-30), (7, -3.0), (9, -3.0)):
-    found = on.keep_top_k(values, jnp.array([k]))
-    assert np.isfinite(found).tolist() == ((values >= least) & jnp.isfinite(values)).tolist()
-  assert np.isfinite(on.keep_top_p(values, jnp.array([0.3]))).sum() == 2

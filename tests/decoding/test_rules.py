@@ -16,16 +16,17 @@ TOKENS = RNG.integers(2, VOCAB, (ROWS, WIDTH, ROOM)).astype(np.int32)
 CHOICES = {
   "forbidden": [(PAD,), (PAD, 3, 4)],
   "ngram": [0, 1, 2],
-  "penalty": [1.0, 2.5],
+  "penalty": [(1.0, 0.0), (2.5, 0.0), (1.5, 0.7)],
+  "phrases": [(), ((3,), (4, 5), (5, 2, 2))],
   "prefixes": [[()] * 4, [(), (2,), (3, 3, 3), (4, 5)]],
 }
 
 
 @pytest.mark.parametrize("choice", [*itertools.product(*CHOICES.values())], ids=str)
 def test_rules_together_equal_plain_python(choice):
-  forbidden, ngram, penalty, prefixes = choice
+  forbidden, ngram, penalties, phrases, prefixes = choice
   plain = [
-    PlainRules(2 + row, 8 - row, forbidden, prefix, ngram, penalty)
+    PlainRules(2 + row, 8 - row, forbidden, prefix, ngram, *penalties, phrases)
     for row, prefix in enumerate(prefixes)
   ]
   for length in range(5):

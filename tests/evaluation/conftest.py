@@ -47,10 +47,9 @@ def random_params():
   return make
 
 
-@pytest.fixture(scope="package")
-def small(random_params):
-  """Its configuration, tokenizer (of both sides), mesh, parameters and generator."""
-  config = make_config(CHANGES)
+def small_run(random_params, changes):
+  """A configuration, tokenizer (of both sides), mesh, parameters and generator."""
+  config = make_config(CHANGES | changes)
   tokenizer = CharacterTokenizer("abcdef ")
   model = build.make_model(config, (tokenizer, tokenizer))
   parallel = build.make_parallel(config)
@@ -63,6 +62,18 @@ def small(random_params):
     params=random_params(model, parallel),
     generator=build.make_generator(config, model, (tokenizer, tokenizer), parallel),
   )
+
+
+@pytest.fixture(scope="package")
+def small(random_params):
+  """An encoder-decoder."""
+  return small_run(random_params, {})
+
+
+@pytest.fixture(scope="package")
+def alone(random_params):
+  """A decoder that goes on with texts."""
+  return small_run(random_params, {"model.architecture": "decoder_only", "task.name": "text"})
 
 
 @pytest.fixture(scope="package")

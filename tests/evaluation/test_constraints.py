@@ -1,9 +1,26 @@
+import itertools
+
 import numpy as np
 import pytest
 
-from tfx_jax.data.tokenizer import BOS, EOS, PAD, UNK, ByteTokenizer, CharacterTokenizer
+from tfx_jax.data.tokenizer import (
+  BOS,
+  EOS,
+  PAD,
+  UNK,
+  ByteTokenizer,
+  CharacterTokenizer,
+  train_tokenizer,
+)
+from tfx_jax.decoding.phrases import END, START
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.constraints import encode_prefix, encode_prefixes, forbidden_mask
+from tfx_jax.evaluation.constraints import (
+  SPACE,
+  encode_prefix,
+  encode_prefixes,
+  forbidden_mask,
+  spellings,
+)
 
 LETTERS = CharacterTokenizer("abc ")
 
@@ -50,3 +67,57 @@ def test_prefixes_are_texts_or_tokens():
 def test_prefixes_that_make_no_sense_are_one_line(prefixes, told):
   assert told in failure(encode_prefixes, LETTERS, prefixes, 1, 3)
   assert "generate.prefix has 3 tokens" in failure(encode_prefix, LETTERS, "abc", 3)
+
+
+def paths(phrases):
+  """All token sequences from the start to the end."""
+  arcs = [*zip(*(x.tolist() for x in (phrases.source, phrases.token, phrases.target)), strict=True)]
+  found, open_ends = set(), [(START, ())]
+  while open_ends:
+    node, tokens = open_ends.pop()
+    if node == END:
+      found.add(tokens)
+    open_ends += [(target, (*tokens, token)) for source, token, target in arcs if source == node]
+  return found
+
+
+@pytest.fixture(scope="module")
+def pieces():
+  lines = ["a b ab ba aab bab abba", "ab ab ba bb aa b a"] * 50
+  return train_tokenizer(iter(lines), "bpe", 272, 1.0, "nmt_nfkc", True, 0)
+
+
+def test_all_spellings_of_a_phrase_are_found(pieces):
+  """Against all sequences of a few pieces, with and without the mark of a word's beginning."""
+  names = pieces.pieces(range(pieces.vocab_size))
+  few = [i for i, name in enumerate(names) if i > 3 and not name.startswith("<")]
+  for phrases in (["ab"], ["abba"], ["ab a"], ["a", "ba"]):
+    wanted = {SPACE + phrase.replace(" ", SPACE) for phrase in phrases}
+    wanted |= {text.removeprefix(SPACE) for text in wanted}
+    longest = max(map(len, wanted))
+    expected = {
+      tokens
+      for count in range(1, longest + 1)
+      for tokens in itertools.product(few, repeat=min(count, 5))
+      if "".join(names[i] for i in tokens) in wanted
+    }
+    graph = spellings(pieces, phrases)
+    found = {path for path in paths(graph) if set(path) <= set(few)}
+    assert {path for path in found if len(path) <= 5} == expected
+    assert max(map(len, paths(graph))) <= graph.longest
+    assert graph.num_nodes == 1 + max(graph.source.max(), graph.target.max(), END)
+
+
+def test_bytes_spell_what_pieces_do(pieces):
+  names = pieces.pieces(range(pieces.vocab_size))
+  spelled = {"".join(names[i] for i in path) for path in paths(spellings(pieces, ["ä"]))}
+  assert "<0xC3><0xA4>" in spelled and f"{SPACE}<0xC3><0xA4>" in spelled
+  assert paths(spellings(ByteTokenizer(), ["a<", " ß"])) == {
+    tuple(ids) for ids in ByteTokenizer().encode(["a<", " ß"])
+  }
+
+
+def test_phrases_that_cannot_be_written_need_no_rule():
+  assert spellings(LETTERS, ()) is None
+  assert spellings(LETTERS, ("xyz", "a!")) is None
+  assert paths(spellings(LETTERS, ("xyz", "a b"))) == {(4, 7, 5)}

@@ -13,6 +13,7 @@ from tfx_jax.data.tokenizer import BOS, EOS, PAD, UNK
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import Aligner
 from tfx_jax.evaluation.generate import Generator, Hypothesis
+from tfx_jax.evaluation.score import Scorer
 
 BEAM, ALPHA, LONGEST = 4, 0.6, 16
 
@@ -130,20 +131,20 @@ def test_the_coverage_penalty_is_that_of_the_whole_hypothesis(small, texts, next
   without = small.generator(small.params, texts)
   assert [h[0].tokens for h in found] != [h[0].tokens for h in without]
 
-  programs = small.generator._search.jitted._cache_size()
+  programs = small.generator._searcher.begin.jitted._cache_size()
   small.generator(small.params, texts, coverage_penalty=0.1)
-  assert small.generator._search.jitted._cache_size() == programs
+  assert small.generator._searcher.begin.jitted._cache_size() == programs
 
 
 def test_attention_is_looked_at_for_the_coverage_penalty_only(small, monkeypatch):
   asked = []
-  search = small.generator._search
+  begin = small.generator._searcher.begin
 
-  def asking(*args, coverage_weight, **static):
-    asked.append(coverage_weight)
-    return search(*args, coverage_weight=coverage_weight, **static)
+  def asking(*, coverage, **others):
+    asked.append(coverage and coverage.weight)
+    return begin(coverage=coverage, **others)
 
-  monkeypatch.setattr(small.generator, "_search", asking)
+  monkeypatch.setattr(small.generator._searcher, "begin", asking)
   small.generator(small.params, ["ab"], coverage_penalty=0.0)
   (best,) = small.generator(small.params, ["ab"], coverage_penalty=0.7, beam_size=1, num_return=1)[
     0
@@ -200,21 +201,21 @@ def test_outputs_do_not_depend_on_the_batch(small, texts, found):
 
 def test_programs_are_few(small, texts, found):
   """Three lengths, full and small batches: whatever else is asked for compiles nothing more."""
-  search, asked = small.generator._search, set()
+  begin, asked = small.generator._searcher.begin, set()
 
-  def asking(params, batch, *args, **static):
-    asked.add((batch["inputs"].shape, *static.values()))
-    return search(params, batch, *args, **static)
+  def asking(*, batch, length, **others):
+    asked.add((batch["inputs"].shape, length))
+    return begin(batch=batch, length=length, **others)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(small.generator, "_search", asking)
+    patch.setattr(small.generator._searcher, "begin", asking)
     for count in (1, 3, 8, 9, 64, 65, 100):
       small.generator(small.params, texts[:count])
-    programs = search.jitted._cache_size()
+    programs = begin.jitted._cache_size()
     small.generator(small.params, texts[:9], length_penalty=1.0, length_penalty_form="power")
     small.generator(small.params, texts[:9], min_length=3)
-  assert len(asked) <= 6 and {shape[0] for shape, *_ in asked} == {8, 64}
-  assert search.jitted._cache_size() == programs
+  assert len(asked) <= 6 and {shape[0] for shape, _ in asked} == {8, 64}
+  assert begin.jitted._cache_size() == programs
 
 
 def test_empty_and_blank_texts_have_one_empty_hypothesis(small, texts, found):
@@ -292,14 +293,77 @@ def test_samples_are_the_models_and_sorted(small, texts, samples, next_log_probs
   np.testing.assert_allclose([h.log_prob for h in few], expected, atol=1e-4)
 
 
-def test_samples_do_not_depend_on_the_batch(small, texts, samples):
+@pytest.mark.parametrize(
+  "settings",
+  [
+    {},
+    {"top_p": 0.8, "min_p": 0.05},
+    # <unk> leaves no text: what stands on both sides of it would be a phrase.
+    {"typical_p": 0.8, "forbidden_phrases": ("ef", "bad"), "forbidden": ("<unk>",)},
+  ],
+  ids=str,
+)
+def test_samples_do_not_depend_on_the_batch(small, texts, settings):
   """A sample's numbers are its input's place and its own, however inputs are batched."""
-  by_eights = small.generator(small.params, texts[:9], batch_size=8, **SAMPLING)
-  assert all(equal(a, b) for a, b in zip(by_eights, samples, strict=False))
-  alone = small.generator(small.params, texts[:1], **SAMPLING)
-  assert equal(alone[0], samples[0])
-  again = small.generator(small.params, texts[:9], batch_size=8, seed=1, **SAMPLING)
-  assert not any(equal(a, b) for a, b in zip(again, samples, strict=False))
+  settings, few = SAMPLING | settings, [text for text in texts if len(text) < 8][:9]
+  samples = small.generator(small.params, few, **settings)
+  for count in (1, 3, 8):
+    found = small.generator(small.params, few[:count], batch_size=8, **settings)
+    assert all(equal(a, b) for a, b in zip(found, samples, strict=False))
+  again = small.generator(small.params, few, seed=1, **settings)
+  assert not all(equal(a, b) for a, b in zip(again, samples, strict=True))
+  for phrase in settings.get("forbidden_phrases", ()):
+    assert not any(phrase in h.text for hypotheses in samples for h in hypotheses)
+
+
+@pytest.mark.parametrize(
+  "settings", [{"beam_size": 1, "num_return": 1}, SAMPLING, SAMPLING | {"prefixes": ["ee"] * 8}]
+)
+def test_an_output_ends_before_the_first_stop(small, texts, settings):
+  """As if it had gone on and been cut; whatever the prefix holds does not stop it."""
+  few, stops = [text for text in texts if len(text) < 8][:8], ("ee", "c", "fa")
+  settings = settings | {"forbidden": ("<unk>",)}  # so that every token is a character
+  whole = small.generator(small.params, few, **settings)
+  cut = small.generator(small.params, few, stop=stops, **settings)
+  given = 2 if "prefixes" in settings else 0
+  stopped = 0
+  for before, after in zip(whole, cut, strict=True):
+    expected = []
+    for h in before:
+      ends = [
+        (place + len(stop), place)
+        for stop in stops
+        for place in range(len(h.text))
+        if h.text.startswith(stop, place) and place + len(stop) > given
+      ]
+      end, place = min(ends, default=(len(h.tokens), len(h.text)))
+      expected.append((h.text[:place], h.tokens[:end]))
+      stopped += bool(ends)
+    assert sorted((h.text, h.tokens) for h in after) == sorted(expected)
+    assert [h.score for h in after] == sorted([h.log_prob for h in after], reverse=True)
+  assert stopped > 3
+  if not given:
+    flat = [(text, h) for text, hypotheses in zip(few, cut, strict=True) for h in hypotheses]
+    scores = Scorer(small.model, small.parallel, small.layout, 64)(
+      small.params, encoded(small, [text for text, _ in flat]), [h.tokens for _, h in flat]
+    )
+    np.testing.assert_allclose([h.log_prob for _, h in flat], scores, atol=1e-4)
+
+
+def test_groups_of_beams_give_different_outputs(small, texts):
+  few = [text for text in texts if len(text) < 8][:8]
+  settings = {"beam_size": 4, "num_return": 4}
+  plain = small.generator(small.params, few, **settings)
+  diverse = small.generator(small.params, few, beam_groups=4, diversity_penalty=5.0, **settings)
+  for hypotheses in diverse:
+    assert len({tuple(h.tokens) for h in hypotheses}) == len(hypotheses) > 1
+    scores = [h.score for h in hypotheses]
+    assert scores == sorted(scores, reverse=True)
+
+  def words(found):
+    return np.mean([len({h.text[:1] for h in hypotheses}) for hypotheses in found])
+
+  assert words(diverse) > words(plain)
 
 
 def test_minimum_bayes_risk_ranks_the_samples(small, texts):

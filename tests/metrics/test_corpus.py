@@ -1,9 +1,12 @@
+import collections
+import math
+
 import pytest
 import sacrebleu
 import sacremoses
 
 from tfx_jax.errors import UserError
-from tfx_jax.metrics.corpus import corpus_metric
+from tfx_jax.metrics.corpus import CORPUS_METRICS, corpus_metric
 
 PREDICTIONS = ["The cat sat on the mat.", "A dog runs in the park today.", "Hello there, world!"]
 REFERENCES = ["The cat sat on a mat.", "A dog ran in the park today.", "Hello there, World!"]
@@ -25,9 +28,31 @@ def test_bleu_and_chrf_are_sacrebleus_own():
   assert "version:" in signature
 
 
+@pytest.mark.parametrize(("name", "order"), [("bleu1", 1), ("bleu2", 2), ("bleu", 4)])
+def test_bleu_of_short_ngrams_by_hand(name, order):
+  """Clipped counts over the corpus, their geometric mean, and the brevity penalty."""
+  predictions = ["a a b c d e f", "x y z w", "k l m n"]
+  references = ["a b c d e g h i j", "x y z w", "k l m o"]
+  precisions = []
+  for n in range(1, order + 1):
+    hits = total = 0
+    for pair in zip(predictions, references, strict=True):
+      found, wanted = (
+        collections.Counter(zip(*(text.split()[i:] for i in range(n)), strict=False))
+        for text in pair
+      )
+      hits, total = hits + (found & wanted).total(), total + found.total()
+    precisions.append(hits / total)
+  penalty = math.exp(1 - 17 / 15)
+  expected = 100 * penalty * math.prod(precisions) ** (1 / order)
+  found, signature = score(name, predictions, [[text] for text in references])
+  assert found == pytest.approx(expected)
+  assert signature.endswith(f"|order:{order}") == (order != 4)
+
+
 def test_any_of_a_varying_number_of_references_counts():
   references = [["Nothing like it.", PREDICTIONS[0]], [PREDICTIONS[1]], ["x", "y", PREDICTIONS[2]]]
-  for name in ("bleu", "chrf", "bleu_moses"):
+  for name in CORPUS_METRICS:
     found, signature = score(name, PREDICTIONS, references)
     assert found == pytest.approx(100)
     assert "nrefs:var" in signature

@@ -25,7 +25,7 @@ def test_text_metrics_gathers_what_was_named(tmp_path, monkeypatch):
     "  return 3.0\n"
   )
   monkeypatch.syspath_prepend(tmp_path)
-  names = ["exact_match", "bleu", "my_metric:length_ratio"]
+  names = ["exact_match", "bleu", "length", "my_metric:length_ratio"]
   metrics.check_names(names)
   figures = metrics.text_metrics(names, ["a b"], [["a bcd"]], kinds=["k"])
   assert list(figures) == [
@@ -33,6 +33,7 @@ def test_text_metrics_gathers_what_was_named(tmp_path, monkeypatch):
     "exact_match/k",
     "bleu",
     "bleu_signature",
+    "length",
     "length_ratio",
   ]
   assert figures["length_ratio"] == 0.6
@@ -52,13 +53,24 @@ def test_settings_reach_the_corpus_metrics():
   assert "lang:fr" in figures["bleu_moses_signature"] and figures["bleu_moses"] > 0
 
 
+def test_rouge_and_figures_of_form_are_metrics_too():
+  names = ["novelty", "rougeL", "length_ratio", "rouge1"]
+  metrics.check_names(names)
+  figures = metrics.text_metrics(
+    names, ["cats"], [["cat"]], sources=["a cat"], rouge_settings={"stemmer": False}
+  )
+  assert list(figures)[:3] == ["rougeL", "rouge1", "rouge_signature"]
+  assert figures["rouge1"] == 0 and "stem:no" in figures["rouge_signature"]
+  assert figures["novelty1"] == 100 and figures["length_ratio"] == 1
+
+
 @pytest.mark.parametrize(
   ("call", "words"),
   [
     (lambda: metrics.check_names(["blue"]), "unknown metric 'blue', did you mean 'bleu'"),
     (
       lambda: metrics.text_metrics(["x"], ["a"], [["a"]]),
-      "known: bleu, chrf, bleu_moses, exact_match",
+      "known: bleu, bleu1, bleu2, chrf, bleu_moses, rouge1, .*, novelty, distinct1",
     ),
     (lambda: metrics.check_names(["no_such_package:f"]), "cannot import 'no_such_package'"),
   ],
@@ -72,7 +84,8 @@ def test_what_the_user_can_mend_is_one_line(call, words):
 def test_importing_costs_no_heavy_library():
   code = (
     "import sys, tfx_jax.metrics.text, tfx_jax.report, tfx_jax.curves\n"
-    "heavy = {'jax', 'numpy', 'sacrebleu', 'sacremoses', 'matplotlib', 'tensorboardX', 'tqdm'}\n"
+    "heavy = {'jax', 'numpy', 'sacrebleu', 'sacremoses', 'rouge_score', 'nltk', 'matplotlib'}\n"
+    "heavy |= {'tensorboardX', 'tqdm'}\n"
     "print(sorted(heavy & set(sys.modules)))"
   )
   done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,3 +16,7 @@ def test_questions_are_beginnings_throughout_a_text():
   assert "".join(question.source + question.target for question in questions) == text
   assert [len(question.source) for question in questions] == [PROMPT] * 4
   assert [*Text("t").questions({"t": "short"})] == [Example("short", "")]
+
+
+def test_texts_are_alike_that_have_the_same_letters():
+  assert [*Text("t").overlap_keys({"t": "A b!"})] == ["ab"]

@@ -26,7 +26,7 @@ def test_figures_are_those_of_the_metrics_named():
     expected = corpus_metric(name).score(outputs, references)
     assert (figures[name], figures[f"{name}_signature"]) == expected
   assert set(figures) == {"bleu", "bleu_signature", "chrf", "chrf_signature"}
-  assert Translate("en", "de", ("chrf",)).figures(outputs, EXAMPLES).keys() == {
+  assert Translate("en", "de", metrics=("chrf",)).figures(outputs, EXAMPLES).keys() == {
     "chrf",
     "chrf_signature",
   }
@@ -36,15 +36,13 @@ def test_settings_reach_the_metrics():
   outputs = ["eins zwei drei vier", "fünf sechs Sieben acht"]
   lower = Translate("en", "de", lowercase=True).figures(outputs, EXAMPLES)
   assert lower["bleu"] == pytest.approx(100) and lower["chrf"] == pytest.approx(100)
-  assert (
-    "tok:char"
-    in Translate("a", "b", ("bleu",), "char").figures(outputs, EXAMPLES)["bleu_signature"]
-  )
+  by_character = Translate("a", "b", metrics=("bleu",), bleu_tokenize="char")
+  assert "tok:char" in by_character.figures(outputs, EXAMPLES)["bleu_signature"]
 
 
 def test_the_language_is_the_target_of_the_task():
   for target in ("de", "translation.de"):
-    task = Translate("en", target, ("chrf", "exact_match", "bleu_moses"))
+    task = Translate("en", target, metrics=("chrf", "exact_match", "bleu_moses"))
     assert list(task.corpus_metrics()) == ["chrf", "bleu_moses"]
     outputs = [example.target.upper() for example in EXAMPLES]
     figures = task.figures(outputs, EXAMPLES)
@@ -53,7 +51,7 @@ def test_the_language_is_the_target_of_the_task():
 
 
 def test_exact_match_is_told_by_kind_where_kinds_are_known():
-  task = Translate("en", "de", ("exact_match",))
+  task = Translate("en", "de", metrics=("exact_match",))
   outputs = ["eins zwei drei vier", "fünf"]
   assert task.figures(outputs, EXAMPLES) == {"exact_match": 50.0}
   kinds = [example._replace(kind=kind) for example, kind in zip(EXAMPLES, "xy", strict=True)]
@@ -68,4 +66,10 @@ def test_a_metric_that_does_not_exist_is_told_at_once():
   for settings in ({"metrics": ("blue",)}, {"bleu_tokenize": "14a"}):
     with pytest.raises(UserError, match="did you mean"):
       Translate("en", "de", **settings)
-  Translate("en", "de", ("chrf",), bleu_tokenize="14a")  # not used
+  Translate("en", "de", metrics=("chrf",), bleu_tokenize="14a")  # not used
+
+
+def test_pairs_are_alike_that_have_the_same_source():
+  task = Translate("en", "de")
+  keys = [[*task.overlap_keys({"en": en, "de": de})] for en, de in (("A b!", "x"), ("a  B", "y"))]
+  assert keys == [["ab"], ["ab"]]

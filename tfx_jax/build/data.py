@@ -13,15 +13,18 @@ from tfx_jax.data.corpus import Corpus, prepare, remove_old
 from tfx_jax.data.example import Example
 from tfx_jax.data.layout import EncoderDecoderLayout, Layout, SequenceLayout
 from tfx_jax.data.loader import Loader
+from tfx_jax.data.overlap import WithoutOverlap
 from tfx_jax.data.reader import Reader, open_reader
 from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
 from tfx_jax.data.stream import StreamLayout
 from tfx_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from tfx_jax.errors import UserError
+from tfx_jax.tasks.dialogue import Dialogue
+from tfx_jax.tasks.summarize import Summarize
 from tfx_jax.tasks.text import Text
 from tfx_jax.tasks.translate import Translate
 
-TASKS = {"translate": Translate, "text": Text}
+TASKS = {"translate": Translate, "summarize": Summarize, "dialogue": Dialogue, "text": Text}
 SPLITS = ("train", "validation", "test")
 
 
@@ -42,9 +45,16 @@ def make_reader(config: ConfigDict, split: str) -> Reader:
   path = config.data[split]
   if not path:
     raise UserError(f"data.{split} is empty: name the files of the {split} data")
-  fields = make_task(config).fields(split)
+  task = make_task(config)
+  fields = task.fields(split)
   columns = config.data.columns or fields
-  return open_reader(config.data.format, path, fields, columns, config.data.tfds_dir)
+  reader = open_reader(config.data.format, path, fields, columns, config.data.tfds_dir)
+  if split != "train" or not config.data.remove_overlap:
+    return reader
+  if not hasattr(task, "overlap_keys"):
+    raise UserError(f"data.remove_overlap=True: task '{config.task.name}' has no overlap_keys")
+  others = [make_reader(config, other) for other in SPLITS if other != split and config.data[other]]
+  return WithoutOverlap(reader, others, task.overlap_keys)
 
 
 def read_examples(config: ConfigDict, split: str, limit: int = 0) -> list[Example]:
@@ -98,6 +108,7 @@ def make_corpus(
     max_target_length=0 if config.data.stream else config.data.target_length,
     long_sources=config.data.long_sources,
     context=not task.reads and config.model.architecture == "encoder_decoder",
+    records_removed=lambda: getattr(reader, "removed", 0),
   )
 
 

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from tfx_jax import run as run_lib
 from tfx_jax.commands.console import bar
+from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import pharaoh
 
 # What a text may not hold where it is one line, or one column, of several.
@@ -18,8 +19,14 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
 
   With `generate.scores`, `generate.alignments` or several hypotheses an input, lines are TSV: input
   number from 1, rank from 1, score, log-probability, text, and the links of words if asked for.
+  With `generate.stream` each output is written as it comes.
   """
+  table = config.generate.scores or config.generate.alignments
+  if config.generate.stream and table:
+    raise UserError("generate.stream=True writes text alone: without scores and alignments")
   run = run_lib.load(workdir, config=config)
+  if config.generate.stream:
+    return _stream(run, texts, target)
   with bar(sum(1 for text in texts if text.strip()), "generating") as progress:
     results = run.generator(run.params, texts, progress.update)
   aligned = config.generate.alignments
@@ -28,7 +35,7 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
       (text, best.tokens) for text, found in zip(texts, results, strict=True) for best in found
     ]
     alignments = iter(run.attention([text for text, _ in written], [ids for _, ids in written]))
-  table = config.generate.scores or aligned or config.generate.num_return > 1
+  table = table or config.generate.num_return > 1
   for number, hypotheses in enumerate(results, 1):
     if not table:
       target.write((hypotheses[0].text if hypotheses else "").translate(_BREAKS) + "\n")
@@ -37,4 +44,16 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
       text = best.text.translate(_BREAKS)
       links = f"\t{pharaoh(next(alignments).word_links())}" if aligned else ""
       target.write(f"{number}\t{rank}\t{best.score:.6f}\t{best.log_prob:.6f}\t{text}{links}\n")
+  return 0
+
+
+def _stream(run: run_lib.Run, texts: Sequence[str], target: TextIO) -> int:
+  for number, text in enumerate(texts):
+    try:
+      for piece in run.stream(text, number):
+        target.write(piece.translate(_BREAKS))
+        target.flush()
+    finally:
+      # Who interrupts it finds a line that has ended.
+      target.write("\n")
   return 0

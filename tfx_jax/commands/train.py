@@ -109,9 +109,11 @@ def _open_data(config: ConfigDict, tokenizers: tuple, split: str) -> Loader:
   long, empty = counts["pairs_too_long"], counts["pairs_empty"]
   cut = counts["pairs_cut"]
   shortened = f"; sources cut {cut:,} ({cut / counts['pairs_kept']:.1%})" if cut else ""
+  removed = counts["records_removed"]
+  overlap = f"; records left out that validation or test share {removed:,}" if removed else ""
   say(
     f"{split}: {counts['pairs_kept']:,} examples in {loader.rows(0):,} rows, {loader.describe()}; "
-    f"dropped {long:,} longer than a row, {empty:,} empty{shortened}"
+    f"dropped {long:,} longer than a row, {empty:,} empty{shortened}{overlap}"
   )
   return loader
 

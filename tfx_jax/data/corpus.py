@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from tfx_jax.data.fitting import encoded, kept
 from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
 
-_FORMAT = 2
+_FORMAT = 3
 _REPORT = "report.json"
 _OFFSET = "<i8"
 _CHUNK = 1 << 14  # pairs in memory at a time
@@ -64,9 +64,9 @@ class Corpus:
   Attributes:
     sources: token ids of the sources, memory-mapped.
     targets: those of the targets; target i belongs to source i.
-    report: pairs_read, pairs_kept, pairs_cut, pairs_too_long, pairs_empty; source_tokens and
-      target_tokens (kept ones, with EOS); target_bytes (of UTF-8) and target_words (between
-      spaces) of the texts kept; seconds the making took.
+    report: records_removed before; pairs_read, pairs_kept, pairs_cut, pairs_too_long, pairs_empty;
+      source_tokens and target_tokens (kept ones, with EOS); target_bytes (of UTF-8) and
+      target_words (between spaces) of the texts kept; seconds the making took.
     folder: that holds it.
   """
 
@@ -86,6 +86,7 @@ def prepare(
   max_target_length: int,
   long_sources: str = "drop",
   context: bool = False,
+  records_removed: Callable[[], int] = lambda: 0,
 ) -> Corpus:
   """Opens the tokenised corpus in the cache, or makes it there, in one pass and a bounded memory.
 
@@ -104,6 +105,7 @@ def prepare(
     long_sources: "drop" for dropping pairs with a longer source, "cut_end" or "cut_start" for
       leaving out the end or the beginning of the source.
     context: whether the source of a piece is what comes before it in its text; else it has none.
+    records_removed: how many records `examples`, read to the end, has left out; for the report.
 
   Raises:
     UserError: if no pair is left, or `cache_dir` cannot be written.
@@ -124,6 +126,7 @@ def prepare(
     sources = _Side(building, "source", source_tokenizer, max_source_length)
     targets = _Side(building, "target", target_tokenizer, max_target_length)
     report = _build(examples, sources, targets, cache_dir, long_sources, context)
+    report["records_removed"] = records_removed()
     with _using(cache_dir):
       _publish(building, folder, report)
       if corpus := _open(folder):

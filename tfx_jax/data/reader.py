@@ -10,7 +10,7 @@ from tfx_jax.data.file import FileReader
 from tfx_jax.data.text_reader import AlignedReader, FilesReader, LinesReader
 from tfx_jax.errors import UserError, nearest
 
-FORMATS = ("text", "lines", "files", "tsv", "jsonl", "tfds", "cldr")
+FORMATS = ("text", "lines", "files", "tsv", "jsonl", "tfds", "cldr", "docstrings", "python")
 
 
 class Reader(Protocol):
@@ -40,12 +40,14 @@ def open_reader(
   Args:
     format: 'text' (aligned files PREFIX.FIELD, one record a line), 'lines' (one file and one field,
       one record a line), 'files' (one field, a record a file), 'tsv', 'jsonl' (all of them plain or
-      gzip by a name ending in .gz), 'tfds' (prepared by TensorFlow Datasets), 'cldr' (built in),
-      or `package.module:Name`, called with (path, fields) and returning a `Reader`.
+      gzip by a name ending in .gz), 'tfds' (prepared by TensorFlow Datasets), 'cldr',
+      'docstrings', 'python' (built in), or `package.module:Name`, called with (path, fields) and
+      returning a `Reader`.
     path: the prefix for 'text', the file for 'lines', 'tsv' and 'jsonl', NAME[/CONFIG][:SPLIT] for
-      'tfds', the split for 'cldr'; for 'files' a file, folder or pattern, which may have [:90%] or
-      [90%:] behind it, for a part of each file. Several are joined by commas; each may begin with
-      a format of its own: jsonl:a.jsonl,lines:b.txt.
+      'tfds', the split for 'cldr', SPLIT[:PACKAGE+PACKAGE] for 'docstrings' and 'python'; for
+      'files' a file, folder or pattern, which may have [:90%] or [90%:] behind it, for a part of
+      each file. Several are joined by commas; each may begin with a format of its own:
+      jsonl:a.jsonl,lines:b.txt.
     fields: names of the texts of a record. For 'jsonl' and 'tfds', nested ones are dotted.
     columns: names of the columns of a 'tsv' file in order; `fields` if empty.
     tfds_dir: where TensorFlow Datasets keeps its data; where it does by itself if empty.
@@ -86,6 +88,10 @@ def _open_one(
       from tfx_jax.data.cldr import CldrReader
 
       return CldrReader(split=path, fields=fields)
+    case "docstrings" | "python":
+      from tfx_jax.data.python_text import PythonReader
+
+      return PythonReader(format, path, fields)
   if ":" in format and all(part.isidentifier() for part in format.replace(":", ".", 1).split(".")):
     return _imported(format)(path, fields)
   raise UserError(f"data.format='{format}' is unknown{nearest(format, FORMATS)}")

@@ -3,7 +3,7 @@
 import io
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import sentencepiece
@@ -13,18 +13,28 @@ from tfx_jax.errors import UserError
 # The pieces of a unigram model depend on the number of training threads: pinned, whatever machine.
 _THREADS = 8
 _LONGEST_LINE = 1 << 16
+# Texts are written back as they were: every space, tab and line feed is kept.
+_LOSSLESS = {
+  "normalization_rule_name": "identity",
+  "remove_extra_whitespaces": False,
+  "add_dummy_prefix": False,
+  "allow_whitespace_only_pieces": True,
+}
 # In sentencepiece's ModelProto: the trainer's settings, and those of them that encoding still reads
 # (model type, whitespace as suffix, byte fallback) with their defaults.
 _TRAINER_SPEC, _TRAINER_DEFAULTS = 2, {3: 1, 24: 0, 35: 0}
+_SPACE = "\u2581"  # what stands for a space in pieces
 
 
-def train(texts: Iterable[str], **settings: Any) -> bytes:
+def train(texts: Iterable[str], symbols: Sequence[str] = (), **settings: Any) -> bytes:
   """Returns a serialized model; the same texts and settings give the same.
 
   Args:
     texts: read once, as a stream; what it raises comes through.
+    symbols: strings that are one piece each wherever they stand, a space in front of one included.
     **settings: of `sentencepiece.SentencePieceTrainer.train`; `input_sentence_size` texts, drawn
-      over the whole stream, are trained on, or all if it is 0.
+      over the whole stream, are trained on, or all if it is 0. A further `normalization_rule_name`
+      is "lossless".
 
   Raises:
     UserError: for a setting out of its range, or a vocabulary that the texts cannot fill.
@@ -34,13 +44,15 @@ def train(texts: Iterable[str], **settings: Any) -> bytes:
     raise UserError(f"tokenizer.character_coverage={coverage} is not in 0.98 … 1")
   if most < 0 or 0 < most <= 100:
     raise UserError(f"tokenizer.max_sentences={most} is neither 0 (all) nor above 100")
+  if settings["normalization_rule_name"] == "lossless":
+    settings |= _LOSSLESS
   failure = []
 
   def stream() -> Iterator[str]:
     # sentencepiece would draw other texts in each process, and turns what an iterator raises into
     # its own RuntimeError: drawn here, and kept here to raise.
     try:
-      yield from draw(texts, most) if most else texts
+      yield from _short(draw(texts, most) if most else texts)
     except BaseException as error:
       failure.append(error)
       raise
@@ -53,13 +65,22 @@ def train(texts: Iterable[str], **settings: Any) -> bytes:
       num_threads=_THREADS,
       max_sentence_length=_LONGEST_LINE,
       minloglevel=2,
+      user_defined_symbols=[symbol.replace(" ", _SPACE) for symbol in symbols],
       **settings,
     )
   except RuntimeError as error:
     if failure:
       raise failure[0] from None
     raise UserError(_mended(str(error), settings["vocab_size"])) from error
+  _check_kept(symbols, model.getvalue())
   return model.getvalue()
+
+
+def _short(texts: Iterable[str]) -> Iterator[str]:
+  """The texts in pieces that are not too long for sentencepiece, which leaves out what is."""
+  longest = _LONGEST_LINE // 4  # characters: none has more than four bytes
+  for text in texts:
+    yield from (text[start : start + longest] for start in range(0, len(text), longest))
 
 
 def draw(texts: Iterable[str], most: int) -> list[str]:
@@ -88,6 +109,17 @@ def essence(model: bytes) -> list[tuple[int, Any]]:
     else:
       kept.append((number, value))
   return [*kept, *sorted(trainer.items())]
+
+
+def _check_kept(symbols: Sequence[str], model: bytes) -> None:
+  """Raises the UserError of a symbol that no text is ever encoded to."""
+  processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+  for symbol in symbols:
+    if processor.piece_to_id(symbol.replace(" ", _SPACE)) not in processor.encode(f"a{symbol}"):
+      raise UserError(
+        f"tokenizer.symbols: {symbol!r} is not kept, tokenizer.normalization changes it; "
+        "without a space in front it is"
+      )
 
 
 def _mended(message: str, vocab_size: int) -> str:

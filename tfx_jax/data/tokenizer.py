@@ -4,29 +4,26 @@ Ids 0 to 3 are the same specials in every tokenizer, so models and decoding need
 """
 
 import collections
-import contextlib
 import functools
 import hashlib
 import json
 import os
 import threading
-import uuid
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import sentencepiece
 
 from tfx_jax.data import sentencepiece_model
+from tfx_jax.data import tokenizer_files as files
 from tfx_jax.errors import UserError, nearest
 
 PAD, EOS, UNK, BOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "</s>", "<unk>", "<s>")
 KINDS = ("unigram", "bpe", "bytes", "characters")
-NORMALIZATIONS = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity")
-_FORMAT = 1
+NORMALIZATIONS = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity", "lossless")
 # sentencepiece has one random generator for the process.
 _SAMPLING = threading.Lock()
-_SPEC, _MODEL = "tokenizer.json", "sentencepiece.model"
 
 
 class Tokenizer(Protocol):
@@ -67,6 +64,7 @@ def train_tokenizer(
   normalization: str,
   byte_fallback: bool,
   max_sentences: int,
+  symbols: Sequence[str] = (),
 ) -> Tokenizer:
   """Makes a tokenizer of the texts; the same texts and settings give the same tokenizer.
 
@@ -76,9 +74,12 @@ def train_tokenizer(
       (the most frequent ones, none normalised). What follows but `vocab_size` is sentencepiece's.
     vocab_size: number of pieces, the four specials included; for 'characters' at most so many.
     character_coverage: the share of characters that become pieces; others are UNK, or bytes.
-    normalization: a rule of sentencepiece; 'identity' changes nothing but runs of spaces.
+    normalization: a rule of sentencepiece; 'identity' changes nothing but runs of spaces,
+      'lossless' nothing at all.
     byte_fallback: whether 256 pieces are bytes, so that nothing is UNK.
     max_sentences: how many lines, drawn over the whole stream, are trained on; 0 for all.
+    symbols: strings that are one piece each wherever they stand, a space in front of one included;
+      also what normalisation would change, such as a line feed.
 
   Raises:
     UserError: for a setting out of its range, or a vocabulary that the texts cannot fill.
@@ -88,6 +89,9 @@ def train_tokenizer(
   if normalization not in NORMALIZATIONS:
     hint = nearest(normalization, NORMALIZATIONS)
     raise UserError(f"tokenizer.normalization='{normalization}' is unknown{hint}")
+  for symbol in symbols:
+    if not symbol.strip(" ") or symbol in SPECIALS or list(symbols).count(symbol) > 1:
+      raise UserError(f"tokenizer.symbols: {symbol!r} is empty, a special piece, or there twice")
   if kind == "bytes":
     return ByteTokenizer()
   if vocab_size <= len(SPECIALS):
@@ -108,6 +112,7 @@ def train_tokenizer(
     normalization_rule_name=normalization,
     byte_fallback=byte_fallback,
     input_sentence_size=max_sentences,
+    symbols=symbols,
     pad_id=PAD,
     eos_id=EOS,
     unk_id=UNK,
@@ -123,20 +128,20 @@ def load_tokenizer(folder: str) -> Tokenizer:
     UserError: if it is missing, damaged, or numbers the special pieces in another way.
   """
   if folder.endswith(".model") and not os.path.isdir(folder):
-    return SentencePieceTokenizer(_read(folder), folder)
-  path = os.path.join(folder, _SPEC)
+    return SentencePieceTokenizer(files.read(folder), folder)
+  path = os.path.join(folder, files.SPEC)
   try:
-    spec = json.loads(_read(path))
-    if spec["format"] != _FORMAT:
-      raise UserError(f"{path} has format {spec['format']}, this version reads {_FORMAT}")
+    spec = json.loads(files.read(path))
+    if spec["format"] != files.FORMAT:
+      raise UserError(f"{path} has format {spec['format']}, this version reads {files.FORMAT}")
     match spec["kind"]:
       case "bytes":
         tokenizer = ByteTokenizer()
       case "characters":
         tokenizer = CharacterTokenizer(spec["characters"])
       case "sentencepiece":
-        model = os.path.join(folder, _MODEL)
-        tokenizer = SentencePieceTokenizer(_read(model), model)
+        model = os.path.join(folder, files.MODEL)
+        tokenizer = SentencePieceTokenizer(files.read(model), model)
       case kind:
         raise UserError(f"{path} has a tokenizer of unknown kind '{kind}'")
     if spec["fingerprint"] != tokenizer.fingerprint:
@@ -202,7 +207,7 @@ class SentencePieceTokenizer:
     return [self._processor.id_to_piece(int(i)) for i in ids]
 
   def save(self, folder: str) -> None:  # noqa: D102
-    _save(folder, {"kind": "sentencepiece", "fingerprint": self.fingerprint}, self._model)
+    files.save(folder, {"kind": "sentencepiece", "fingerprint": self.fingerprint}, self._model)
 
 
 class ByteTokenizer:
@@ -224,7 +229,7 @@ class ByteTokenizer:
     return [names[i] for i in ids]
 
   def save(self, folder: str) -> None:  # noqa: D102
-    _save(folder, {"kind": "bytes", "fingerprint": self.fingerprint})
+    files.save(folder, {"kind": "bytes", "fingerprint": self.fingerprint})
 
 
 class CharacterTokenizer:
@@ -248,7 +253,7 @@ class CharacterTokenizer:
   def save(self, folder: str) -> None:  # noqa: D102
     characters = "".join(self._names[len(SPECIALS) :])
     spec = {"kind": "characters", "fingerprint": self.fingerprint, "characters": characters}
-    _save(folder, spec)
+    files.save(folder, spec)
 
 
 def _content(sequence: Sequence[int]) -> list[int]:
@@ -261,37 +266,3 @@ def _content(sequence: Sequence[int]) -> list[int]:
 def _hash(*parts: object) -> str:
   # ascii() writes the same in every Python, where repr() depends on its Unicode tables.
   return hashlib.blake2b(ascii(parts).encode(), digest_size=16).hexdigest()
-
-
-def _read(path: str) -> bytes:
-  try:
-    with open(path, "rb") as file:
-      return file.read()
-  except OSError as error:
-    raise UserError(f"cannot read the tokenizer {path}: {error.strerror}") from error
-
-
-def _save(folder: str, spec: dict[str, Any], model: bytes | None = None) -> None:
-  """Writes the model, then what makes it a tokenizer, each whole or not at all."""
-  text = json.dumps({"format": _FORMAT, **spec}).encode()
-  try:
-    os.makedirs(folder, exist_ok=True)
-    for name, content in ((_MODEL, model), (_SPEC, text)):
-      if content is not None:
-        _write(os.path.join(folder, name), content)
-  except OSError as error:
-    raise UserError(f"cannot write the tokenizer to {folder}: {error.strerror}") from error
-
-
-def _write(path: str, content: bytes) -> None:
-  temporary = f"{path}.{uuid.uuid4().hex}"
-  try:
-    with open(temporary, "wb") as file:
-      file.write(content)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except BaseException:
-    with contextlib.suppress(OSError):
-      os.remove(temporary)
-    raise

@@ -115,7 +115,14 @@ def begin(
     at_end: [B,W], see `expand`.
   """
   rows, vocab = logits.shape
-  state = BeamState(
+  logits = jnp.broadcast_to(logits[:, None], (rows, width, vocab))
+  return expand(empty(active, width, num_return, length), logits, settings, at_end)
+
+
+def empty(active: jax.Array, width: int, num_return: int, length: int) -> BeamState:
+  """The state before the first token, with one live beam for each active row; see `begin`."""
+  (rows,) = active.shape
+  return BeamState(
     length=jnp.zeros((), jnp.int32),
     live_tokens=jnp.zeros((rows, width, length), jnp.int32),
     live_sum=jnp.full((rows, width), NEG_INF).at[:, 0].set(jnp.where(active, 0.0, NEG_INF)),
@@ -126,7 +133,6 @@ def begin(
     done_log_prob=jnp.full((rows, num_return), NEG_INF),
     finished=~active,
   )
-  return expand(state, jnp.broadcast_to(logits[:, None], (rows, width, vocab)), settings, at_end)
 
 
 def advance(
@@ -139,16 +145,16 @@ def advance(
 ) -> tuple[BeamState, Any]:
   """Goes on for at most `steps` tokens, or until every row is finished; for `ending` see there."""
 
-  def grow(state: BeamState, logits: jax.Array, cache: Any) -> BeamState:
+  def one_more(state: BeamState, logits: jax.Array, cache: Any) -> BeamState:
     return expand(state, logits, settings, None if ending is None else ending(cache))
 
-  return go_on(grow, step, state, cache, steps)
+  return go_on(one_more, step, state, cache, steps)
 
 
 def expand(
   state: BeamState, logits: jax.Array, settings: BeamSettings, at_end: jax.Array | None = None
 ) -> BeamState:
-  """Continues every live beam by one token.
+  """Continues every live beam by one token, and lets beams of finished rows go.
 
   Args:
     state: the beams so far.
@@ -156,15 +162,38 @@ def expand(
     settings: see `BeamSettings`.
     at_end: [B,W], added to the score of each beam if this token ends it: 0 or less.
   """
+  grown = grow(state, logits, settings, at_end)
+  return release(grown, grown.finished)
+
+
+def grow(
+  state: BeamState,
+  logits: jax.Array,
+  settings: BeamSettings,
+  at_end: jax.Array | None = None,
+  handicap: jax.Array | None = None,
+) -> BeamState:
+  """Continues every live beam by one token; `finished` are rows whose pools cannot change any more.
+
+  Args:
+    state: the beams so far.
+    logits: [B,W,V].
+    settings: see `BeamSettings`.
+    at_end: [B,W], added to the score of each beam if this token ends it: 0 or less.
+    handicap: [B,V], taken from what continuations by each token are ranked by at this step, and
+      from nothing else.
+  """
   _, width, vocab = logits.shape
   length = state.length + 1
   log_probs, ruled = apply_rules(settings.rules, logits, state.live_tokens, state.length)
+  total = state.live_sum[..., None] + ruled
+  rank = total if handicap is None else total - handicap[:, None]
   # At most W of 2W candidates end, so W others are always left to live on.
-  total, index = jax.lax.top_k(
-    (state.live_sum[..., None] + ruled).reshape(-1, width * vocab), 2 * width
+  rank, index = jax.lax.top_k(rank.reshape(-1, width * vocab), 2 * width)
+  total, log_prob = (
+    jnp.take_along_axis(x.reshape(-1, width * vocab), index, axis=1)
+    for x in (total, state.live_log_prob[..., None] + log_probs)
   )
-  log_prob = (state.live_log_prob[..., None] + log_probs).reshape(-1, width * vocab)
-  log_prob = jnp.take_along_axis(log_prob, index, axis=1)
   beam, token = index // vocab, index % vocab
   tokens = jnp.take_along_axis(state.live_tokens, beam[..., None], axis=1)
   tokens = jax.lax.dynamic_update_slice_in_dim(tokens, token[..., None], state.length, axis=2)
@@ -180,26 +209,31 @@ def expand(
     jnp.concatenate([state.done_tokens, tokens], axis=1),
     jnp.concatenate([state.done_log_prob, log_prob], axis=1),
   )
-  live_sum, live_tokens, live_log_prob, parents = _best(
-    width, jnp.where(ends, NEG_INF, total), tokens, log_prob, beam
+  _, live_sum, live_tokens, live_log_prob, parents = _best(
+    width, jnp.where(ends, NEG_INF, rank), jnp.where(ends, NEG_INF, total), tokens, log_prob, beam
   )
 
-  hope = live_sum[:, 0]
+  hope = live_sum.max(axis=1)
   hope = jnp.maximum(
     hope / settings.penalty(length + 1), hope / settings.penalty(settings.rules.max_length)
   )
-  finished = state.finished | (done_score[:, -1] >= hope)
   return BeamState(
     length=length,
     live_tokens=live_tokens,
-    live_sum=jnp.where(finished[:, None], NEG_INF, live_sum),
+    live_sum=live_sum,
     live_log_prob=live_log_prob,
     parents=parents,
     done_tokens=done_tokens,
     done_score=done_score,
     done_log_prob=done_log_prob,
-    finished=finished,
+    finished=state.finished | (done_score[:, -1] >= hope),
   )
+
+
+def release(state: BeamState, finished: jax.Array) -> BeamState:
+  """Marks rows as finished, bool [B], and empties their beams."""
+  live_sum = jnp.where(finished[:, None], NEG_INF, state.live_sum)
+  return state.replace(live_sum=live_sum, finished=finished)
 
 
 def _best(count: int, score: jax.Array, *others: jax.Array) -> tuple[jax.Array, ...]:

@@ -55,6 +55,24 @@ def penalize_repetition(
   return jnp.where(_named(tokens, real, logits.shape[2]), penalized, logits)
 
 
+def penalize_presence(
+  logits: jax.Array, tokens: jax.Array, length: jax.Array, penalty: jax.Array
+) -> jax.Array:
+  """Subtracts `penalty` from the logits of tokens that a hypothesis already holds.
+
+  This is the presence penalty of OpenAI's API (its reference, "Frequency and presence penalties");
+  below 0 it makes them likelier.
+
+  Args:
+    logits: [B,W,V].
+    tokens: int32 [B,W,T].
+    length: scalar, how many of the tokens are real.
+    penalty: scalar.
+  """
+  real = jnp.broadcast_to(jnp.arange(tokens.shape[2]) < length, tokens.shape)
+  return jnp.where(_named(tokens, real, logits.shape[2]), logits - penalty, logits)
+
+
 def block_ngrams(
   log_probs: jax.Array, tokens: jax.Array, length: jax.Array, size: jax.Array
 ) -> jax.Array:
@@ -100,26 +118,6 @@ def force_prefix(
   return jnp.where(inside, jnp.where(is_forced, unruled, NEG_INF), log_probs)
 
 
-def keep_top_k(logits: jax.Array, count: jax.Array) -> jax.Array:
-  """Makes all but the `count` likeliest tokens impossible; int32 [B], 0: none is.
-
-  Tokens of `logits` [B,W,V] that are as likely as the last one kept are kept too.
-  """
-  enough = jnp.where(count > 0, count, jnp.inf)[:, None, None]
-  return jnp.where(_top(logits, jnp.ones_like(logits), enough), logits, NEG_INF)
-
-
-def keep_top_p(logits: jax.Array, mass: jax.Array) -> jax.Array:
-  """Keeps the smallest set of likeliest tokens whose probabilities reach `mass` [B]; 1: all.
-
-  This is the nucleus of Holtzman et al. (2020, arXiv:1904.09751, section 3.1). Tokens of `logits`
-  [B,W,V] that are as likely as the last one kept are kept too.
-  """
-  # Rounding may let the sum reach 1 too early.
-  enough = jnp.where(mass < 1, mass, jnp.inf)[:, None, None]
-  return jnp.where(_top(logits, jax.nn.softmax(logits), enough), logits, NEG_INF)
-
-
 def _ids(log_probs: jax.Array) -> jax.Array:
   """Token ids along the last axis, of the shape of `log_probs`."""
   return jax.lax.broadcasted_iota(jnp.int32, log_probs.shape, log_probs.ndim - 1)
@@ -132,21 +130,3 @@ def _named(tokens: jax.Array, where: jax.Array, vocab: int) -> jax.Array:
     return jnp.zeros(vocab, bool).at[tokens].max(where)
 
   return jax.vmap(jax.vmap(mark))(tokens, where)
-
-
-def _top(values: jax.Array, weights: jax.Array, enough: jax.Array) -> jax.Array:
-  """Which of `values` [B,W,V] are the greatest whose `weights` sum to `enough` [B,1,1], or all.
-
-  The least of them is found bit by bit, which is several times quicker than sorting on a CPU.
-  """
-  bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32)
-  sign = jnp.uint32(1 << 31)
-  # Unsigned integers in the order of the values: positive ones come after all negative ones.
-  order = jnp.where(bits < sign, bits | sign, ~bits)
-
-  def set_bit(i: jax.Array, least: jax.Array) -> jax.Array:
-    higher = least | (sign >> i.astype(jnp.uint32))
-    total = jnp.sum(jnp.where(order >= higher, weights, 0), axis=-1, keepdims=True)
-    return jnp.where(total >= enough, higher, least)
-
-  return order >= jax.lax.fori_loop(0, 32, set_bit, jnp.zeros_like(order[..., :1]))

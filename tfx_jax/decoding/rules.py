@@ -5,11 +5,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from tfx_jax.decoding import logits as on
+from tfx_jax.decoding.phrases import Phrases, forbid_phrases
 
 
 @struct.dataclass
 class Rules:
   """Rules on the next token. A rule that is None is not in the program; numbers are traced.
+
+  They look at the output only, whatever the prompt holds.
 
   Attributes:
     forbidden: bool [U], tokens that are never generated; nor are those from U on. EOS is none.
@@ -20,6 +23,8 @@ class Rules:
     prefix_length: int32 [B], how many of them, fewer than `max_length`.
     no_repeat_ngram_size: scalar n, no n-gram occurs twice in an output.
     repetition_penalty: scalar, what logits of tokens of the output so far are divided by.
+    presence_penalty: scalar, what is subtracted from them.
+    phrases: that outputs never hold.
   """
 
   forbidden: jax.Array
@@ -30,6 +35,8 @@ class Rules:
   prefix_length: jax.Array | None = None
   no_repeat_ngram_size: jax.Array | None = None
   repetition_penalty: jax.Array | None = None
+  presence_penalty: jax.Array | None = None
+  phrases: Phrases | None = None
 
 
 def apply_rules(
@@ -37,9 +44,10 @@ def apply_rules(
 ) -> tuple[jax.Array, jax.Array]:
   """The next token's log-probabilities, of the model and under the rules.
 
-  The repetition penalty changes the distribution. All other rules only make tokens impossible and
-  leave the log-probabilities of the rest as they are: forbidden tokens and repeated n-grams first,
-  then the bounds on the length, which always leave a token; a prefix overrules them all.
+  The penalties on repetition and presence, in this order, change the distribution. All other rules
+  only make tokens impossible and leave the log-probabilities of the rest as they are: forbidden
+  tokens, forbidden phrases and repeated n-grams first, then the bounds on the length, which always
+  leave a token; a prefix overrules them all.
 
   Args:
     rules: see `Rules`.
@@ -52,13 +60,16 @@ def apply_rules(
     do not allow.
   """
   logits = logits.astype(jnp.float32)
-  model = unruled = jax.nn.log_softmax(logits)
+  penalized = logits
   if rules.repetition_penalty is not None:
-    unruled = jax.nn.log_softmax(
-      on.penalize_repetition(logits, tokens, length, rules.repetition_penalty)
-    )
+    penalized = on.penalize_repetition(penalized, tokens, length, rules.repetition_penalty)
+  if rules.presence_penalty is not None:
+    penalized = on.penalize_presence(penalized, tokens, length, rules.presence_penalty)
+  model, unruled = jax.nn.log_softmax(logits), jax.nn.log_softmax(penalized)
   padding = logits.shape[-1] - rules.forbidden.shape[0]
   ruled = on.forbid(unruled, jnp.pad(rules.forbidden, (0, padding), constant_values=True))
+  if rules.phrases is not None:
+    ruled = forbid_phrases(ruled, tokens, length, rules.phrases)
   if rules.no_repeat_ngram_size is not None:
     ruled = on.block_ngrams(ruled, tokens, length, rules.no_repeat_ngram_size)
   ruled = on.limit_length(ruled, length + 1, rules.min_length, rules.max_length, rules.eos)

@@ -2,11 +2,13 @@
 
 W samples of a row are drawn at once, each token from
 
-    softmax(log_probs / temperature), cut off by `top_k` and `top_p`,
+    softmax(truncate(log_probs)), see `decoding/truncation.py`,
 
 where log_probs are those under the rules of `decoding/rules.py`. What a sample draws depends on
 the seed, the number of its input and its own number, and on nothing else: not on the batch, nor
 on how many samples there are. Its log-probability is the model's, EOS counted.
+
+Where nothing is left to chance, the likeliest token is taken: that is greedy search.
 """
 
 import functools
@@ -16,9 +18,24 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from tfx_jax.decoding.logits import keep_top_k, keep_top_p
 from tfx_jax.decoding.loop import Step, go_on
 from tfx_jax.decoding.rules import Rules, apply_rules
+from tfx_jax.decoding.truncation import Truncation, truncate
+
+
+@struct.dataclass
+class Chance:
+  """What draws depend on.
+
+  Attributes:
+    seed: uint32 scalar.
+    number: int32 [B], the number of each row's input.
+    truncation: what may be drawn.
+  """
+
+  seed: jax.Array
+  number: jax.Array
+  truncation: Truncation
 
 
 @struct.dataclass
@@ -27,19 +44,11 @@ class SampleSettings:
 
   Attributes:
     rules: on the next token.
-    seed: uint32 scalar.
-    number: int32 [B], the number of each row's input.
-    temperature: [B], above 0.
-    top_k: int32 [B], how many of the likeliest tokens may be drawn; 0: all.
-    top_p: [B], of which probability; 1: all. What is None is not in the program.
+    chance: None: the likeliest token is taken.
   """
 
   rules: Rules
-  seed: jax.Array
-  number: jax.Array
-  temperature: jax.Array
-  top_k: jax.Array | None = None
-  top_p: jax.Array | None = None
+  chance: Chance | None = None
 
 
 @struct.dataclass
@@ -49,14 +58,19 @@ class SampleState:
   Attributes:
     length: int32 scalar.
     tokens: int32 [B,W,T]; zeros after EOS.
-    log_prob: [B,W], of the model.
-    ended: bool [B,W], which samples have their EOS.
+    log_probs: [B,W,T], of each token by the model; zeros after EOS.
+    ended: bool [B,W], which samples have their EOS, or were cut.
   """
 
   length: jax.Array
   tokens: jax.Array
-  log_prob: jax.Array
+  log_probs: jax.Array
   ended: jax.Array
+
+  @property
+  def log_prob(self) -> jax.Array:
+    """Of each sample by the model, [B,W]."""
+    return self.log_probs.sum(axis=2)
 
   @property
   def room(self) -> int:
@@ -95,7 +109,7 @@ def begin(
   state = SampleState(
     length=jnp.zeros((), jnp.int32),
     tokens=jnp.zeros((rows, width, length), jnp.int32),
-    log_prob=jnp.zeros((rows, width)),
+    log_probs=jnp.zeros((rows, width, length)),
     ended=jnp.broadcast_to(~active[:, None], (rows, width)),
   )
   return expand(state, jnp.broadcast_to(logits[:, None], (rows, width, vocab)), settings)
@@ -111,33 +125,43 @@ def advance(
 def expand(state: SampleState, logits: jax.Array, settings: SampleSettings) -> SampleState:
   """Draws the next token of every sample that has not ended, given the logits [B,W,V]."""
   log_probs, ruled = apply_rules(settings.rules, logits, state.tokens, state.length)
-  ruled = ruled / settings.temperature[:, None, None]
-  if settings.top_k is not None:
-    ruled = keep_top_k(ruled, settings.top_k)
-  if settings.top_p is not None:
-    ruled = keep_top_p(ruled, settings.top_p)
-  token = _draw(_keys(settings, state), ruled)
+  if settings.chance is None:
+    token = jnp.argmax(ruled, axis=-1)
+  else:
+    token = _draw(_keys(settings.chance, state), truncate(settings.chance.truncation, ruled))
   log_prob = jnp.take_along_axis(log_probs, token[..., None], axis=2)[..., 0]
   token = jnp.where(state.ended, 0, token)
+
+  def write(old: jax.Array, new: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(old, new[..., None], state.length, axis=2)
+
   return SampleState(
     length=state.length + 1,
-    tokens=jax.lax.dynamic_update_slice_in_dim(
-      state.tokens, token[..., None], state.length, axis=2
-    ),
-    log_prob=state.log_prob + jnp.where(state.ended, 0.0, log_prob),
+    tokens=write(state.tokens, token),
+    log_probs=write(state.log_probs, jnp.where(state.ended, 0.0, log_prob)),
     ended=state.ended | (token == settings.rules.eos),
   )
 
 
-def _keys(settings: SampleSettings, state: SampleState) -> jax.Array:
+def cut(state: SampleState, kept: jax.Array) -> SampleState:
+  """Ends samples after `kept` [B,W] tokens; T: they are left as they are."""
+  beyond = jnp.arange(state.room)[None, None] >= kept[..., None]
+  return state.replace(
+    tokens=jnp.where(beyond, 0, state.tokens),
+    log_probs=jnp.where(beyond, 0.0, state.log_probs),
+    ended=state.ended | (kept < state.room),
+  )
+
+
+def _keys(chance: Chance, state: SampleState) -> jax.Array:
   """The keys [B,W] of this step's draws."""
-  seed = jax.random.key(settings.seed)
+  seed = jax.random.key(chance.seed)
 
   def key(number: jax.Array, sample: jax.Array) -> jax.Array:
     return functools.reduce(jax.random.fold_in, (number, sample, state.length), seed)
 
   of_row = jax.vmap(key, (None, 0))
-  return jax.vmap(of_row, (0, None))(settings.number, jnp.arange(state.ended.shape[1]))
+  return jax.vmap(of_row, (0, None))(chance.number, jnp.arange(state.ended.shape[1]))
 
 
 def _draw(keys: jax.Array, logits: jax.Array) -> jax.Array:

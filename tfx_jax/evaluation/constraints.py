@@ -1,15 +1,22 @@
 """What outputs must begin with and must not hold, from names and texts to ids."""
 
+import collections
 import difflib
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from tfx_jax.data.tokenizer import BOS, EOS, PAD, SPECIALS, Tokenizer
+from tfx_jax.data.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, Tokenizer
+from tfx_jax.decoding.phrases import END, START, Phrases
 from tfx_jax.errors import UserError
 
 # Texts, or token lists without EOS.
 Prefixes = Sequence[str] | Sequence[Sequence[int]]
+
+# What sentencepiece writes for a space, and puts before a text.
+SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 def forbidden_mask(tokenizer: Tokenizer, names: Collection[str]) -> np.ndarray:
@@ -30,6 +37,50 @@ def forbidden_mask(tokenizer: Tokenizer, names: Collection[str]) -> np.ndarray:
       raise UserError(f"generate.forbidden: without '{name}' no output could end")
     mask[ids[name]] = True
   return mask
+
+
+def spellings(tokenizer: Tokenizer, phrases: Collection[str]) -> Phrases | None:
+  """All ways in which pieces of the tokenizer spell these phrases; None where there is no way.
+
+  A spelling begins with the beginning of a piece and ends with the end of one. Where the tokenizer
+  marks the beginning of a word, the phrase is spelled with and without that mark.
+
+  Args:
+    tokenizer: of the outputs; the phrases are normalised as it does.
+    phrases: texts.
+  """
+  pieces = collections.defaultdict(list)
+  for i, name in enumerate(tokenizer.pieces(range(tokenizer.vocab_size))):
+    if i >= len(SPECIALS):
+      pieces[_spelled(name)].append(i)
+  arcs, nodes, longest, reach = [], END + 1, 1, max(map(len, pieces))
+  for text in _surfaces(tokenizer, phrases):
+    node = {0: START, len(text): END}
+    for begin in range(len(text)):
+      for end in range(begin + 1, min(len(text), begin + reach) + 1):
+        tokens = pieces.get(text[begin:end], ()) if begin in node else ()
+        if tokens and end not in node:
+          node[end], nodes = nodes, nodes + 1
+        arcs += [(node[begin], token, node[end]) for token in tokens]
+    longest = max(longest, len(node) - 1)
+  return Phrases(*np.array(arcs, np.int32).T, nodes, longest) if arcs else None
+
+
+def _surfaces(tokenizer: Tokenizer, phrases: Collection[str]) -> Iterator[bytes]:
+  """What the pieces of each phrase spell together; nothing for what they cannot spell."""
+  phrases = list(phrases)
+  for phrase, ids in zip(phrases, tokenizer.encode(phrases), strict=True):
+    if ids and UNK not in ids:
+      names = tokenizer.pieces(ids)
+      yield b"".join(map(_spelled, names))
+      if names[0].startswith(SPACE) and not phrase.startswith(SPACE):
+        yield b"".join(map(_spelled, (names[0].removeprefix(SPACE), *names[1:])))
+
+
+def _spelled(name: str) -> bytes:
+  """The UTF-8 that a piece of this name stands for."""
+  byte = _BYTE.fullmatch(name)
+  return bytes.fromhex(byte[1]) if byte else name.encode()
 
 
 def encode_prefix(tokenizer: Tokenizer, text: str, max_length: int) -> list[int]:

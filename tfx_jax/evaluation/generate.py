@@ -1,27 +1,22 @@
-"""Texts in, hypotheses out: the jitted search over batches of them, and back to text."""
+"""Texts in, hypotheses out: the search over batches of them, and back to text."""
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import logging
 from flax import linen as nn
 
-from tfx_jax.data.fitting import cut
 from tfx_jax.data.layout import Layout
-from tfx_jax.data.tokenizer import EOS, Tokenizer
+from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation import batches, mbr
-from tfx_jax.evaluation.constraints import (
-  Prefixes,
-  encode_prefix,
-  encode_prefixes,
-  forbidden_mask,
-)
+from tfx_jax.evaluation.constraints import Prefixes, encode_prefix
 from tfx_jax.evaluation.generate_settings import GenerateSettings
-from tfx_jax.evaluation.search import Found, search, search_settings
+from tfx_jax.evaluation.request import Request, make_request
+from tfx_jax.evaluation.search import Coverage, Found, Search, Searcher, trimmed
+from tfx_jax.evaluation.search_settings import search_settings
+from tfx_jax.evaluation.stream import follow, go_on_to_stops
 from tfx_jax.parallel import Parallel
 
 
@@ -32,7 +27,8 @@ class Hypothesis(NamedTuple):
     text: the detokenised text.
     score: what hypotheses are ranked by, see `docs/decoding.md`.
     log_prob: sum of the tokens' log-probabilities by the model in nats, EOS counted.
-    tokens: ids, EOS included.
+    tokens: ids, EOS included; of an output that was stopped, up to the token that completed what
+      stopped it.
   """
 
   text: str
@@ -71,15 +67,11 @@ class Generator:
   ):
     self.settings = settings
     self._parallel = parallel
-    self._source_tokenizer = source_tokenizer
-    self._target_tokenizer = target_tokenizer
+    self._tokenizers = source_tokenizer, target_tokenizer
     self._layout = layout
-    self._search = parallel.jit(
-      functools.partial(search, model),
-      static_argnames=("width", "num_return", "length", "alignment_layer"),
-    )
+    self._searcher = Searcher(model, parallel)
     # What is wrong with these is told now, before any training.
-    forbidden_mask(target_tokenizer, settings.forbidden)
+    self._request([], None, settings)
     encode_prefix(target_tokenizer, settings.prefix, settings.max_length)
 
   def __call__(
@@ -105,95 +97,95 @@ class Generator:
       UserError: for settings or prefixes that make no sense, or an empty text where nothing marks
         the beginning of one.
     """
-    settings = self.settings.replace(**changes)
-    prompts = self._prompts(texts, settings)
-    starts = self._encode_prefixes(prefixes, len(texts), settings)
-    forbidden = forbidden_mask(self._target_tokenizer, settings.forbidden)
+    request = self._request(texts, prefixes, self.settings.replace(**changes))
     found: list[list[Hypothesis]] = [[Hypothesis("", 0.0, 0.0, [])] for _ in texts]
 
     def collect(group: batches.Group, result: Found) -> None:
-      for member, hypotheses in zip(group.members, self._hypotheses(result), strict=False):
-        found[member] = _best(hypotheses, settings)
+      for member, hypotheses in zip(group.members, self._read(result), strict=False):
+        for place, hypothesis in enumerate(hypotheses):
+          if stop := request.find_stop(member, hypothesis.tokens):
+            hypotheses[place] = hypothesis._replace(text=stop.text)
+        found[member] = _best(hypotheses, request.settings)
       on_batch(len(group.members))
 
     # The next batch is on its way before the last one's result is waited for.
     running: tuple[batches.Group, Found] | None = None
-    for group in batches.group(prompts, settings, self._parallel.batch_shards):
-      result = self._start(params, group, prompts, starts, forbidden, settings)
+    for group in batches.group(request.prompts, request.settings, self._parallel.batch_shards):
+      search = self._start(params, group, request)
+      if request.settings.stop:
+        go_on_to_stops(search, request, group.members)
+      else:
+        search.advance(search.room)
       if running:
         collect(*running)
-      running = group, result
+      running = group, search.found()
     if running:
       collect(*running)
     return found
 
-  def _prompts(self, texts: Sequence[str], settings: GenerateSettings) -> list[list[int]]:
-    """What the model reads of each text, at most as much as allowed; [] where nothing is written.
+  def stream(self, params: Any, text: str, number: int = 0, **changes: Any) -> Iterator[str]:
+    """The output of a text, piece by piece as it is written; all together are the hypothesis' text.
 
-    That is for an empty or blank text, unless the model goes on with texts.
+    Args:
+      params: of the model.
+      text: the input.
+      number: which of several inputs it is; samples depend on it.
+      **changes: of the settings, for this call.
+
+    Raises:
+      UserError: for settings that make no sense, or of a search that ends before it can be read.
     """
-    layout, prompts = self._layout, []
-    limit = min(settings.max_source_length, layout.window or settings.max_source_length)
-    marks = len(layout.prompt([]))
-    if not layout.continues:
-      texts = [text if text.strip() else "" for text in texts]
-    for number, ids in enumerate(self._source_tokenizer.encode(texts), 1):
-      if len(ids) + marks > limit:
-        logging.warning(
-          "input %d is cut from %d to %d tokens (%s)",
-          *(number, len(ids) + marks, limit),
-          "generate.max_source_length" if limit == settings.max_source_length else "a training row",
-        )
-        ids = cut(ids, limit - marks, layout.cut_start)
-      if layout.continues and not ids and not marks:
-        raise UserError(f"input {number} is empty: give this model the beginning of a text")
-      prompts.append(layout.prompt(ids) if ids or layout.continues else [])
-    return prompts
+    settings = self.settings.replace(**{"stream": True, "batch_size": 1} | changes)
+    request = self._request([text], None, settings)
 
-  def _encode_prefixes(
-    self, prefixes: Prefixes | None, count: int, settings: GenerateSettings
-  ) -> list[list[int]] | None:
-    """The tokens that the outputs of each input begin with; None where none has any."""
-    tokenizer, longest = self._target_tokenizer, settings.max_length
-    if prefixes is None:
-      starts = [encode_prefix(tokenizer, settings.prefix, longest)] * count
-    else:
-      starts = encode_prefixes(tokenizer, prefixes, count, longest)
-    return starts if any(starts) else None
+    def read() -> Iterator[str]:
+      for group in batches.group(request.prompts, settings, self._parallel.batch_shards):
+        yield from follow(self._start(params, group, request, number), request)
 
-  def _start(
-    self,
-    params: Any,
-    group: batches.Group,
-    prompts: list[list[int]],
-    starts: list[list[int]] | None,
-    forbidden: np.ndarray,
-    settings: GenerateSettings,
-  ) -> Found:
-    """Sets off the search of a group of inputs."""
-    arrays, room = batches.search_arrays(group, prompts, starts, settings)
-    batch = self._parallel.place(batches.model_arrays(group, prompts, self._layout))
+    return read()
+
+  def _request(
+    self, texts: Sequence[str], prefixes: Prefixes | None, settings: GenerateSettings
+  ) -> Request:
+    return make_request(self._layout, *self._tokenizers, texts, prefixes, settings)
+
+  def _start(self, params: Any, group: batches.Group, request: Request, first: int = 0) -> Search:
+    """Sets off the search of a group of inputs, numbered from `first`."""
+    settings, starts = request.settings, request.starts if any(request.starts) else None
+    arrays, room = batches.search_arrays(group, request.prompts, starts, settings)
+    arrays["number"] += np.int32(first)
+    batch = self._parallel.place(batches.model_arrays(group, request.prompts, self._layout))
     arrays = self._parallel.place(arrays)
-    return self._search(
+    coverage = None
+    if settings.covers:
+      if "inputs_segments" not in batch:
+        raise UserError(
+          f"generate.coverage_penalty={settings.coverage_penalty} needs a model that reads its "
+          "input apart from what it writes: model.architecture='encoder_decoder'"
+        )
+      coverage = Coverage(np.float32(settings.coverage_penalty), batch["inputs_segments"])
+    return Search(
+      self._searcher,
       params,
       batch,
       arrays["active"],
-      search_settings(settings, forbidden, arrays),
+      search_settings(settings, request.forbidden, request.phrases, arrays),
+      coverage,
       width=settings.width,
-      num_return=settings.num_return if settings.search == "beam" else settings.width,
+      num_return=settings.num_return,
       length=room,
-      coverage_weight=np.float32(settings.coverage_penalty) if settings.covers else None,
-      alignment_layer=settings.alignment_layer if settings.covers else -1,
+      alignment_layer=settings.alignment_layer if settings.covers else None,
     )
 
-  def _hypotheses(self, found: Found) -> list[list[Hypothesis]]:
+  def _read(self, found: Found) -> list[list[Hypothesis]]:
     """Of each row what was found."""
+    tokenizer = self._tokenizers[1]
     rows = []
     for tokens, scores, log_probs in zip(*jax.device_get(found), strict=True):
       # A place with no score was never filled: a row may have fewer hypotheses than asked for.
       filled = np.isfinite(scores)
-      ids = [_to_end(sequence) for sequence in tokens[filled].tolist()]
-      texts = self._target_tokenizer.decode(ids)
+      ids = [trimmed(sequence) for sequence in tokens[filled].tolist()]
+      texts = tokenizer.decode(ids)
       figures = scores[filled].tolist(), log_probs[filled].tolist()
       rows.append([Hypothesis(*item) for item in zip(texts, *figures, ids, strict=True)])
     return rows
@@ -205,8 +197,7 @@ def _best(hypotheses: list[Hypothesis], settings: GenerateSettings) -> list[Hypo
   if settings.search == "mbr":
     ranks = mbr.rank([hypothesis.text for hypothesis in ordered])
     ordered = [ordered[i]._replace(score=expected) for i, expected in ranks]
+  if settings.beam_groups > 1:
+    # Two groups may have found the same.
+    ordered = list({tuple(hypothesis.tokens): hypothesis for hypothesis in ordered}.values())
   return ordered[: settings.num_return]
-
-
-def _to_end(tokens: list[int]) -> list[int]:
-  return tokens[: tokens.index(EOS) + 1] if EOS in tokens else tokens

@@ -11,12 +11,13 @@ from tfx_jax.errors import UserError, nearest
 SEARCHES = ("beam", "sample", "mbr")
 AT_LEAST_ONE = (
   *("beam_size", "num_return", "num_samples", "max_length", "max_source_length", "batch_size"),
-  "repetition_penalty",
+  *("beam_groups", "repetition_penalty"),
 )
 # What some searches do not read; elsewhere than at its default it would mislead.
-READ_BY = dict.fromkeys(("temperature", "top_k", "top_p", "seed"), ("sample", "mbr")) | {
+OF_DRAWS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "seed")
+READ_BY = dict.fromkeys(OF_DRAWS, ("sample", "mbr")) | {
   "num_samples": ("mbr",),
-  "coverage_penalty": ("beam",),
+  **dict.fromkeys(("coverage_penalty", "beam_groups", "diversity_penalty"), ("beam",)),
 }
 
 
@@ -27,6 +28,9 @@ class GenerateSettings:
   Attributes:
     search: "beam", "sample", or "mbr": the minimum Bayes risk among samples.
     beam_size: W; 1 is greedy search, where the length penalty plays no part.
+    beam_groups: G groups of beams, each kept from the words of the others, see
+      `decoding/diverse.py`; 1: plain beam search. It divides `beam_size`.
+    diversity_penalty: how much.
     num_return: hypotheses per input, at most `beam_size` or `num_samples` of them.
     length_penalty_form: "gnmt" or "power", see `decoding/beam.py`.
     length_penalty: its exponent.
@@ -36,6 +40,9 @@ class GenerateSettings:
     temperature: what log-probabilities are divided by before a token is drawn.
     top_k: draws are among this many of the likeliest tokens; 0: among all.
     top_p: draws are among the likeliest tokens that have this probability together; 1: among all.
+    min_p: draws are among the tokens at least so many times as likely as the likeliest; 0: all.
+    typical_p: draws are among the most typical tokens that have this probability together, see
+      `decoding/truncation.py`; 1: among all.
     seed: of the draws.
     num_samples: samples of each input among which the minimum Bayes risk is looked for.
     min_length: least tokens of an output, EOS counted.
@@ -44,8 +51,12 @@ class GenerateSettings:
       0: no such limit.
     prefix: text that all outputs begin with.
     forbidden: pieces of the target tokenizer that are never generated.
+    forbidden_phrases: texts that outputs never hold, see `constraints.spellings`.
     no_repeat_ngram_size: no n-gram of so many tokens occurs twice in an output; 0: no such rule.
     repetition_penalty: what the logits of tokens of the output so far are divided by.
+    presence_penalty: what is subtracted from them.
+    stop: texts before the first of which an output ends.
+    stream: whether outputs are to be read while they are written.
     max_source_length: longer inputs are cut, with a warning.
     batch_size: inputs decoded at a time.
 
@@ -55,6 +66,8 @@ class GenerateSettings:
 
   search: str = "beam"
   beam_size: int = 4
+  beam_groups: int = 1
+  diversity_penalty: float = 0.5
   num_return: int = 1
   length_penalty_form: str = "gnmt"
   length_penalty: float = 0.6
@@ -63,6 +76,8 @@ class GenerateSettings:
   temperature: float = 1.0
   top_k: int = 0
   top_p: float = 1.0
+  min_p: float = 0.0
+  typical_p: float = 1.0
   seed: int = 0
   num_samples: int = 32
   min_length: int = 1
@@ -70,8 +85,12 @@ class GenerateSettings:
   max_length_ratio: float = 2.0
   prefix: str = ""
   forbidden: Collection[str] = ()
+  forbidden_phrases: Collection[str] = ()
   no_repeat_ngram_size: int = 0
   repetition_penalty: float = 1.0
+  presence_penalty: float = 0.0
+  stop: Collection[str] = ()
+  stream: bool = False
   max_source_length: int = 256
   batch_size: int = 32
 
@@ -86,26 +105,63 @@ class GenerateSettings:
       self._check(name, getattr(self, name) >= 0, "use 0 or more")
     self._check("seed", 0 <= self.seed < 2**32, "use 0 to 4294967295")
     self._check("temperature", self.temperature > 0, "use more than 0; greedy is beam_size=1")
-    self._check("top_p", 0 < self.top_p <= 1, "use a probability above 0, at most 1")
+    for name in ("top_p", "typical_p"):
+      self._check(name, 0 < getattr(self, name) <= 1, "use a probability above 0, at most 1")
+    self._check("min_p", 0 <= self.min_p <= 1, "use 0 to 1")
+    self._check("presence_penalty", -2 <= self.presence_penalty <= 2, "use -2 to 2")
+    self._check("diversity_penalty", 0 < self.diversity_penalty < math.inf, "use more than 0")
     self._check("coverage_penalty", 0 <= self.coverage_penalty < math.inf, "use 0 or more")
-    self._check("forbidden", not isinstance(self.forbidden, str), "use a tuple of pieces")
+    for name, kind in (("forbidden", "pieces"), ("forbidden_phrases", "texts"), ("stop", "texts")):
+      value = getattr(self, name)
+      if isinstance(value, str) or not all(value):
+        raise UserError(f"generate.{name}={value!r}: use a tuple of {kind}, none of them empty")
     for name, searches in READ_BY.items():
       if self.search not in searches and getattr(self, name) != getattr(GenerateSettings, name):
         raise UserError(
           f"generate.{name}={getattr(self, name)} has no effect with generate.search="
           f"'{self.search}'; it is for {' and '.join(searches)}"
         )
+    self._check_beams()
     among = {"beam": "beam_size", "mbr": "num_samples"}.get(self.search, "num_return")
     if self.num_return > getattr(self, among):
       raise UserError(
         f"generate.num_return={self.num_return} is more than "
         f"generate.{among}={getattr(self, among)}"
       )
+    if self.stream and (self.search == "mbr" or self.num_return > 1):
+      raise UserError(
+        "generate.stream=True is of one output that is written once: use generate.search='sample' "
+        "or generate.beam_size=1, and generate.num_return=1"
+      )
+
+  def _check_beams(self) -> None:
+    """What goes together with several beams; any of them may be lost until all have ended."""
+    if self.beam_size % self.beam_groups:
+      raise UserError(
+        f"generate.beam_groups={self.beam_groups} does not divide "
+        f"generate.beam_size={self.beam_size}"
+      )
+    if self.beam_groups == 1 and self.diversity_penalty != GenerateSettings.diversity_penalty:
+      raise UserError(
+        f"generate.diversity_penalty={self.diversity_penalty} has no effect with "
+        "generate.beam_groups=1"
+      )
+    for name in ("stop", "stream"):
+      if getattr(self, name) and self.search == "beam" and self.beam_size > 1:
+        raise UserError(
+          f"generate.{name}={getattr(self, name)!r} does not go with "
+          f"generate.beam_size={self.beam_size}: use 1, or another generate.search"
+        )
 
   @property
   def width(self) -> int:
     """W, beams or samples of an input."""
     return {"beam": self.beam_size, "sample": self.num_return, "mbr": self.num_samples}[self.search]
+
+  @property
+  def greedy(self) -> bool:
+    """Whether the likeliest token is taken at each step."""
+    return self.search == "beam" and self.beam_size == 1
 
   @property
   def covers(self) -> bool:

@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 
 from tfx_jax.errors import UserError, nearest
 
-CORPUS_METRICS = ("bleu", "chrf", "bleu_moses")
+# The longest n-grams of BLEU: bleu1 and bleu2 are what papers on dialogue report.
+_BLEU_ORDERS = {"bleu": 4, "bleu1": 1, "bleu2": 2}
+CORPUS_METRICS = (*_BLEU_ORDERS, "chrf", "bleu_moses")
 
 
 class CorpusMetric(NamedTuple):
@@ -14,7 +16,7 @@ class CorpusMetric(NamedTuple):
   Attributes:
     scorer: sacreBLEU's object.
     prepare: what is done to every prediction and reference before the scorer sees it.
-    prepared: what the signature says of that.
+    prepared: what the signature says of that, or of what sacreBLEU's own leaves out.
   """
 
   scorer: Any
@@ -62,10 +64,11 @@ def corpus_metric(
   """The metric of a name in CORPUS_METRICS.
 
   Args:
-    name: 'bleu' (Papineni et al., 2002), 'chrf' (Popović, 2015), or 'bleu_moses', see
-      `bleu_moses`.
-    tokenize: sacreBLEU's tokenizer for 'bleu': '13a', 'intl', 'zh', 'ja-mecab', 'char', 'none' …
-    lowercase: whether 'bleu' and 'chrf' ignore case.
+    name: 'bleu' (Papineni et al., 2002); 'bleu1' and 'bleu2', the same of n-grams up to 1 and up
+      to 2: brevity penalty times the geometric mean of their precisions, counted over the corpus;
+      'chrf' (Popović, 2015), or 'bleu_moses', see `bleu_moses`.
+    tokenize: sacreBLEU's tokenizer for BLEU: '13a', 'intl', 'zh', 'ja-mecab', 'char', 'none' …
+    lowercase: whether BLEU and 'chrf' ignore case.
     language: of the texts, for 'bleu_moses'.
 
   Raises:
@@ -75,7 +78,9 @@ def corpus_metric(
     from sacrebleu.metrics import CHRF
 
     return CorpusMetric(CHRF(lowercase=lowercase))
-  return bleu_moses(language) if name == "bleu_moses" else _bleu(tokenize, lowercase)
+  if name == "bleu_moses":
+    return bleu_moses(language)
+  return _bleu(tokenize, lowercase, _BLEU_ORDERS[name])
 
 
 def bleu_moses(language: str) -> CorpusMetric:
@@ -111,8 +116,7 @@ def check(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> No
   Raises:
     UserError: if there is nothing to score.
   """
-  if not predictions:
-    raise UserError("no predictions to score: the data split is empty")
+  check_any(predictions)
   if len(predictions) != len(references):
     raise ValueError(f"{len(predictions)} predictions but {len(references)} lists of references")
   for number, group in enumerate(references, 1):
@@ -122,13 +126,21 @@ def check(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> No
       raise UserError(f"example {number} has no reference to score against")
 
 
-def _bleu(tokenize: str, lowercase: bool) -> CorpusMetric:
+def check_any(predictions: Sequence[str]) -> None:
+  """Raises the UserError of nothing to score."""
+  if not predictions:
+    raise UserError("no predictions to score: the data split is empty")
+
+
+def _bleu(tokenize: str, lowercase: bool, order: int) -> CorpusMetric:
   from sacrebleu.metrics import BLEU
 
   if tokenize not in BLEU.TOKENIZERS:
     raise UserError(f"unknown BLEU tokenizer '{tokenize}'{nearest(tokenize, BLEU.TOKENIZERS)}")
   try:
-    return CorpusMetric(BLEU(tokenize=tokenize, lowercase=lowercase))
+    scorer = BLEU(tokenize=tokenize, lowercase=lowercase, max_ngram_order=order)
   except (ImportError, OSError, RuntimeError) as e:
     reason = " ".join(str(e).split())
     raise UserError(f"BLEU tokenizer '{tokenize}' is not available here: {reason}") from e
+  # sacreBLEU's signature does not tell the order.
+  return CorpusMetric(scorer, prepared="" if order == 4 else f"|order:{order}")

@@ -6,8 +6,14 @@ from typing import Any
 
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.metrics.corpus import CORPUS_METRICS, check, corpus_metric
+from tfx_jax.metrics.diversity import DIVERSITY_METRICS
+from tfx_jax.metrics.rouge import ROUGE_METRICS, rouge
+from tfx_jax.metrics.text_shape import length_ratio, novelty
 
-TEXT_METRICS = (*CORPUS_METRICS, "exact_match")
+TEXT_METRICS = (
+  *(*CORPUS_METRICS, *ROUGE_METRICS, "exact_match", "length_ratio", "novelty"),
+  *DIVERSITY_METRICS,
+)
 
 
 def exact_match(
@@ -41,9 +47,11 @@ def text_metrics(
   predictions: Sequence[str],
   references: Sequence[Sequence[str]],
   kinds: Sequence[str] = (),
+  sources: Sequence[str | None] = (),
+  rouge_settings: Mapping[str, Any] | None = None,
   **settings: Any,
 ) -> dict[str, float | str]:
-  """Figures of all the metrics named, by their names in lower case.
+  """Figures of all the metrics named, by the names that their libraries give them.
 
   Args:
     names: of TEXT_METRICS, or 'package.module:function' of the user's own, which is called with
@@ -51,6 +59,8 @@ def text_metrics(
     predictions: one text per example.
     references: for each prediction its one or several references.
     kinds: a label per example for `exact_match`, or nothing.
+    sources: what each prediction was made from, for `novelty`, or nothing.
+    rouge_settings: of `rouge`: stemmer, over_references.
     **settings: of `corpus_metric`: tokenize, lowercase, language.
 
   Returns:
@@ -60,13 +70,22 @@ def text_metrics(
     UserError: an unknown name, or a function of the user's that returns no dict.
   """
   figures: dict[str, float | str] = {}
+  # All of ROUGE at once: to find the words of texts and their stems takes most of the time.
+  if asked := [name for name in names if name in ROUGE_METRICS]:
+    figures |= rouge(asked, predictions, references, **(rouge_settings or {}))
   for name in names:
     if name in CORPUS_METRICS:
       metric = corpus_metric(name, **settings)
       figures[name], figures[f"{name}_signature"] = metric.score(predictions, references)
     elif name == "exact_match":
       figures |= exact_match(predictions, references, kinds)
-    else:
+    elif name in DIVERSITY_METRICS:
+      figures[name] = DIVERSITY_METRICS[name](predictions)
+    elif name == "length_ratio":
+      figures |= length_ratio(predictions, references)
+    elif name == "novelty":
+      figures |= novelty(predictions, sources)
+    elif name not in ROUGE_METRICS:
       result = own_metric(name)(predictions, references)
       if not isinstance(result, Mapping):
         raise UserError(

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from tfx_jax.data.example import Example
+from tfx_jax.data.overlap import normalise
 from tfx_jax.metrics.corpus import CorpusMetric
 
 # Samples go on from beginnings of this many characters; what really follows is shown beside them.
@@ -42,6 +43,10 @@ class Text:
     for start in range(0, max(len(text) - PROMPT, 1), PROMPT + FOLLOWING):
       middle = start + PROMPT
       yield Example(text[start:middle], text[middle : middle + FOLLOWING])
+
+  def overlap_keys(self, record: Mapping[str, str]) -> Iterator[str]:
+    """The text: records that have it in common are alike."""
+    yield normalise(record[self.target])
 
   def figures(
     self, predictions: Sequence[str], examples: Sequence[Example]

@@ -1,0 +1,39 @@
+"""Summaries of docstrings, no download: what the Python packages say that are installed here.
+
+A docstring's first line is to be written from what follows it, see tfx_jax/data/docstrings.py. The
+corpus depends on what is installed: figures compare on one machine only. Some packages alone are
+`docstrings.py:json+email+numpy`.
+"""
+
+from tfx_jax.config import base
+
+
+def get_config(packages=""):
+  config = base()
+  config.task.update(
+    name="summarize", source="body", target="summary",
+    metrics=("rouge1", "rouge2", "rougeL", "novelty", "length_ratio"),
+  )  # fmt: skip
+  config.data.format = "docstrings"
+  for split in ("train", "validation", "test"):
+    config.data[split] = f"{split}:{packages}" if packages else split
+  # Names are spelled from few pieces; the line ends of lists of arguments are kept.
+  config.tokenizer.update(
+    kind="bpe", vocab_size=4000, normalization="nfkc", character_coverage=0.9995,
+    byte_fallback=True,
+  )  # fmt: skip
+  config.data.update(source_length=320, target_length=64, long_sources="cut_end", batch_size=32)
+  config.model.update(
+    features=128, num_heads=4, encoder_layers=3, decoder_layers=3, feed_forward=512, dropout=0.2
+  )
+  config.optimizer.update(
+    name="muon", settings=("consistent_rms=0.2",), learning_rate=6e-3, warmup_steps=100,
+    schedule="linear",
+  )  # fmt: skip
+  config.train.update(
+    num_steps=1000, log_every=25, eval_every=100, decode_every=0, checkpoint_every=100,
+    keep_checkpoints=5,
+  )  # fmt: skip
+  config.evaluate.checkpoint = "average"
+  config.generate.update(beam_size=4, no_repeat_ngram_size=3, max_source_length=320, max_length=64)
+  return config

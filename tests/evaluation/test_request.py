@@ -1,0 +1,38 @@
+import re
+
+import pytest
+
+from tfx_jax.data.layout import EncoderDecoderLayout
+from tfx_jax.data.tokenizer import EOS, CharacterTokenizer
+from tfx_jax.errors import UserError
+from tfx_jax.evaluation.generate_settings import GenerateSettings
+from tfx_jax.evaluation.request import make_request
+
+LAYOUT = EncoderDecoderLayout(8, 8)
+SOURCE, TARGET = CharacterTokenizer("ab "), CharacterTokenizer("xyz")
+
+
+def ask(texts, prefixes=None, layout=LAYOUT, **settings):
+  settings = GenerateSettings(beam_size=1, **settings)
+  return make_request(layout, SOURCE, TARGET, texts, prefixes, settings)
+
+
+def test_texts_become_tokens():
+  request = ask(["ab", " ", "abab"], max_source_length=4, prefix="x", forbidden_phrases=("yz",))
+  assert request.prompts == [[4, 5, EOS], [], [4, 5, 4, EOS]]
+  assert request.starts == [[4]] * 3
+  assert request.forbidden.tolist() == [True, False, False, True, False, False, False]
+  assert request.phrases.token.tolist() == [5, 6]
+  assert ask(["a"], [[6]]).starts == [[6]] and ask(["a"]).phrases is None
+
+
+def test_each_input_is_stopped_after_its_own_prefix():
+  request = ask(["a", "a"], ["x", ""], stop=("x",))
+  assert request.find_stop(0, [4, 5, 4]) == (3, "xy") and request.find_stop(1, [4, 5]) == (1, "")
+  assert ask(["a"]).find_stop(0, [4]) is None
+
+
+def test_what_makes_no_sense_is_one_line():
+  for told, changes in (("no piece 'q'", {"forbidden": ("q",)}), ("3 tokens", {"prefix": "xyz"})):
+    with pytest.raises(UserError, match=re.escape(told)):
+      ask(["a"], max_length=3, **changes)

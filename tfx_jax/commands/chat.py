@@ -1,0 +1,95 @@
+"""Talks with a person: the model's answers are written while they are made."""
+
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+from ml_collections import ConfigDict
+
+from tfx_jax import build
+from tfx_jax import run as run_lib
+from tfx_jax.commands.console import say
+from tfx_jax.errors import UserError
+from tfx_jax.tasks.conversation import Conversation
+
+HELP = "/reset forgets what was said, /quit ends; Ctrl-C stops an answer"
+
+
+def chat(config: ConfigDict, workdir: str, turns: Iterable[str], target: TextIO) -> int:
+  """Answers each turn of a person with a line, until there are no more, or /quit.
+
+  All but the answers goes to standard error. Ctrl-C stops an answer, and between answers it ends
+  the conversation.
+
+  Args:
+    config: of the run, with what the command line changes.
+    workdir: of the run.
+    turns: what the person says, as it comes; /reset and /quit are commands.
+    target: where answers go.
+
+  Raises:
+    UserError: if the run is not of a task of dialogues.
+  """
+  run = run_lib.load(workdir, config=config)
+  task = build.make_task(config)
+  if not hasattr(task, "source_of"):
+    raise UserError(f"--mode=chat needs a run of task.name='dialogue', not '{config.task.name}'")
+  conversation = Conversation(task.source_of, run.reads_whole)
+  say(HELP)
+  for number, line in enumerate(turns):
+    if line == "/reset":
+      conversation.reset()
+      say("(forgotten)")
+    elif line == "/quit":
+      break
+    elif line.startswith("/"):
+      say(f"{line} is no command: {HELP}")
+    elif line:
+      _answer(run, conversation, line, number, target)
+  return 0
+
+
+def typed() -> Iterator[str]:
+  """The lines of standard input, stripped; on a terminal each is asked for."""
+  if not sys.stdin.isatty():
+    sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    yield from (line.strip() for line in sys.stdin)
+    return
+  with contextlib.suppress(ImportError):
+    import readline  # noqa: F401  (it lets lines be edited)
+  while True:
+    try:
+      yield input("> ").strip()
+    except (EOFError, KeyboardInterrupt):
+      say("")
+      return
+
+
+def _answer(
+  run: run_lib.Run, conversation: Conversation, line: str, number: int, target: TextIO
+) -> None:
+  read, forgotten = conversation.ask(line)
+  if forgotten:
+    say(f"(the first {forgotten} turn(s) of what I remembered no longer fit, and are forgotten)")
+  written = ""
+  try:
+    for piece in _pieces(run, read, number):
+      written += piece
+      target.write(piece.replace("\n", " "))
+      target.flush()
+  except KeyboardInterrupt:
+    say(" (stopped)")
+  finally:
+    target.write("\n")
+    target.flush()
+  conversation.answer(written.strip())
+
+
+def _pieces(run: run_lib.Run, read: str, number: int) -> Iterator[str]:
+  """The answer as it is written, where the search allows that; else all at once."""
+  settings = run.generator.settings
+  if settings.search == "mbr" or (settings.search == "beam" and not settings.greedy):
+    yield run.generate([read])[0][0].text
+  else:
+    yield from run.stream(read, number, num_return=1)

@@ -1,0 +1,55 @@
+"""The folder of a tokenizer: what it is, and its model, each file whole or not there at all."""
+
+import contextlib
+import json
+import os
+import uuid
+from typing import Any
+
+from tfx_jax.errors import UserError
+
+FORMAT = 1
+SPEC, MODEL = "tokenizer.json", "sentencepiece.model"
+
+
+def read(path: str) -> bytes:
+  """Returns the content of a file.
+
+  Raises:
+    UserError: if it cannot be read.
+  """
+  try:
+    with open(path, "rb") as file:
+      return file.read()
+  except OSError as error:
+    raise UserError(f"cannot read the tokenizer {path}: {error.strerror}") from error
+
+
+def save(folder: str, spec: dict[str, Any], model: bytes | None = None) -> None:
+  """Writes the model, then what makes it a tokenizer.
+
+  Raises:
+    UserError: if they cannot be written.
+  """
+  text = json.dumps({"format": FORMAT, **spec}).encode()
+  try:
+    os.makedirs(folder, exist_ok=True)
+    for name, content in ((MODEL, model), (SPEC, text)):
+      if content is not None:
+        _write(os.path.join(folder, name), content)
+  except OSError as error:
+    raise UserError(f"cannot write the tokenizer to {folder}: {error.strerror}") from error
+
+
+def _write(path: str, content: bytes) -> None:
+  temporary = f"{path}.{uuid.uuid4().hex}"
+  try:
+    with open(temporary, "wb") as file:
+      file.write(content)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      os.remove(temporary)
+    raise

@@ -1,0 +1,101 @@
+"""What is asked of a generator in one call, from texts to tokens."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+
+from tfx_jax.data.fitting import cut
+from tfx_jax.data.layout import Layout
+from tfx_jax.data.tokenizer import Tokenizer
+from tfx_jax.decoding.phrases import Phrases
+from tfx_jax.errors import UserError
+from tfx_jax.evaluation.constraints import (
+  Prefixes,
+  encode_prefix,
+  encode_prefixes,
+  forbidden_mask,
+  spellings,
+)
+from tfx_jax.evaluation.generate_settings import GenerateSettings
+from tfx_jax.evaluation.stop import Stop, find_stop
+
+
+class Request(NamedTuple):
+  """Inputs, and how their outputs are generated.
+
+  Attributes:
+    settings: of generation.
+    tokenizer: of the outputs.
+    prompts: what the model reads of each input; nothing where nothing is to be written.
+    starts: of each input the tokens that its outputs begin with.
+    forbidden: bool [V], see `forbidden_mask`.
+    phrases: see `spellings`.
+  """
+
+  settings: GenerateSettings
+  tokenizer: Tokenizer
+  prompts: list[list[int]]
+  starts: list[list[int]]
+  forbidden: np.ndarray
+  phrases: Phrases | None
+
+  def find_stop(self, number: int, ids: Sequence[int]) -> Stop | None:
+    """Where an output of input `number` ends before its EOS, if it does."""
+    stops = self.settings.stop
+    return find_stop(self.tokenizer, ids, stops, len(self.starts[number])) if stops else None
+
+
+def make_request(
+  layout: Layout,
+  source_tokenizer: Tokenizer,
+  target_tokenizer: Tokenizer,
+  texts: Sequence[str],
+  prefixes: Prefixes | None,
+  settings: GenerateSettings,
+) -> Request:
+  """The request for outputs of `texts`, which begin with `prefixes` or all with `settings.prefix`.
+
+  Raises:
+    UserError: for what outputs must begin with or must not hold, see `constraints`, or for an empty
+      text where nothing marks the beginning of one.
+  """
+  longest = settings.max_length
+  if prefixes is None:
+    starts = [encode_prefix(target_tokenizer, settings.prefix, longest)] * len(texts)
+  else:
+    starts = encode_prefixes(target_tokenizer, prefixes, len(texts), longest)
+  return Request(
+    settings,
+    target_tokenizer,
+    _make_prompts(layout, source_tokenizer, texts, settings.max_source_length),
+    starts,
+    forbidden_mask(target_tokenizer, settings.forbidden),
+    spellings(target_tokenizer, settings.forbidden_phrases),
+  )
+
+
+def _make_prompts(
+  layout: Layout, tokenizer: Tokenizer, texts: Sequence[str], longest: int
+) -> list[list[int]]:
+  """What the model reads of each text, at most as much as allowed; [] where nothing is written.
+
+  That is for an empty or blank text, unless the model goes on with texts.
+  """
+  limit, prompts = min(longest, layout.window or longest), []
+  marks = len(layout.prompt([]))
+  if not layout.continues:
+    texts = [text if text.strip() else "" for text in texts]
+  for number, ids in enumerate(tokenizer.encode(texts), 1):
+    if len(ids) + marks > limit:
+      logging.warning(
+        "input %d is cut from %d to %d tokens (%s)",
+        *(number, len(ids) + marks, limit),
+        "generate.max_source_length" if limit == longest else "a training row",
+      )
+      ids = cut(ids, limit - marks, layout.cut_start)
+    if layout.continues and not ids and not marks:
+      raise UserError(f"input {number} is empty: give this model the beginning of a text")
+    prompts.append(layout.prompt(ids) if ids or layout.continues else [])
+  return prompts

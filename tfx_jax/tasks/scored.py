@@ -1,0 +1,75 @@
+"""What tasks share that are judged by the texts that are written."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from tfx_jax.data.example import Example
+from tfx_jax.errors import UserError, nearest
+from tfx_jax.metrics.corpus import CORPUS_METRICS, CorpusMetric, corpus_metric
+from tfx_jax.metrics.rouge import REFERENCE_RULES
+from tfx_jax.metrics.text import check_names, text_metrics
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scored:
+  """Figures of decoded text.
+
+  Attributes:
+    metrics: their names, see `tfx_jax.metrics.text`.
+    bleu_tokenize: sacreBLEU's tokenisation, of `bleu` and what is of its family.
+    lowercase: whether BLEU and chrF ignore case.
+    rouge_stemmer: whether ROUGE compares the stems of words.
+    rouge_references: what ROUGE makes of several references: 'max' or 'mean'.
+
+  Raises:
+    UserError: for a metric, a tokenisation or a rule that does not exist.
+  """
+
+  metrics: Sequence[str]
+  bleu_tokenize: str = "13a"
+  lowercase: bool = False
+  rouge_stemmer: bool = True
+  rouge_references: str = "max"
+
+  reads = True
+
+  def __post_init__(self):
+    if self.rouge_references not in REFERENCE_RULES:
+      known = nearest(self.rouge_references, REFERENCE_RULES)
+      raise UserError(f"task.rouge_references='{self.rouge_references}'{known}")
+    check_names(self.metrics)
+    self.corpus_metrics()
+
+  @property
+  def language(self) -> str:
+    """The language of what is written, which `bleu_moses` needs to know."""
+    return "en"
+
+  def figures(
+    self, predictions: Sequence[str], examples: Sequence[Example]
+  ) -> dict[str, float | str]:
+    """The metrics of `predictions`, one for each of `examples`."""
+    return text_metrics(
+      self.metrics,
+      predictions,
+      [example.judged_by for example in examples],
+      [example.kind for example in examples] if any(e.kind for e in examples) else (),
+      [example.source for example in examples],
+      {"stemmer": self.rouge_stemmer, "over_references": self.rouge_references},
+      **self._scoring,
+    )
+
+  def corpus_metrics(self) -> dict[str, CorpusMetric]:
+    """Those of the metrics that systems can be compared by, by name."""
+    return {
+      name: corpus_metric(name, **self._scoring) for name in self.metrics if name in CORPUS_METRICS
+    }
+
+  @property
+  def _scoring(self) -> dict[str, Any]:
+    return {
+      "tokenize": self.bleu_tokenize,
+      "lowercase": self.lowercase,
+      "language": self.language,
+    }

@@ -1,0 +1,40 @@
+"""Summarization: a text in, the gist of it out."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from tfx_jax.data.example import Example
+from tfx_jax.metrics.rouge import ROUGE_METRICS
+from tfx_jax.tasks.text_to_text import TextToText
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summarize(TextToText):
+  """Summarization of one field of a record as another.
+
+  Attributes:
+    references: the fields that hold the test set's summaries where it has several of a text, in
+      place of `target`; none: it has one, in `target`.
+  """
+
+  metrics: Sequence[str] = dataclasses.field(default=ROUGE_METRICS, kw_only=True)
+  references: Sequence[str] = ()
+
+  @property
+  def identity(self) -> str:
+    """What its examples of a record depend on."""
+    return "-".join((super().identity, *self.references))
+
+  def fields(self, split: str) -> tuple[str, ...]:
+    """The fields of a record that the task needs in a split."""
+    if split == "test" and self.references:
+      return self.source, *self.references
+    return super().fields(split)
+
+  def examples(self, record: Mapping[str, str]) -> Iterator[Example]:
+    """What is read and written; where a record holds `references`, the first is the target."""
+    references = tuple(record[field] for field in self.references if field in record)
+    if not references or len(references) < len(self.references):
+      yield from super().examples(record)
+    else:
+      yield Example(record[self.source], references[0], record.get("kind", ""), references)
