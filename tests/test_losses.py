@@ -191,8 +191,9 @@ def test_hidden_states_may_be_a_tree():
     return logits + jax.nn.one_hot(rows, V).sum(1)[:, None]
 
   def chunked(hidden, rows):
-    head = lambda hidden: project(hidden, rows)  # noqa: E731
-    return chunked_cross_entropy(head, hidden, targets, weights, chunks=4)[0]
+    return chunked_cross_entropy(
+      lambda hidden: project(hidden, rows), hidden, targets, weights, chunks=4
+    )[0]
 
   found = jax.jit(jax.grad(chunked))(hidden, rows)
   whole = jax.grad(lambda hidden: cross_entropy(project(hidden, rows), targets, weights)[0])(hidden)
