@@ -158,6 +158,8 @@ def _check_architecture(config: ConfigDict) -> None:
       "data.stream=True needs model.architecture='decoder_only' and a task that only writes, "
       "such as task.name='text'"
     )
+  if not config.tokenizer.joint and not build.make_task(config).reads:
+    raise UserError(f"task.name='{config.task.name}' needs tokenizer.joint=True")
   if not alone:
     return
   if not config.tokenizer.joint:

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from tfx_jax.data.layout import EncoderDecoderLayout
-from tfx_jax.data.tokenizer import EOS, CharacterTokenizer
+from tfx_jax.data.layout import EncoderDecoderLayout, SequenceLayout
+from tfx_jax.data.tokenizer import EOS, CharacterTokenizer, train_tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.generate_settings import GenerateSettings
 from tfx_jax.evaluation.request import make_request
@@ -36,3 +36,17 @@ def test_what_makes_no_sense_is_one_line():
   for told, changes in (("no piece 'q'", {"forbidden": ("q",)}), ("3 tokens", {"prefix": "xyz"})):
     with pytest.raises(UserError, match=re.escape(told)):
       ask(["a"], max_length=3, **changes)
+
+
+def test_a_continuation_keeps_the_space_it_begins_with():
+  lines = ["ab cd ab cd"] * 50
+  pieces = train_tokenizer(lines, "bpe", 13, 1.0, "nmt_nfkc", False, 0)
+  (ids,) = pieces.encode(["ab cd ab"])
+  assert len(ids) == 3, "a piece a word"
+  layout, settings = SequenceLayout(8, continues=True), GenerateSettings(beam_size=1, stop=(" ",))
+  request = make_request(layout, pieces, pieces, ["ab", ""], None, settings)
+  assert request.decode(0, [ids[1:], ids[:2]]) == [" cd ab", " ab cd"]
+  assert request.decode(1, [ids]) == ["ab cd ab"]
+  assert request.find_stop(0, ids[1:]) == (1, "") and request.find_stop(1, ids) == (2, "ab")
+  answers = make_request(SequenceLayout(8), pieces, pieces, ["ab"], None, settings)
+  assert answers.decode(0, [ids[1:]]) == ["cd ab"]

@@ -21,20 +21,20 @@ def test_the_first_token_that_completes_a_stop_ends_the_output():
     text = "".join(rng.choices("abcd", k=rng.randint(0, 8)))
     stops = ["".join(rng.choices("abcd", k=rng.randint(1, 3))) for _ in range(rng.randint(1, 3))]
     given = rng.randint(0, min(3, len(text)))
-    found.append(find_stop(LETTERS, [*LETTERS.encode([text])[0], EOS], stops, given))
+    found.append(find_stop(LETTERS.decode, [*LETTERS.encode([text])[0], EOS], stops, given))
     assert found[-1] == plain(text, stops, given), (text, stops, given)
   assert 100 < found.count(None) < 400
 
 
 def test_of_those_that_one_token_completes_the_one_that_begins_first_counts():
-  assert find_stop(LETTERS, LETTERS.encode(["aabc"])[0], ("bc", "abc", "c")) == (4, "a")
+  assert find_stop(LETTERS.decode, LETTERS.encode(["aabc"])[0], ("bc", "abc", "c")) == (4, "a")
 
 
 def test_a_stop_of_several_bytes_is_complete_with_the_last():
   ids = BYTES.encode(["häß€x"])[0]
-  assert find_stop(BYTES, ids, ("€",)) == (8, "häß")
-  assert find_stop(BYTES, ids, ("ä",)) == (3, "h")
-  assert find_stop(BYTES, ids[:7], ("€",)) is None
+  assert find_stop(BYTES.decode, ids, ("€",)) == (8, "häß")
+  assert find_stop(BYTES.decode, ids, ("ä",)) == (3, "h")
+  assert find_stop(BYTES.decode, ids[:7], ("€",)) is None
 
 
 def test_what_is_settled_stays_whatever_comes():

@@ -42,9 +42,9 @@ class Written:
 
 def request(tokenizer, stops=(), starts=((),)):
   return types.SimpleNamespace(
-    tokenizer=tokenizer,
+    decode=lambda number, outputs: tokenizer.decode(outputs),
     settings=GenerateSettings(beam_size=1, stop=stops),
-    find_stop=lambda number, ids: find_stop(tokenizer, ids, stops, len(starts[number])),
+    find_stop=lambda number, ids: find_stop(tokenizer.decode, ids, stops, len(starts[number])),
   )
 
 
@@ -67,7 +67,7 @@ def test_what_is_shown_stays_and_is_the_whole_in_the_end(tokenizers, kind, stops
     outputs.append([rng.randrange(4, tokenizer.vocab_size) for _ in range(rng.randint(0, 12))])
   for ids in outputs:
     pieces = list(follow(Written([[*ids, EOS]]), request(tokenizer, stops)))
-    stop = find_stop(tokenizer, [*ids, EOS], stops)
+    stop = find_stop(tokenizer.decode, [*ids, EOS], stops)
     assert "".join(pieces) == (stop.text if stop else tokenizer.decode([ids])[0])
     assert all(pieces)
 

@@ -101,7 +101,7 @@ class Generator:
     found: list[list[Hypothesis]] = [[Hypothesis("", 0.0, 0.0, [])] for _ in texts]
 
     def collect(group: batches.Group, result: Found) -> None:
-      for member, hypotheses in zip(group.members, self._read(result), strict=False):
+      for member, hypotheses in self._read(result, request, group.members):
         for place, hypothesis in enumerate(hypotheses):
           if stop := request.find_stop(member, hypothesis.tokens):
             hypotheses[place] = hypothesis._replace(text=stop.text)
@@ -177,18 +177,17 @@ class Generator:
       alignment_layer=settings.alignment_layer if settings.covers else None,
     )
 
-  def _read(self, found: Found) -> list[list[Hypothesis]]:
-    """Of each row what was found."""
-    tokenizer = self._tokenizers[1]
-    rows = []
-    for tokens, scores, log_probs in zip(*jax.device_get(found), strict=True):
+  def _read(
+    self, found: Found, request: Request, members: Sequence[int]
+  ) -> Iterator[tuple[int, list[Hypothesis]]]:
+    """What was found for each of the inputs `members`, which the first rows are."""
+    for member, tokens, scores, log_probs in zip(members, *jax.device_get(found), strict=False):
       # A place with no score was never filled: a row may have fewer hypotheses than asked for.
       filled = np.isfinite(scores)
       ids = [trimmed(sequence) for sequence in tokens[filled].tolist()]
-      texts = tokenizer.decode(ids)
       figures = scores[filled].tolist(), log_probs[filled].tolist()
-      rows.append([Hypothesis(*item) for item in zip(texts, *figures, ids, strict=True)])
-    return rows
+      texts = request.decode(member, ids)
+      yield member, [Hypothesis(*item) for item in zip(texts, *figures, ids, strict=True)]
 
 
 def _best(hypotheses: list[Hypothesis], settings: GenerateSettings) -> list[Hypothesis]:

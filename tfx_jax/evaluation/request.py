@@ -1,5 +1,6 @@
 """What is asked of a generator in one call, from texts to tokens."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ from absl import logging
 
 from tfx_jax.data.fitting import cut
 from tfx_jax.data.layout import Layout
-from tfx_jax.data.tokenizer import Tokenizer
+from tfx_jax.data.tokenizer import BOS, EOS, Tokenizer
 from tfx_jax.decoding.phrases import Phrases
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.constraints import (
@@ -32,6 +33,7 @@ class Request(NamedTuple):
     starts: of each input the tokens that its outputs begin with.
     forbidden: bool [V], see `forbidden_mask`.
     phrases: see `spellings`.
+    continues: whether outputs go on with what the model reads.
   """
 
   settings: GenerateSettings
@@ -40,11 +42,22 @@ class Request(NamedTuple):
   starts: list[list[int]]
   forbidden: np.ndarray
   phrases: Phrases | None
+  continues: bool = False
+
+  def decode(self, number: int, outputs: Sequence[Sequence[int]]) -> list[str]:
+    """The texts of some outputs of input `number`, given as tokens."""
+    if not self.continues:
+      return self.tokenizer.decode(outputs)
+    # By itself a text has no space in front, behind what it goes on with it may have one.
+    prompt = [i for i in self.prompts[number] if i not in (BOS, EOS)]
+    given, *whole = self.tokenizer.decode([prompt, *([*prompt, *ids] for ids in outputs)])
+    return [text.removeprefix(given) for text in whole]
 
   def find_stop(self, number: int, ids: Sequence[int]) -> Stop | None:
     """Where an output of input `number` ends before its EOS, if it does."""
     stops = self.settings.stop
-    return find_stop(self.tokenizer, ids, stops, len(self.starts[number])) if stops else None
+    decode = functools.partial(self.decode, number)
+    return find_stop(decode, ids, stops, len(self.starts[number])) if stops else None
 
 
 def make_request(
@@ -73,6 +86,7 @@ def make_request(
     starts,
     forbidden_mask(target_tokenizer, settings.forbidden),
     spellings(target_tokenizer, settings.forbidden_phrases),
+    layout.continues,
   )
 
 

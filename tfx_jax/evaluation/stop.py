@@ -1,9 +1,7 @@
 """Where outputs end before their EOS: at the first of some texts."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
-
-from tfx_jax.data.tokenizer import Tokenizer
 
 
 class Stop(NamedTuple):
@@ -19,7 +17,10 @@ class Stop(NamedTuple):
 
 
 def find_stop(
-  tokenizer: Tokenizer, ids: Sequence[int], stops: Collection[str], prefix_length: int = 0
+  decode: Callable[[Sequence[Sequence[int]]], list[str]],
+  ids: Sequence[int],
+  stops: Collection[str],
+  prefix_length: int = 0,
 ) -> Stop | None:
   """Where the first of the texts `stops` ends an output, if one does.
 
@@ -27,12 +28,12 @@ def find_stop(
   completes, the one that begins first counts.
 
   Args:
-    tokenizer: of the outputs.
+    decode: from token lists of outputs to their texts.
     ids: the output's tokens so far.
     stops: texts.
     prefix_length: so many of the tokens were given; what they hold does not stop.
   """
-  given, whole = tokenizer.decode([ids[:prefix_length], ids])
+  given, whole = decode([ids[:prefix_length], ids])
 
   def place(text: str) -> int | None:
     places = (text.find(stop, max(0, len(given) - len(stop) + 1)) for stop in stops)
@@ -41,7 +42,7 @@ def find_stop(
   if place(whole) is None:
     return None
   counts = range(prefix_length + 1, len(ids) + 1)
-  for count, text in zip(counts, tokenizer.decode([ids[:n] for n in counts]), strict=True):
+  for count, text in zip(counts, decode([ids[:n] for n in counts]), strict=True):
     if (found := place(text)) is not None:
       return Stop(count, text[:found])
   return None

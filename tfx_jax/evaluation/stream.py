@@ -46,7 +46,7 @@ def follow(search: Search, request: Request) -> Iterator[str]:
   while True:
     ids = search.samples()[0][0]
     stop = request.find_stop(0, ids)
-    text = request.tokenizer.decode([ids])[0] if stop is None else stop.text
+    text = request.decode(0, [ids])[0] if stop is None else stop.text
     ended = stop is not None or search.finished
     known = len(text) if ended else settled(text, request.settings.stop)
     if known > shown:
