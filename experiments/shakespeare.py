@@ -1,9 +1,8 @@
-"""Shakespeare by characters: `shakespeare.py:cpu`, `:gpu`, and `:best` for a CPU.
+"""Shakespeare by characters: `shakespeare.py:cpu` and `:gpu`.
 
 The text is input.txt of https://github.com/karpathy/char-rnn, data/tinyshakespeare, in a folder
 given by the environment variable SHAKESPEARE, by default data/tinyshakespeare. `cpu` and `gpu` have
-the sizes and budgets of nanoGPT's two recipes for it; `best` is what learns most in the time of the
-first.
+the sizes and budgets of nanoGPT's two recipes for it.
 """
 
 import os
@@ -14,7 +13,6 @@ from tfx_jax.config import base
 SIZES = {
   "cpu": (4, 128, 4, 64, 12, 2000, 0.0),
   "gpu": (6, 384, 6, 256, 64, 5000, 0.2),
-  "best": (4, 128, 4, 64, 12, 2000, 0.0),
 }
 
 
