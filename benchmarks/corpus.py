@@ -139,9 +139,8 @@ def tokenise(folder: str, pairs: int, overrides: list[str], format: str) -> Call
 def plan(folder: str, pairs: int, overrides: list[str]) -> Callable:
   loader = make_loader(make_config(folder, overrides), folder)
 
-  def measure() -> dict[str, float]:
-    source, target = loader.density()
-    return {"real_source": round(source, 3), "real_target": round(target, 3)}
+  def measure() -> dict[str, int | str]:
+    return {"rows": loader.rows(0), "full": loader.describe()}
 
   return measure
 
@@ -150,7 +149,7 @@ def epoch(folder: str, pairs: int, overrides: list[str]) -> Callable:
   from tfx_jax.data.loader import Position
 
   loader = make_loader(make_config(folder, overrides), folder)
-  loader.density()
+  loader.rows(0)
 
   def walk() -> None:
     position = Position()
@@ -179,7 +178,7 @@ def start_again(folder: str, pairs: int, overrides: list[str], format: str) -> C
     tokenizers = step("tokenizers", lambda: build.make_tokenizers(config, folder))
     corpora = step("corpus", lambda: build.make_corpora(config, "train", tokenizers))
     loader = build.make_loader(config, corpora)
-    step("plan", loader.density)
+    step("plan", lambda: loader.rows(0))
     step("batch", lambda: loader.batch(Position()))
     return marks
 

@@ -20,7 +20,7 @@ import numpy as np
 import scipy.sparse
 
 from tfx_jax import build, config_io
-from tfx_jax.metrics.diversity import DIVERSITY_METRICS
+from tfx_jax.metrics.form import OUTPUT_METRICS
 
 K1, B = 1.2, 0.75
 LAST_TURNS = (1, 2)
@@ -44,7 +44,7 @@ def main() -> None:
       json.dumps({"system": "bm25", "last_turns": last, **counts, "seconds": seconds, **figures})
     )
   targets = [example.target for example in test]
-  human = {name: metric(targets) for name, metric in DIVERSITY_METRICS.items()}
+  human = {name: metric(targets) for name, metric in OUTPUT_METRICS.items()}
   print(json.dumps({"system": "true answers", **human}))
   for place in range(0, len(test), max(1, len(test) // EXAMPLES))[:EXAMPLES]:
     shown = {"source": test[place].source, "target": test[place].target, "found": answers[place]}

@@ -16,12 +16,16 @@ import tempfile
 import time
 
 import jax
+import numpy as np
 
 from tfx_jax import build, config_io
 from tfx_jax.data.loader import Position
 from tfx_jax.run import EXAMPLE, count_parameters
 from tfx_jax.training.state import plan_state
 from tfx_jax.validation import validate
+
+# Places of a batch that hold tokens have a segment.
+SEGMENTS = ("inputs_segments", "targets_segments")
 
 
 def main() -> None:
@@ -47,7 +51,8 @@ def main() -> None:
   state = make_state()
   step = parallel.jit(build.make_step(config, model, optimizer, schedule), donate_argnums=0)
 
-  position, seconds, rates, began = Position(), [], [], time.perf_counter()
+  position, seconds, rates, real = Position(), [], [], []
+  began = time.perf_counter()
   for number in range(options.warm_up + options.batches):
     batch, position = loader.batch(position)
     placed = parallel.place(batch)
@@ -61,7 +66,7 @@ def main() -> None:
     if number >= options.warm_up:
       seconds.append(time.perf_counter() - start)
       rates.append(float(batch["weights"].sum()) / seconds[-1])
-  source, target = loader.density()
+      real.append({name: (batch[name] > 0).mean() for name in SEGMENTS if name in batch})
   print(
     json.dumps(
       {
@@ -73,8 +78,7 @@ def main() -> None:
         "step_ms_range": [round(1e3 * min(seconds), 1), round(1e3 * max(seconds), 1)],
         "processor_ms": round(1e3 * (time.process_time() - processor) / len(seconds), 1),
         "target_tokens_per_second": round(statistics.median(rates)),
-        "real_source": round(source, 3),
-        "real_target": round(target, 3),
+        "real": {name: round(float(np.mean([r[name] for r in real])), 3) for name in real[0]},
         "first_step_s": round(first, 1),
         "load": round(os.getloadavg()[0], 2),
       }

@@ -1,4 +1,7 @@
-"""One Billion Word Benchmark (Chelba et al. 2013): sentences, packed, each seeing itself alone."""
+"""One Billion Word Benchmark (Chelba et al. 2013): sentences, packed, each seeing itself alone.
+
+The data set has no validation set: a hundredth of the training set is one.
+"""
 
 from tfx_jax.config import base
 
@@ -7,7 +10,7 @@ def get_config():
   config = base()
   config.task.update(name="text", target="text")
   config.data.update(
-    format="tfds", train="lm1b:train", validation="lm1b:test[:2%]", test="lm1b:test",
+    format="tfds", train="lm1b:train[1%:]", validation="lm1b:train[:1%]", test="lm1b:test",
     target_length=256, batch_size=256,
   )  # fmt: skip
   config.tokenizer.vocab_size = 30_000

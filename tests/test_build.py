@@ -131,7 +131,7 @@ def test_the_type_of_the_products_is_that_of_the_device(monkeypatch):
 class Shouting:
   """A task."""
 
-  reads, identity = True, "shouting"
+  reads, identity, metrics = True, "shouting", ("chrf",)
 
   def __init__(self, source, target, **settings):
     self.source, self.settings = source, settings

@@ -9,7 +9,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tfx_jax import build, config_io
-from tfx_jax.data.example import Example
 from tfx_jax.data.fitting import cut
 from tfx_jax.data.packing import pack
 from tfx_jax.data.tokenizer import EOS, Tokenizer
@@ -159,7 +158,7 @@ class Run:
     self, split: str = "test", on_batch: Any = lambda count: None
   ) -> tuple[dict[str, float | str], list[dict[str, str]]]:
     """Figures on a split by loss and by decoded text, and rows of texts to look at."""
-    examples = self.examples(split)
+    examples = build.read_examples(self.config, split)
     corpus = build.make_corpus(self.config, split, self.tokenizers)
     loader = build.make_loader(self.config, lambda epoch: corpus)
     loss_step = self.parallel.jit(make_loss_step(self.model))
@@ -167,11 +166,6 @@ class Run:
     task = build.make_task(self.config)
     texts, rows = text_figures(self.generator, self.params, task, examples, on_batch)
     return figures | texts, rows
-
-  def examples(self, split: str) -> list[Example]:
-    """What is decoded in an evaluation: all of a split, or a few where texts have no metrics."""
-    limit = 0 if build.make_task(self.config).metrics else self.config.evaluate.num_samples
-    return build.read_examples(self.config, split, limit)
 
   @functools.cached_property
   def layout(self) -> Any:

@@ -36,7 +36,7 @@ def test_a_decoder_alone_is_trained_and_used(tmp_path, capsys, kind, settings):
   run = load(str(workdir))
   ((best,),) = run.generate(["ab"], beam_size=1)
   assert run.score(["ab"], [best.tokens])[0] == pytest.approx(best.log_prob, rel=1e-4)
-  with pytest.raises(UserError, match="need an encoder"):
+  with pytest.raises(UserError, match="alignments need an encoder"):
     run.attention(["ab"], ["AB"])
 
 

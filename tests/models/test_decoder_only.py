@@ -9,7 +9,6 @@ import pytest
 from architectures import CONFIGS, LAYERS, TOKENS, Settings, build, forward, parameters
 
 from tfx_jax.data.layout import SequenceLayout, left_padded
-from tfx_jax.errors import UserError
 
 ALONE = {name: settings for name, settings in CONFIGS.items() if not settings.copy}
 every = pytest.mark.parametrize("settings", ALONE.values(), ids=ALONE)
@@ -145,11 +144,3 @@ def test_dropout_is_active_only_with_a_key():
   np.testing.assert_array_equal(first, again)
   assert np.abs(first - other).max() > 0.1
   assert "random_bits[" not in str(jax.make_jaxpr(lambda: apply(None))())
-
-
-def test_it_has_no_source_to_attend_to():
-  settings = CONFIGS["llama"]
-  with pytest.raises(UserError, match="decoder-only"):
-    build(settings, True).apply(
-      {"params": parameters(settings, True)}, packed([([1], [2])]), -1, method="attention"
-    )

@@ -285,8 +285,13 @@ def test_a_second_signal_is_not_waited_for(parts, tmp_path):
     os.kill(os.getpid(), signal.SIGINT)
     raise AssertionError("not interrupted")
 
-  with pytest.raises(KeyboardInterrupt):
-    run(parts, tmp_path, validate=impatient)
+  # A shell that starts the tests in the background has SIGINT ignored.
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  try:
+    with pytest.raises(KeyboardInterrupt):
+      run(parts, tmp_path, validate=impatient)
+  finally:
+    signal.signal(signal.SIGINT, before)
 
 
 def test_the_last_validation_is_finished(parts, whole, tmp_path):

@@ -3,7 +3,6 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -21,6 +20,7 @@ from tfx_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.tasks.dialogue import Dialogue
 from tfx_jax.tasks.summarize import Summarize
+from tfx_jax.tasks.task import Task
 from tfx_jax.tasks.text import Text
 from tfx_jax.tasks.translate import Translate
 
@@ -28,7 +28,7 @@ TASKS = {"translate": Translate, "summarize": Summarize, "dialogue": Dialogue, "
 SPLITS = ("train", "validation", "test")
 
 
-def make_task(config: ConfigDict) -> Any:
+def make_task(config: ConfigDict) -> Task:
   """The task of `config.task`."""
   task = named("task.name", config.task.name, TASKS)
   settings = arguments_of(task, config.task)
@@ -58,9 +58,14 @@ def make_reader(config: ConfigDict, split: str) -> Reader:
 
 
 def read_examples(config: ConfigDict, split: str, limit: int = 0) -> list[Example]:
-  """What is decoded of a split, or the first `limit` of it, as texts."""
+  """What is decoded of a split as texts: the first `limit`, or all if that is 0.
+
+  Where texts have no metrics they are only looked at, and `evaluate.num_samples` are enough.
+  """
   task = make_task(config)
   questions = itertools.chain.from_iterable(map(task.questions, make_reader(config, split)))
+  if not task.metrics:
+    return list(itertools.islice(questions, config.evaluate.num_samples))
   return list(itertools.islice(questions, limit or None))
 
 

@@ -88,8 +88,7 @@ def _answer(
 
 def _pieces(run: run_lib.Run, read: str, number: int) -> Iterator[str]:
   """The answer as it is written, where the search allows that; else all at once."""
-  settings = run.generator.settings
-  if settings.search == "mbr" or (settings.search == "beam" and not settings.greedy):
-    yield run.generate([read])[0][0].text
-  else:
+  if run.generator.settings.streams:
     yield from run.stream(read, number, num_return=1)
+  else:
+    yield run.generate([read])[0][0].text

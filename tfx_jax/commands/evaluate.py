@@ -26,7 +26,7 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
   """
   split = config.evaluate.split
   run = run_lib.load(workdir, config=config)
-  examples = run.examples(split)
+  examples = build.read_examples(config, split)
   other = _open_baseline(config, baseline, examples) if baseline else None
   with bar(len(examples), f"decoding {split}") as progress:
     figures, rows = run.evaluate(split, progress.update)

@@ -130,8 +130,7 @@ def _make_validate(
   generator = build.make_generator(config, model, tokenizers, parallel)
   loss_step = parallel.jit(make_loss_step(model))
   task = build.make_task(config)
-  limit = config.train.decode_examples or (0 if task.metrics else config.evaluate.num_samples)
-  examples = build.read_examples(config, "validation", limit)
+  examples = build.read_examples(config, "validation", config.train.decode_examples)
 
   def validate(
     params: Any, step: int, decode: bool, between_batches: Callable[[], None]

@@ -31,25 +31,29 @@ def kept(
   long_sources: str,
   context: bool,
 ) -> list[tuple[list[int], list[int]]] | str:
-  """The pairs that an example makes, with EOS; or why it is dropped."""
+  """The pairs that an example makes, with EOS; or why it is dropped: "empty" or "too_long".
+
+  Args:
+    source: token ids; None where the target is only written, and then split if it is too long.
+    target: token ids.
+    longest_source: tokens of a source, EOS counted.
+    longest_target: tokens of a target, EOS counted; 0: any.
+    long_sources: one of `LONG_SOURCES`.
+    context: whether the source of a piece is what comes before it in its text.
+  """
   if not target or source == []:
     return "empty"
   target = [*target, EOS]
   if source is None:
     step = longest_target or len(target)
     return [
-      (_ended(target[:place], longest_source, "cut_start") if context else [], piece)
+      ([*target[max(0, place - longest_source + 1) : place], EOS] if context else [], piece)
       for place in range(0, len(target), step)
       if (piece := target[place : place + step])
     ]
   if 0 < longest_target < len(target) or (long_sources == "drop" and len(source) >= longest_source):
     return "too_long"
-  return [(_ended(source, longest_source, long_sources), target)]
-
-
-def _ended(ids: list[int], longest: int, long_sources: str) -> list[int]:
-  """A source of at most so many tokens, EOS counted."""
-  return [*cut(ids, longest - 1, long_sources == "cut_start"), EOS]
+  return [([*cut(source, longest_source - 1, long_sources == "cut_start"), EOS], target)]
 
 
 def cut(ids: Sequence[int], longest: int, from_start: bool) -> Sequence[int]:

@@ -110,19 +110,9 @@ def pack(
     `targets_segments`, `targets_positions` [B,T]; float32 `weights` [B,T]. Each target is shifted
     by itself: its first decoder input is BOS, whatever came before it in the row.
   """
-  inputs = lay_out(sources, source_length)
-  outputs = lay_out(targets, target_length)
-  shifted = [[np.concatenate([[BOS], target[:-1]]) for target in row] for row in targets]
-  return {
-    "inputs": inputs[0],
-    "inputs_segments": inputs[1],
-    "inputs_positions": inputs[2],
-    "decoder_inputs": lay_out(shifted, target_length)[0],
-    "targets": outputs[0],
-    "targets_segments": outputs[1],
-    "targets_positions": outputs[2],
-    "weights": (outputs[1] > 0).astype(np.float32),
-  }
+  inputs, segments, positions = lay_out(sources, source_length)
+  read = {"inputs": inputs, "inputs_segments": segments, "inputs_positions": positions}
+  return read | decoder_arrays(_shifted(targets), targets, target_length)
 
 
 def pack_sequences(
@@ -142,15 +132,36 @@ def pack_sequences(
   pairs = [list(zip(*row, strict=True)) for row in zip(sources, targets, strict=True)]
   whole = [[np.concatenate(pair) for pair in row] for row in pairs]
   weighted = [[np.repeat([0, 1], [len(s), len(t)]) for s, t in row] for row in pairs]
-  shifted = [[np.concatenate([[BOS], tokens[:-1]]) for tokens in row] for row in whole]
-  outputs = lay_out(whole, length)
+  arrays = decoder_arrays(_shifted(whole), whole, length)
+  return arrays | {"weights": lay_out(weighted, length)[0].astype(np.float32)}
+
+
+def decoder_arrays(
+  inputs: Sequence[Sequence[np.ndarray]], targets: Sequence[Sequence[np.ndarray]], length: int
+) -> dict[str, np.ndarray]:
+  """What a decoder reads and is to predict in rows of `length`, all of it with weight.
+
+  Args:
+    inputs: for each row, the tokens that each of its targets is predicted from, one by one.
+    targets: for each row, its target sequences, of the same lengths.
+    length: T.
+
+  Returns:
+    `decoder_inputs`, `targets`, `targets_segments`, `targets_positions`, `weights` [B,T].
+  """
+  tokens, segments, positions = lay_out(targets, length)
   return {
-    "decoder_inputs": lay_out(shifted, length)[0],
-    "targets": outputs[0],
-    "targets_segments": outputs[1],
-    "targets_positions": outputs[2],
-    "weights": lay_out(weighted, length)[0].astype(np.float32),
+    "decoder_inputs": lay_out(inputs, length)[0],
+    "targets": tokens,
+    "targets_segments": segments,
+    "targets_positions": positions,
+    "weights": (segments > 0).astype(np.float32),
   }
+
+
+def _shifted(rows: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
+  """Each sequence with BOS in front and without its last token."""
+  return [[np.concatenate([[BOS], tokens[:-1]]) for tokens in row] for row in rows]
 
 
 def lay_out(rows: Sequence[Sequence[np.ndarray]], length: int) -> np.ndarray:

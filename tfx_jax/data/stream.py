@@ -8,7 +8,7 @@ import numpy as np
 
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.layout import Arrays, Tokens, left_padded, rounded
-from tfx_jax.data.packing import lay_out
+from tfx_jax.data.packing import decoder_arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,8 @@ class StreamLayout:
   """
 
   length: int
-  continues: bool = True
-  cut_start: bool = True
+
+  continues = cut_start = True
 
   @property
   def window(self) -> int:  # noqa: D102
@@ -46,7 +46,8 @@ class StreamLayout:
     return _StreamRows(corpus.targets.tokens, starts, self.length)
 
   def arrays(self, rows: Sequence[np.ndarray]) -> Arrays:  # noqa: D102
-    return _shifted([row[:-1] for row in rows], [row[1:] for row in rows], self.length)
+    inputs, targets = ([[row[part]] for row in rows] for part in (slice(-1), slice(1, None)))
+    return decoder_arrays(inputs, targets, self.length)
 
   def prompt(self, ids: Tokens) -> list[int]:  # noqa: D102
     return [*ids]
@@ -87,15 +88,3 @@ class _StreamRows(Sequence):
   def __getitem__(self, number: int) -> np.ndarray:
     start = self.starts[number]
     return self.tokens[start : start + self.length + 1]
-
-
-def _shifted(inputs: Sequence[Tokens], targets: Sequence[Tokens], length: int) -> Arrays:
-  """The arrays of a decoder that reads one sequence in each row."""
-  outputs = lay_out([[target] for target in targets], length)
-  return {
-    "decoder_inputs": lay_out([[tokens] for tokens in inputs], length)[0],
-    "targets": outputs[0],
-    "targets_segments": outputs[1],
-    "targets_positions": outputs[2],
-    "weights": outputs[1].astype(np.float32),
-  }

@@ -1,6 +1,6 @@
 """Diverse beam search: groups of beams, each kept from the words of the groups before it.
 
-This is algorithm 1 of Vijayakumar et al. (2018, arXiv:1610.02424) with Hamming diversity. Each of G
+This is the search of Vijayakumar et al. (2016, arXiv:1610.02424) with Hamming diversity. Each of G
 groups is a beam search of its own, over W / G beams, as `decoding/beam.py` has it. At every step
 they choose one after the other. A group ranks its continuations by their log-probability less
 

@@ -71,7 +71,7 @@ def keep_top_p(logits: jax.Array, mass: jax.Array) -> jax.Array:
 def keep_min_p(logits: jax.Array, share: jax.Array) -> jax.Array:
   """Keeps the tokens at least `share` [B] times as likely as the likeliest one; 0: all.
 
-  Nguyen et al. (2024, arXiv:2407.01082, section 3), for `logits` [B,W,V].
+  Nguyen et al. (2024, arXiv:2407.01082), for `logits` [B,W,V].
   """
   least = logits.max(axis=-1, keepdims=True) + jnp.log(share)[:, None, None]
   return jnp.where(logits >= least, logits, NEG_INF)

@@ -164,6 +164,11 @@ class GenerateSettings:
     return self.search == "beam" and self.beam_size == 1
 
   @property
+  def streams(self) -> bool:
+    """Whether what has been written stays, so that it can be shown before the end."""
+    return self.search == "sample" or self.greedy
+
+  @property
   def covers(self) -> bool:
     """Whether attention is looked at; in greedy search, as all penalties, that plays no part."""
     return self.search == "beam" and self.beam_size > 1 and self.coverage_penalty > 0

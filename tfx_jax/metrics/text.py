@@ -6,13 +6,12 @@ from typing import Any
 
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.metrics.corpus import CORPUS_METRICS, check, corpus_metric
-from tfx_jax.metrics.diversity import DIVERSITY_METRICS
+from tfx_jax.metrics.form import OUTPUT_METRICS, length_ratio, novelty
 from tfx_jax.metrics.rouge import ROUGE_METRICS, rouge
-from tfx_jax.metrics.text_shape import length_ratio, novelty
 
 TEXT_METRICS = (
   *(*CORPUS_METRICS, *ROUGE_METRICS, "exact_match", "length_ratio", "novelty"),
-  *DIVERSITY_METRICS,
+  *OUTPUT_METRICS,
 )
 
 
@@ -79,10 +78,10 @@ def text_metrics(
       figures[name], figures[f"{name}_signature"] = metric.score(predictions, references)
     elif name == "exact_match":
       figures |= exact_match(predictions, references, kinds)
-    elif name in DIVERSITY_METRICS:
-      figures[name] = DIVERSITY_METRICS[name](predictions)
+    elif name in OUTPUT_METRICS:
+      figures[name] = OUTPUT_METRICS[name](predictions)
     elif name == "length_ratio":
-      figures |= length_ratio(predictions, references)
+      figures[name] = length_ratio(predictions, references)
     elif name == "novelty":
       figures |= novelty(predictions, sources)
     elif name not in ROUGE_METRICS:

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from tfx_jax.errors import UserError
 from tfx_jax.layers.block import Context
 from tfx_jax.layers.cache import Cache
 from tfx_jax.layers.dropout import Dropout
@@ -56,14 +55,6 @@ class DecoderOnly(nn.Module):
     """Logits [B,T,V] of hidden states [B,T,D]; there is no source to copy from."""
     del context
     return self.output(hidden, self.token_embed.table() if self.output.tied else None)
-
-  def attention(self, batch: Batch, layer: int) -> jax.Array:
-    """There is no source apart from the rest that could be attended to.
-
-    Raises:
-      UserError: always.
-    """
-    raise UserError("a decoder-only model has no attention to a source: alignments need an encoder")
 
   def prefill(
     self, batch: Batch, length: int, width: int, alignment_layer: int | None = None
