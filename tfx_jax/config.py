@@ -132,6 +132,9 @@ def base() -> ConfigDict:
         "dropout": 0.1,
         "attention_dropout": 0.0,
         "activation_dropout": 0.0,
+        # Rows whose attention is computed at a time, and again in the backward pass: a divisor of
+        # the batch, to save memory and, on a CPU with rows of hundreds of tokens, time; 0: all.
+        "attention_rows": 0,
         # Layers run by one scanned program (compiles quickly) or unrolled (runs quickly).
         "scan_layers": False,
         # What the backward pass keeps of a layer: none (all of it), dots, full (nothing).

@@ -109,6 +109,7 @@ def _attention(c: ConfigDict) -> Callable:
     c.head_dim or c.features // c.num_heads,
     use_bias=c.use_bias,
     dropout_rate=c.attention_dropout,
+    rows_at_once=c.attention_rows,
     dtype=_dtype(c.dtype),
   )
 

@@ -1,12 +1,15 @@
 """Attention of any number of query heads over as many or fewer key/value heads."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from tfx_jax.layers import axes
 from tfx_jax.layers.cache import KeyValues
-from tfx_jax.layers.dropout import Dropout
+from tfx_jax.layers.dropout import drop, dropout_key
 from tfx_jax.layers.linear import add, kernel_init
 from tfx_jax.layers.mask import Mask, lower
 from tfx_jax.layers.position import rotate
@@ -25,6 +28,8 @@ class Attention(nn.Module):
     head_dim: H.
     use_bias: whether the four projections have biases.
     dropout_rate: of the attention weights.
+    rows_at_once: rows of whole sequences whose scores are held at a time, and computed again in the
+      backward pass: less memory, and on a CPU less time where rows are long; 0: all.
     rotary: whether queries and keys are rotated by their positions.
     dtype: of the products; the softmax is float32.
   """
@@ -35,6 +40,7 @@ class Attention(nn.Module):
   head_dim: int
   use_bias: bool = True
   dropout_rate: float = 0.0
+  rows_at_once: int = 0
   rotary: bool = False
   dtype: jnp.dtype = jnp.float32
 
@@ -45,7 +51,6 @@ class Attention(nn.Module):
     self.key = _Projection((d, k, h), names, 1, self.use_bias)
     self.value = _Projection((d, k, h), names, 1, self.use_bias)
     self.out = _Projection((n, h, d), (axes.HEADS, None, axes.EMBED), 2, self.use_bias)
-    self.dropout = Dropout(self.dropout_rate)
 
   def project(self, x: jax.Array, positions: jax.Array | None) -> tuple[jax.Array, KeyValues]:
     """Self-attention's queries [B,T,K,N/K,H], keys and values [B,K,T,H] of x [B,T,D]."""
@@ -86,16 +91,27 @@ class Attention(nn.Module):
       the output [B,T,D], and None or the weights before dropout, the mean of all heads, [B,T,S].
     """
     group = self.num_heads // self.num_kv_heads
-    query = query * self.head_dim**-0.5
-    scores = jnp.einsum("btkgh,bksh->bkgts", query, memory.keys, preferred_element_type=jnp.float32)
     if bias is not None:
       bias = bias.astype(jnp.float32)
       bias = bias.reshape(1, self.num_kv_heads, group, *bias.shape[2:])
-      scores = scores + bias
-    scores = jnp.where(lower(mask)[:, None, None], scores, jnp.finfo(jnp.float32).min)
-    probabilities = jax.nn.softmax(scores)
-    weights = self.dropout(probabilities.astype(self.dtype))
-    y = jnp.einsum("bkgts,bksh->btkgh", weights, memory.values)
+
+    def rows(query: jax.Array, memory: KeyValues, mask: Mask | jax.Array, key: jax.Array | None):
+      scores = jnp.einsum(
+        "btkgh,bksh->bkgts", query, memory.keys, preferred_element_type=jnp.float32
+      )
+      scores = scores if bias is None else scores + bias
+      scores = jnp.where(lower(mask)[:, None, None], scores, jnp.finfo(jnp.float32).min)
+      probabilities = jax.nn.softmax(scores)
+      weights = drop(probabilities.astype(self.dtype), self.dropout_rate, key)
+      return jnp.einsum("bkgts,bksh->btkgh", weights, memory.values), probabilities
+
+    query = query * self.head_dim**-0.5
+    key = dropout_key(self, self.dropout_rate)
+    whole_sequences = isinstance(mask, Mask)
+    if self.rows_at_once and whole_sequences and not with_weights:
+      y = _in_parts(lambda *part: rows(*part)[0], self.rows_at_once, (query, memory, mask), key)
+    else:
+      y, probabilities = rows(query, memory, mask, key)
     y = y.reshape(*y.shape[:2], self.num_heads, self.head_dim)
     y = axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_HEADS, None)
     kernel, out_bias = self.out()
@@ -133,6 +149,23 @@ class _Projection(nn.Module):
       return kernel, None
     shape, names = self.shape[self.num_inputs :], self.names[self.num_inputs :]
     return kernel, axes.param(self, "bias", nn.initializers.zeros, shape, names)
+
+
+def _in_parts(function: Callable, size: int, rows: Any, key: jax.Array | None) -> jax.Array:
+  """`function(*rows, key)` on `size` rows at a time, of a tree of arrays [B,…]; keeps no more."""
+  batch = jax.tree.leaves(rows)[0].shape[0]
+  if batch % size:
+    return function(*rows, key)
+  parts = batch // size
+  # Strided, so that each device's rows stay where they are.
+  rows = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(size, parts, *x.shape[1:]), 0, 1), rows)
+
+  @jax.checkpoint
+  def part(number: jax.Array, rows: Any) -> jax.Array:
+    return function(*rows, None if key is None else jax.random.fold_in(key, number))
+
+  y = jax.lax.map(lambda numbered: part(*numbered), (jnp.arange(parts), rows))
+  return jnp.swapaxes(y, 0, 1).reshape(batch, *y.shape[2:])
 
 
 def _key_values(key: jax.Array, value: jax.Array) -> KeyValues:

@@ -15,10 +15,20 @@ class Dropout(nn.Module):
   rate: float
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    if self.rate == 0.0 or not self.has_rng("dropout"):
-      return x
-    keep = random_bits(self.make_rng("dropout"), x.shape) >= jnp.uint32(self.rate * 2**32)
-    return jnp.where(keep, x * jnp.asarray(1.0 / (1.0 - self.rate), x.dtype), 0)
+    return drop(x, self.rate, dropout_key(self, self.rate))
+
+
+def dropout_key(module: nn.Module, rate: float) -> jax.Array | None:
+  """A new key of the rng 'dropout' of `module`, or None where nothing is to be zeroed."""
+  return module.make_rng("dropout") if rate and module.has_rng("dropout") else None
+
+
+def drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+  """Zeroes elements of `x` with probability `rate` and scales the rest; with no key, none."""
+  if key is None:
+    return x
+  keep = random_bits(key, x.shape) >= jnp.uint32(rate * 2**32)
+  return jnp.where(keep, x * jnp.asarray(1.0 / (1.0 - rate), x.dtype), 0)
 
 
 def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
