@@ -85,6 +85,7 @@ def validate_all(config):
     {"data.source_length": 600, "model.position": "learned"},
     {"generate.max_length": 600, "model.position": "learned"},
     {"train.microbatches": 3},
+    {"model.attention_rows": 3},
     {"train.loss_chunks": 5},
     {"tokenizer.joint": False},
     {"model.copy_head": True, "tokenizer.joint": False, "model.share_embeddings": False},

@@ -67,11 +67,7 @@ def validate(config: ConfigDict) -> None:
   _check_architecture(config)
   _check_lengths(config)
   _check_chunks(config)
-  if config.data.batch_size % config.train.microbatches:
-    raise UserError(
-      f"train.microbatches={config.train.microbatches} does not divide "
-      f"data.batch_size={config.data.batch_size}"
-    )
+  _check_batch(config)
   if config.model.share_embeddings and not config.tokenizer.joint:
     raise UserError("model.share_embeddings=True needs tokenizer.joint=True")
   _check_copying(config)
@@ -96,6 +92,18 @@ def validate(config: ConfigDict) -> None:
       f"for model.decoder_layers={layers}"
     )
   _check_optimizer(config)
+
+
+def _check_batch(config: ConfigDict) -> None:
+  rows, parts = config.data.batch_size, config.train.microbatches
+  if rows % parts:
+    raise UserError(f"train.microbatches={parts} does not divide data.batch_size={rows}")
+  rows //= parts
+  if config.model.attention_rows and rows % config.model.attention_rows:
+    raise UserError(
+      f"model.attention_rows={config.model.attention_rows} does not divide the {rows} rows of "
+      "data.batch_size / train.microbatches"
+    )
 
 
 def _check_keys(config: Mapping, base: Mapping, prefix: str) -> None:

@@ -179,6 +179,67 @@ def test_dropout_zeroes_weights_of_heads_each_in_its_way():
   assert len(np.unique(np.asarray(kept).round(5))) > B * T * N / 2
 
 
+def in_parts(rows_at_once, key=None, dropout=0.0):
+  """The output of causal self-attention in 6 packed rows, and its gradients."""
+  layer = Attention(D, N, 2, H, dropout_rate=dropout, rows_at_once=rows_at_once)
+  rng = np.random.default_rng(1)
+  x, bias = rng.normal(size=(6, T, D)), rng.normal(size=(1, N, T, T))
+  segments = jnp.asarray([[1, 1, 2], [1, 2, 2], [1, 1, 1], [1, 2, 0], [1, 0, 0], [0, 0, 0]])
+  rngs = {} if key is None else {"dropout": jax.random.key(key)}
+
+  def loss(params, x, bias):
+    def run(layer):
+      return layer.attend(*layer.project(x, None), Mask(segments, segments, causal=True), bias)[0]
+
+    y = nn.apply(run, layer)(params, rngs=rngs)
+    return jnp.square(y).sum(), y
+
+  return jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(make(layer), jnp.asarray(x), bias)
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 4, 6])  # 4 divides nothing: all at once
+def test_parts_of_the_rows_are_as_all_of_them(rows_at_once):
+  grads, y = in_parts(rows_at_once)
+  whole_grads, whole = in_parts(0)
+  np.testing.assert_allclose(y, whole, atol=1e-6)
+  for found, wanted in zip(*map(jax.tree.leaves, (grads, whole_grads)), strict=True):
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
+
+
+def test_parts_of_the_rows_drop_weights_each_in_its_way():
+  """The rows of a batch of copies differ by their dropout alone."""
+  layer = Attention(D, N, N, H, dropout_rate=0.5, rows_at_once=1)
+  params, ones = make(layer), jnp.ones((8, T), jnp.int32)
+  x = jnp.broadcast_to(jnp.asarray(arrays()[0][:1]), (8, T, D))
+
+  def run(layer):
+    return layer.attend(*layer.project(x, None), Mask(ones, ones))[0]
+
+  y = nn.apply(run, layer)(params, rngs={"dropout": jax.random.key(0)})
+  assert len(np.unique(np.asarray(y)[:, 0, 0].round(5))) == 8
+  (*_, again), (*_, other) = in_parts(2, 0, 0.5), in_parts(2, 1, 0.5)
+  np.testing.assert_array_equal(again, in_parts(2, 0, 0.5)[1])
+  assert np.abs(again - other).max() > 0.1
+
+
+def test_parts_of_the_rows_hold_their_own_scores_only():
+  """The compiled program has no array as large as all scores."""
+
+  def largest(rows_at_once):
+    layer = Attention(D, N, N, H, rows_at_once=rows_at_once)
+    params, ones = make(layer), jnp.ones((16, 256), jnp.int32)
+
+    def loss(x):
+      run = lambda layer: layer.attend(*layer.project(x, None), Mask(ones, ones))[0]  # noqa: E731
+      return nn.apply(run, layer)(params).sum()
+
+    compiled = jax.jit(jax.grad(loss)).lower(jnp.ones((16, 256, D))).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  scores = 16 * N * 256 * 256 * 4
+  assert largest(0) > scores > 1.5 * largest(1)
+
+
 def test_bfloat16_takes_its_softmax_in_float32():
   """A bias of 300 rounds to steps of 2 in bfloat16; float32 keeps the quarter."""
   layer = Attention(D, N, N, H, dtype=jnp.bfloat16)
