@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from tfx_jax import build, config_io
 from tfx_jax.data.fitting import cut
 from tfx_jax.data.packing import pack
-from tfx_jax.data.tokenizer import EOS, Tokenizer
+from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import Aligner, Alignment
 from tfx_jax.evaluation.constraints import Prefixes
@@ -106,7 +106,7 @@ class Run:
     Raises:
       UserError: for a pair that is longer than what the model can read.
     """
-    return self._scorer(self.params, *self._encode("score", inputs, targets))
+    return self._scorer(self.params, *self._encode("score", self._ids("score", inputs), targets))
 
   def attention(
     self, inputs: Sequence[str], targets: Sequence[str] | Sequence[Sequence[int]]
@@ -122,9 +122,9 @@ class Run:
         f"model.architecture='{self.config.model.architecture}' has no attention to a source: "
         "alignments need an encoder_decoder"
       )
-    limit = self.config.generate.max_source_length - 1
-    sources, encoded = self._encode("attention", inputs, targets)
-    sources = [[*cut(source[:-1], limit, self.layout.cut_start), EOS] for source in sources]
+    limit = self.config.generate.max_source_length - len(self.layout.source([]))
+    ids = [cut(ids, limit, self.layout.cut_start) for ids in self._ids("attention", inputs)]
+    sources, encoded = self._encode("attention", ids, targets)
     weights = self._aligner(self.params, sources, encoded)
     source, target = self.tokenizers
     return [
@@ -141,15 +141,22 @@ class Run:
     (alignment,) = self.attention([text], [target])
     draw_heat_map(path, alignment.source, alignment.target, alignment.weights)
 
-  def _encode(self, name: str, inputs: Sequence[str], targets: Sequence) -> tuple[list, list]:
-    """Token lists of inputs and targets, as pairs of the model's layout."""
-    if isinstance(inputs, str) or isinstance(targets, str):
+  def _ids(self, name: str, inputs: Sequence[str]) -> list[list[int]]:
+    """Token lists of inputs."""
+    if isinstance(inputs, str):
+      raise UserError(f"{name} takes lists of texts: {name}(['…'], ['…'])")
+    return self.tokenizers[0].encode(list(inputs))
+
+  def _encode(
+    self, name: str, inputs: Sequence[Sequence[int]], targets: Sequence
+  ) -> tuple[list, list]:
+    """Inputs, given as tokens, and targets, as pairs of the model's layout."""
+    if isinstance(targets, str):
       raise UserError(f"{name} takes lists of texts: {name}(['…'], ['…'])")
     if len(inputs) != len(targets):
       raise UserError(f"{name} got {len(inputs)} inputs but {len(targets)} targets")
-    source, target = self.tokenizers
-    sources = [self.layout.source(ids) for ids in source.encode(list(inputs))]
-    return sources, [
+    _, target = self.tokenizers
+    return [self.layout.source(ids) for ids in inputs], [
       self.layout.target(target.encode([text])[0]) if isinstance(text, str) else list(text)
       for text in targets
     ]
@@ -160,7 +167,7 @@ class Run:
     """Figures on a split by loss and by decoded text, and rows of texts to look at."""
     examples = build.read_examples(self.config, split)
     corpus = build.make_corpus(self.config, split, self.tokenizers)
-    loader = build.make_loader(self.config, lambda epoch: corpus)
+    loader = build.make_loader(self.config, lambda epoch: corpus, self.tokenizers)
     loss_step = self.parallel.jit(make_loss_step(self.model))
     figures = loss_figures(loss_step, self.params, loader, self.parallel)
     task = build.make_task(self.config)
@@ -170,7 +177,7 @@ class Run:
   @functools.cached_property
   def layout(self) -> Any:
     """How the model reads inputs."""
-    return build.make_layout(self.config)
+    return build.make_layout(self.config, self.tokenizers)
 
   @functools.cached_property
   def generator(self) -> Any:

@@ -10,6 +10,7 @@ from fake_model import EOS, PAD, FakeModel, PlainRules, batched
 from test_beam import MODEL, Reading, brute_force, nothing, penalty, read
 
 from tfx_jax.decoding import beam, diverse
+from tfx_jax.decoding.loop import NO_TOKEN
 
 ROWS, LENGTH = 6, 10
 BIG = FakeModel(20, seed=1, eos_bonus=1.5)
@@ -103,7 +104,7 @@ def test_the_first_group_is_a_beam_search_and_a_strong_penalty_parts_the_others(
   np.testing.assert_array_equal(state.done_tokens[:, :1], own.done_tokens)
   for row in state.done_tokens.tolist():
     for place in range(LENGTH):
-      words = [tokens[place] for tokens in row if tokens[place] not in (PAD, EOS)]
+      words = [tokens[place] for tokens in row if tokens[place] not in (NO_TOKEN, EOS)]
       assert len(set(words)) == len(words)
 
 

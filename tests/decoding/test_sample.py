@@ -9,6 +9,7 @@ import pytest
 from fake_model import EOS, PAD, FakeModel, PlainRules, batched, cut, log_softmax
 
 from tfx_jax.decoding import sample
+from tfx_jax.decoding.loop import NO_TOKEN
 from tfx_jax.decoding.truncation import Truncation
 
 VOCAB, LENGTH, SEED = 12, 8, 5
@@ -196,7 +197,7 @@ def test_rows_stop_when_all_samples_have_ended_and_fillers_at_once():
   active = np.arange(8) == 5
   texts, state = drawn(settings, 4, active)
   assert int(state.length) == max(map(len, texts[5])) < LENGTH
-  assert (np.asarray(state.tokens)[~active] == 0).all()
+  assert (np.asarray(state.tokens)[~active] == NO_TOKEN).all()
   assert (np.asarray(state.log_prob)[~active] == 0).all()
   assert len(set(texts[5])) == 1, "the likeliest token is drawn in more than one way"
 
@@ -227,7 +228,7 @@ def test_a_sample_that_is_cut_goes_no_further_and_the_others_as_before():
   state, _ = ADVANCE(sample.cut(state, jnp.asarray(kept)), cache, settings, LENGTH)
   for row, which in np.ndindex(3, 4):
     tokens, length = whole[row][which], min(kept[row, which], len(whole[row][which]))
-    assert state.tokens[row, which].tolist() == [*tokens[:length], *[0] * (LENGTH - length)]
+    assert state.tokens[row, which].tolist() == [*tokens[:length], *[NO_TOKEN] * (LENGTH - length)]
     assert state.log_prob[row, which] == pytest.approx(
       MODEL.log_prob_of(row, tokens[:length]), rel=2e-5
     )

@@ -43,7 +43,7 @@ def test_a_few_sources_make_a_small_batch(sources):
 def test_the_model_reads_the_sources_and_bos(sources):
   group = batches.Group(np.array([3, 5]), 24, 4)
   arrays = batches.model_arrays(group, sources, EncoderDecoderLayout(8, 8))
-  for row, source in enumerate([sources[3], sources[5], [EOS], [EOS]]):
+  for row, source in enumerate([sources[3], sources[5], [0], [0]]):
     assert arrays["inputs"][row].tolist() == source + [0] * (24 - len(source))
     assert arrays["inputs_segments"][row].sum() == len(source)
   assert arrays["decoder_inputs"].tolist() == [[BOS]] * 4

@@ -16,7 +16,7 @@ from tfx_jax.data.overlap import WithoutOverlap
 from tfx_jax.data.reader import Reader, open_reader
 from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
 from tfx_jax.data.stream import StreamLayout
-from tfx_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from tfx_jax.data.tokenizer import OURS, Tokenizer, load_tokenizer, train_tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.tasks.dialogue import Dialogue
 from tfx_jax.tasks.summarize import Summarize
@@ -139,23 +139,35 @@ def make_corpora(
   return ResampledCorpus(make)
 
 
-def make_layout(config: ConfigDict) -> Layout:
-  """How the model of the configuration reads examples of its task."""
+def make_layout(
+  config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer] | None = None
+) -> Layout:
+  """How the model of the configuration reads examples of its task.
+
+  Without tokenizers their texts have the marks of those that are trained here.
+  """
+  source, target = (OURS, OURS) if tokenizers is None else (t.marks for t in tokenizers)
   data, reads = config.data, make_task(config).reads
   shared = {"continues": not reads, "cut_start": not reads or data.long_sources == "cut_start"}
   if config.model.architecture == "encoder_decoder":
-    return EncoderDecoderLayout(data.source_length, data.target_length, **shared)
+    lengths = data.source_length, data.target_length
+    return EncoderDecoderLayout(*lengths, **shared, marks=(source, target))
   if data.stream:
     return StreamLayout(data.target_length)
-  return SequenceLayout(data.target_length + (data.source_length if reads else 0), **shared)
+  length = data.target_length + (data.source_length if reads else 0)
+  return SequenceLayout(length, **shared, marks=target)
 
 
-def make_loader(config: ConfigDict, corpora: Callable[[int], Corpus]) -> Loader:
+def make_loader(
+  config: ConfigDict,
+  corpora: Callable[[int], Corpus],
+  tokenizers: tuple[Tokenizer, Tokenizer] | None = None,
+) -> Loader:
   """The loader of a corpus, for this process."""
   return Loader(
     corpora,
     config.seed,
-    make_layout(config),
+    make_layout(config, tokenizers),
     config.data.batch_size,
     jax.process_index(),
     jax.process_count(),

@@ -23,6 +23,5 @@ def make_generator(
   parallel: Parallel,
 ) -> Generator:
   """The generator of `config.generate`."""
-  return Generator(
-    model, parallel, *tokenizers, make_layout(config), make_generate_settings(config)
-  )
+  layout = make_layout(config, tokenizers)
+  return Generator(model, parallel, *tokenizers, layout, make_generate_settings(config))

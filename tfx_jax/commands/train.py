@@ -104,7 +104,7 @@ def check(config: ConfigDict) -> Parallel:
 def _open_data(config: ConfigDict, tokenizers: tuple, split: str) -> Loader:
   """The loader of a split; says what it holds and what was dropped."""
   corpora = build.make_corpora(config, split, tokenizers)
-  loader = build.make_loader(config, corpora)
+  loader = build.make_loader(config, corpora, tokenizers)
   counts = loader.report
   long, empty = counts["pairs_too_long"], counts["pairs_empty"]
   cut = counts["pairs_cut"]

@@ -59,7 +59,7 @@ class Ragged:
 class Corpus:
   """The tokenised pairs of one split.
 
-  Every text ends with EOS. A source is empty where a text is only written.
+  Texts have their marks. A source is empty where a text is only written.
 
   Attributes:
     sources: token ids of the sources, memory-mapped.
@@ -173,16 +173,17 @@ def _build(
   start = time.monotonic()
   counts = collections.Counter(read=0, empty=0, too_long=0, cut=0, bytes=0, words=0)
   examples = iter(examples)
+  marks = sources.tokenizer.marks, targets.tokenizer.marks
   while chunk := list(itertools.islice(examples, _CHUNK)):
     counts["read"] += len(chunk)
     pairs = []
     for example, source, target in encoded(chunk, sources.tokenizer, targets.tokenizer):
-      fitting = kept(source, target, sources.longest, targets.longest, long_sources, context)
+      fitting = kept(source, target, sources.longest, targets.longest, long_sources, context, marks)
       if isinstance(fitting, str):
         counts[fitting] += 1
         continue
       pairs += fitting
-      counts["cut"] += source is not None and len(source) >= sources.longest
+      counts["cut"] += source is not None and len(marks[0].read(source)) > sources.longest
       counts["bytes"] += len(example.target.encode())
       counts["words"] += len(example.target.split())
     if pairs:

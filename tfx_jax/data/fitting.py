@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tfx_jax.data.example import Example
-from tfx_jax.data.tokenizer import EOS, Tokenizer
+from tfx_jax.data.tokenizer import OURS, Marks, Tokenizer
 
 # What is done with a source that is too long.
 LONG_SOURCES = ("drop", "cut_end", "cut_start")
@@ -30,30 +30,33 @@ def kept(
   longest_target: int,
   long_sources: str,
   context: bool,
+  marks: tuple[Marks, Marks] = (OURS, OURS),
 ) -> list[tuple[list[int], list[int]]] | str:
-  """The pairs that an example makes, with EOS; or why it is dropped: "empty" or "too_long".
+  """The pairs that an example makes, with their marks; or why it is dropped: "empty" or "too_long".
 
   Args:
     source: token ids; None where the target is only written, and then split if it is too long.
     target: token ids.
-    longest_source: tokens of a source, EOS counted.
-    longest_target: tokens of a target, EOS counted; 0: any.
+    longest_source: tokens of a source, its marks counted.
+    longest_target: tokens of a target, its marks counted; 0: any.
     long_sources: one of `LONG_SOURCES`.
     context: whether the source of a piece is what comes before it in its text.
+    marks: of sources and of targets.
   """
   if not target or source == []:
     return "empty"
-  target = [*target, EOS]
+  read, target = marks[0], marks[1].written(target)
+  longest_source -= len(read.read([]))
   if source is None:
     step = longest_target or len(target)
     return [
-      ([*target[max(0, place - longest_source + 1) : place], EOS] if context else [], piece)
+      (read.read(target[max(0, place - longest_source) : place]) if context else [], piece)
       for place in range(0, len(target), step)
       if (piece := target[place : place + step])
     ]
-  if 0 < longest_target < len(target) or (long_sources == "drop" and len(source) >= longest_source):
+  if 0 < longest_target < len(target) or (long_sources == "drop" and len(source) > longest_source):
     return "too_long"
-  return [([*cut(source, longest_source - 1, long_sources == "cut_start"), EOS], target)]
+  return [(read.read(cut(source, longest_source, long_sources == "cut_start")), target)]
 
 
 def cut(ids: Sequence[int], longest: int, from_start: bool) -> Sequence[int]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.packing import Plan, lay_out, pack, pack_sequences, plan
-from tfx_jax.data.tokenizer import BOS, EOS
+from tfx_jax.data.tokenizer import OURS, Marks
 
 Arrays = dict[str, np.ndarray]
 Tokens = Sequence[int]
@@ -83,12 +83,14 @@ class EncoderDecoderLayout:
     target_length: T, target tokens of a row.
     continues: see `Layout`.
     cut_start: see `Layout`.
+    marks: of sources and of targets.
   """
 
   source_length: int
   target_length: int
   continues: bool = False
   cut_start: bool = False
+  marks: tuple[Marks, Marks] = (OURS, OURS)
 
   window = None
 
@@ -105,22 +107,23 @@ class EncoderDecoderLayout:
 
   def arrays(self, rows: Sequence[tuple]) -> Arrays:  # noqa: D102
     sources, targets = zip(*rows, strict=True)
-    return pack(sources, targets, self.source_length, self.target_length)
+    return pack(sources, targets, self.source_length, self.target_length, self.marks[1])
 
   def prompt(self, ids: Tokens) -> list[int]:  # noqa: D102
-    return [*ids, EOS]
+    return self.marks[0].read(ids)
 
   def prompts(self, prompts: Sequence[Tokens], length: int) -> Arrays:
-    """The sources [B,S], and BOS [B,1] as what the decoder has written."""
+    """The sources [B,S], and as what the decoder has written what all targets begin with [B,P]."""
     inputs, segments, positions = lay_out([[prompt] for prompt in prompts], length)
-    ones = np.ones((len(prompts), 1), np.int32)
+    begin = np.array([[self.marks[1].bos, *self.marks[1].before]], np.int32)
+    begin = np.repeat(begin, len(prompts), axis=0)
     return {
       "inputs": inputs,
       "inputs_segments": segments,
       "inputs_positions": positions,
-      "decoder_inputs": ones * BOS,
-      "targets_segments": ones,
-      "targets_positions": ones * 0,
+      "decoder_inputs": begin,
+      "targets_segments": np.ones_like(begin),
+      "targets_positions": np.zeros_like(begin) + np.arange(begin.shape[1], dtype=np.int32),
     }
 
   def pairs(  # noqa: D102
@@ -131,10 +134,10 @@ class EncoderDecoderLayout:
     return laid.arrays(_rows_of(sources, targets, rows))
 
   def source(self, ids: Tokens) -> list[int]:  # noqa: D102
-    return [*ids, EOS]
+    return self.marks[0].read(ids)
 
   def target(self, ids: Tokens) -> list[int]:  # noqa: D102
-    return [*ids, EOS]
+    return self.marks[1].written(ids)
 
   def describe(self, corpus: Corpus, num_rows: int) -> str:  # noqa: D102
     source, target = (
@@ -155,11 +158,13 @@ class SequenceLayout:
     length: T, tokens of a row.
     continues: see `Layout`.
     cut_start: see `Layout`.
+    marks: of sources and targets.
   """
 
   length: int
   continues: bool = False
   cut_start: bool = False
+  marks: Marks = OURS
 
   @property
   def window(self) -> int:  # noqa: D102
@@ -180,10 +185,10 @@ class SequenceLayout:
 
   def arrays(self, rows: Sequence[tuple]) -> Arrays:  # noqa: D102
     sources, targets = zip(*rows, strict=True)
-    return pack_sequences(sources, targets, self.length)
+    return pack_sequences(sources, targets, self.length, self.marks)
 
   def prompt(self, ids: Tokens) -> list[int]:  # noqa: D102
-    return [BOS, *self.source(ids)]
+    return [self.marks.bos, *self.source(ids)]
 
   def prompts(self, prompts: Sequence[Tokens], length: int) -> Arrays:  # noqa: D102
     return left_padded(prompts, length)
@@ -196,10 +201,10 @@ class SequenceLayout:
     return laid.arrays(_rows_of(sources, targets, rows))
 
   def source(self, ids: Tokens) -> list[int]:  # noqa: D102
-    return [*ids] if self.continues else [*ids, EOS]
+    return [*ids] if self.continues else self.marks.read(ids)
 
   def target(self, ids: Tokens) -> list[int]:  # noqa: D102
-    return [*ids, EOS]
+    return self.marks.written(ids)
 
   def describe(self, corpus: Corpus, num_rows: int) -> str:  # noqa: D102
     real = len(corpus.sources.tokens) + len(corpus.targets.tokens)

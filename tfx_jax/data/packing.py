@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfx_jax.data.tokenizer import BOS
+from tfx_jax.data.tokenizer import OURS, Marks
 
 # Pairs that are packed together: enough to fill rows well, few enough to keep epochs random.
 WINDOW = 1024
@@ -96,27 +96,35 @@ def pack(
   targets: Sequence[Sequence[np.ndarray]],
   source_length: int,
   target_length: int,
+  marks: Marks = OURS,
 ) -> dict[str, np.ndarray]:
   """Lays rows of sequences out as a batch.
 
   Args:
-    sources: for each row, its source sequences of token ids, EOS included.
+    sources: for each row, its source sequences of token ids, marks included.
     targets: for each row, its target sequences, in the same order.
     source_length: S.
     target_length: T.
+    marks: of targets.
 
   Returns:
     int32 `inputs`, `inputs_segments`, `inputs_positions` [B,S]; `decoder_inputs`, `targets`,
     `targets_segments`, `targets_positions` [B,T]; float32 `weights` [B,T]. Each target is shifted
-    by itself: its first decoder input is BOS, whatever came before it in the row.
+    by itself: its first decoder input is BOS, whatever came before it in the row. What all targets
+    begin with has no weight.
   """
   inputs, segments, positions = lay_out(sources, source_length)
   read = {"inputs": inputs, "inputs_segments": segments, "inputs_positions": positions}
-  return read | decoder_arrays(_shifted(targets), targets, target_length)
+  arrays = decoder_arrays(_shifted(targets, marks), targets, target_length)
+  arrays["weights"] *= arrays["targets_positions"] >= len(marks.before)
+  return read | arrays
 
 
 def pack_sequences(
-  sources: Sequence[Sequence[np.ndarray]], targets: Sequence[Sequence[np.ndarray]], length: int
+  sources: Sequence[Sequence[np.ndarray]],
+  targets: Sequence[Sequence[np.ndarray]],
+  length: int,
+  marks: Marks = OURS,
 ) -> dict[str, np.ndarray]:
   """Lays rows of sequences out for a decoder alone, each source before its target.
 
@@ -124,6 +132,7 @@ def pack_sequences(
     sources: for each row, what comes before each target; it may be empty.
     targets: for each row, its target sequences, in the same order.
     length: T.
+    marks: of sources and targets, which have the same.
 
   Returns:
     `decoder_inputs`, `targets`, `targets_segments`, `targets_positions` and `weights` [B,T], as
@@ -132,7 +141,7 @@ def pack_sequences(
   pairs = [list(zip(*row, strict=True)) for row in zip(sources, targets, strict=True)]
   whole = [[np.concatenate(pair) for pair in row] for row in pairs]
   weighted = [[np.repeat([0, 1], [len(s), len(t)]) for s, t in row] for row in pairs]
-  arrays = decoder_arrays(_shifted(whole), whole, length)
+  arrays = decoder_arrays(_shifted(whole, marks), whole, length)
   return arrays | {"weights": lay_out(weighted, length)[0].astype(np.float32)}
 
 
@@ -159,9 +168,9 @@ def decoder_arrays(
   }
 
 
-def _shifted(rows: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
+def _shifted(rows: Sequence[Sequence[np.ndarray]], marks: Marks) -> list[list[np.ndarray]]:
   """Each sequence with BOS in front and without its last token."""
-  return [[np.concatenate([[BOS], tokens[:-1]]) for tokens in row] for row in rows]
+  return [[np.concatenate([[marks.bos], tokens[:-1]]) for tokens in row] for row in rows]
 
 
 def lay_out(rows: Sequence[Sequence[np.ndarray]], length: int) -> np.ndarray:

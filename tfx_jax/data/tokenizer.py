@@ -1,6 +1,7 @@
 """Text to token ids and back: sentencepiece, bytes or characters, saved with the run.
 
-Ids 0 to 3 are the same specials in every tokenizer, so models and decoding need not ask for them.
+Ids 0 to 3 are the same specials in every tokenizer that is trained here. Those of other origin have
+their own: whoever needs one asks the tokenizer for its `marks`.
 """
 
 import collections
@@ -10,7 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import sentencepiece
 
@@ -26,15 +27,55 @@ NORMALIZATIONS = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity", "los
 _SAMPLING = threading.Lock()
 
 
+class Marks(NamedTuple):
+  """The ids of what is no part of a text.
+
+  Attributes:
+    eos: ends what is written.
+    bos: what a decoder reads before all else; None: nothing.
+    unk: stands for what has no piece; None where there is always a piece.
+    pad: fills up, and is never written; None if there is no such piece.
+    before: what every text begins with.
+    after: what a text that is read ends with.
+  """
+
+  eos: int = EOS
+  bos: int | None = BOS
+  unk: int | None = UNK
+  pad: int | None = PAD
+  before: tuple[int, ...] = ()
+  after: tuple[int, ...] = (EOS,)
+
+  @property
+  def ids(self) -> frozenset[int]:
+    """The marks, each by itself."""
+    alone = {self.eos, self.bos, self.unk, self.pad} - {None}
+    return frozenset({*alone, *self.before, *self.after})
+
+  def read(self, ids: Sequence[int]) -> list[int]:
+    """A source."""
+    return [*self.before, *ids, *self.after]
+
+  def written(self, ids: Sequence[int]) -> list[int]:
+    """A target."""
+    return [*self.before, *ids, self.eos]
+
+
+# Those of tokenizers that are trained here.
+OURS = Marks()
+
+
 class Tokenizer(Protocol):
   """Text to ids and back.
 
   Attributes:
-    vocab_size: number of pieces, the four specials included.
+    vocab_size: number of pieces, the specials included.
+    marks: see `Marks`.
     fingerprint: changes exactly when `encode` or `decode` may give something else.
   """
 
   vocab_size: int
+  marks: Marks
 
   @property
   def fingerprint(self) -> str: ...  # noqa: D102
@@ -172,6 +213,7 @@ class SentencePieceTokenizer:
       )
     self._model = model
     self.vocab_size = processor.vocab_size()
+    self.marks = OURS
 
   @functools.cached_property
   def fingerprint(self) -> str:
@@ -213,7 +255,7 @@ class SentencePieceTokenizer:
 class ByteTokenizer:
   """The bytes of UTF-8, each byte b as the id 4 + b."""
 
-  vocab_size = len(SPECIALS) + 256
+  vocab_size, marks = len(SPECIALS) + 256, OURS
   fingerprint = "bytes"
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
@@ -238,7 +280,7 @@ class CharacterTokenizer:
   def __init__(self, characters: str) -> None:
     self._names = [*SPECIALS, *characters]
     self._ids = {character: i for i, character in enumerate(characters, len(SPECIALS))}
-    self.vocab_size = len(self._names)
+    self.vocab_size, self.marks = len(self._names), OURS
     self.fingerprint = _hash("characters", characters)
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from tfx_jax.decoding.logits import NEG_INF
-from tfx_jax.decoding.loop import Step, go_on
+from tfx_jax.decoding.loop import NO_TOKEN, Step, go_on
 from tfx_jax.decoding.rules import Rules, apply_rules
 
 PENALTY_OFFSETS = {"gnmt": 5.0, "power": 0.0}
@@ -66,7 +66,7 @@ class BeamState:
       for an empty beam.
     live_log_prob: [B,W], that of the model.
     parents: int32 [B,W], the beam of the step before that each live beam continues.
-    done_tokens: int32 [B,R,T], best first; zeros after EOS.
+    done_tokens: int32 [B,R,T], best first; `NO_TOKEN` after EOS.
     done_score: [B,R], minus infinity for an empty place.
     done_log_prob: [B,R], of the model.
     finished: bool [B].
@@ -124,11 +124,11 @@ def empty(active: jax.Array, width: int, num_return: int, length: int) -> BeamSt
   (rows,) = active.shape
   return BeamState(
     length=jnp.zeros((), jnp.int32),
-    live_tokens=jnp.zeros((rows, width, length), jnp.int32),
+    live_tokens=jnp.full((rows, width, length), NO_TOKEN, jnp.int32),
     live_sum=jnp.full((rows, width), NEG_INF).at[:, 0].set(jnp.where(active, 0.0, NEG_INF)),
     live_log_prob=jnp.zeros((rows, width)),
     parents=jnp.zeros((rows, width), jnp.int32),
-    done_tokens=jnp.zeros((rows, num_return, length), jnp.int32),
+    done_tokens=jnp.full((rows, num_return, length), NO_TOKEN, jnp.int32),
     done_score=jnp.full((rows, num_return), NEG_INF),
     done_log_prob=jnp.full((rows, num_return), NEG_INF),
     finished=~active,

@@ -77,7 +77,7 @@ class DiverseState:
 
   @property
   def done_tokens(self) -> jax.Array:
-    """Hypotheses of all groups, int32 [B,R,T], in the order of the groups; zeros after EOS."""
+    """Hypotheses of all groups, int32 [B,R,T], in the order of the groups; `NO_TOKEN` after EOS."""
     return _join([group.done_tokens for group in self.groups])
 
   @property

@@ -6,6 +6,9 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+# Where no token has been written.
+NO_TOKEN = -1
+
 # step(tokens [B,W], parents [B,W], cache) -> logits [B,W,V], cache.
 Step = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from tfx_jax.decoding.loop import Step, go_on
+from tfx_jax.decoding.loop import NO_TOKEN, Step, go_on
 from tfx_jax.decoding.rules import Rules, apply_rules
 from tfx_jax.decoding.truncation import Truncation, truncate
 
@@ -57,7 +57,7 @@ class SampleState:
 
   Attributes:
     length: int32 scalar.
-    tokens: int32 [B,W,T]; zeros after EOS.
+    tokens: int32 [B,W,T]; `NO_TOKEN` after EOS.
     log_probs: [B,W,T], of each token by the model; zeros after EOS.
     ended: bool [B,W], which samples have their EOS, or were cut.
   """
@@ -108,7 +108,7 @@ def begin(
   rows, vocab = logits.shape
   state = SampleState(
     length=jnp.zeros((), jnp.int32),
-    tokens=jnp.zeros((rows, width, length), jnp.int32),
+    tokens=jnp.full((rows, width, length), NO_TOKEN, jnp.int32),
     log_probs=jnp.zeros((rows, width, length)),
     ended=jnp.broadcast_to(~active[:, None], (rows, width)),
   )
@@ -130,7 +130,7 @@ def expand(state: SampleState, logits: jax.Array, settings: SampleSettings) -> S
   else:
     token = _draw(_keys(settings.chance, state), truncate(settings.chance.truncation, ruled))
   log_prob = jnp.take_along_axis(log_probs, token[..., None], axis=2)[..., 0]
-  token = jnp.where(state.ended, 0, token)
+  token = jnp.where(state.ended, NO_TOKEN, token)
 
   def write(old: jax.Array, new: jax.Array) -> jax.Array:
     return jax.lax.dynamic_update_slice_in_dim(old, new[..., None], state.length, axis=2)
@@ -147,7 +147,7 @@ def cut(state: SampleState, kept: jax.Array) -> SampleState:
   """Ends samples after `kept` [B,W] tokens; T: they are left as they are."""
   beyond = jnp.arange(state.room)[None, None] >= kept[..., None]
   return state.replace(
-    tokens=jnp.where(beyond, 0, state.tokens),
+    tokens=jnp.where(beyond, NO_TOKEN, state.tokens),
     log_probs=jnp.where(beyond, 0.0, state.log_probs),
     ended=state.ended | (kept < state.room),
   )

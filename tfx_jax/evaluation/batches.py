@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from tfx_jax.data.layout import Layout
-from tfx_jax.data.tokenizer import EOS
 from tfx_jax.evaluation.generate_settings import GenerateSettings
 
 # Tokens that an output may always have, whatever the ratio to its source, or beyond a prefix.
@@ -67,7 +66,7 @@ def model_arrays(
   group: Group, prompts: Sequence[Sequence[int]], layout: Layout
 ) -> dict[str, np.ndarray]:
   """What the model reads: the prompts of a group, and those that only fill up the batch."""
-  filled = [prompts[i] for i in group.members] + [[EOS]] * (group.rows - len(group.members))
+  filled = [prompts[i] for i in group.members] + [[0]] * (group.rows - len(group.members))
   return layout.prompts(filled, group.length)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from tfx_jax.data.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, Tokenizer
+from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.decoding.phrases import END, START, Phrases
 from tfx_jax.errors import UserError
 
@@ -20,20 +20,22 @@ _BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 def forbidden_mask(tokenizer: Tokenizer, names: Collection[str]) -> np.ndarray:
-  """Which ids are never generated: bool [V], true for PAD, BOS and the pieces of these names.
+  """Which ids are never generated: bool [V], of PAD, BOS and the pieces of these names.
 
   Raises:
     UserError: for a name that no piece has, or that of EOS.
   """
   ids = {name: i for i, name in enumerate(tokenizer.pieces(range(tokenizer.vocab_size)))}
-  mask = np.isin(np.arange(tokenizer.vocab_size), (PAD, BOS))
+  marks = tokenizer.marks
+  unwritten = [i for i in (marks.pad, marks.bos) if i not in (None, marks.eos)]
+  mask = np.isin(np.arange(tokenizer.vocab_size), unwritten)
   for name in names:
     if name not in ids:
       (close,) = difflib.get_close_matches(name, ids, n=1, cutoff=0.0)
       raise UserError(
         f"generate.forbidden: the target tokenizer has no piece '{name}', did you mean '{close}'?"
       )
-    if ids[name] == EOS:
+    if ids[name] == marks.eos:
       raise UserError(f"generate.forbidden: without '{name}' no output could end")
     mask[ids[name]] = True
   return mask
@@ -51,7 +53,7 @@ def spellings(tokenizer: Tokenizer, phrases: Collection[str]) -> Phrases | None:
   """
   pieces = collections.defaultdict(list)
   for i, name in enumerate(tokenizer.pieces(range(tokenizer.vocab_size))):
-    if i >= len(SPECIALS):
+    if i not in tokenizer.marks.ids:
       pieces[_spelled(name)].append(i)
   arcs, nodes, longest, reach = [], END + 1, 1, max(map(len, pieces))
   for text in _surfaces(tokenizer, phrases):
@@ -70,7 +72,7 @@ def _surfaces(tokenizer: Tokenizer, phrases: Collection[str]) -> Iterator[bytes]
   """What the pieces of each phrase spell together; nothing for what they cannot spell."""
   phrases = list(phrases)
   for phrase, ids in zip(phrases, tokenizer.encode(phrases), strict=True):
-    if ids and UNK not in ids:
+    if ids and tokenizer.marks.unk not in ids:
       names = tokenizer.pieces(ids)
       yield b"".join(map(_spelled, names))
       if names[0].startswith(SPACE) and not phrase.startswith(SPACE):
@@ -119,10 +121,11 @@ def _checked(name: str, ids: list[int], tokenizer: Tokenizer, max_length: int) -
       f"{name} has {len(ids)} tokens, no fewer than generate.max_length={max_length}: "
       f"use {len(ids) + 1} or more"
     )
-  specials = (PAD, EOS, BOS)
+  specials = sorted(tokenizer.marks.ids - {tokenizer.marks.unk})
   for i in ids:
     if i in specials or not 0 <= i < tokenizer.vocab_size:
-      known = ", ".join(f"{special} ({SPECIALS[special]})" for special in specials)
+      names = zip(specials, tokenizer.pieces(specials), strict=True)
+      known = ", ".join(f"{special} ({name})" for special, name in names)
       raise UserError(
         f"{name} holds {i}: use ids below {tokenizer.vocab_size}, and none of {known}"
       )

@@ -169,7 +169,7 @@ class Generator:
       params,
       batch,
       arrays["active"],
-      search_settings(settings, request.forbidden, request.phrases, arrays),
+      search_settings(settings, request.forbidden, request.phrases, arrays, request.marks.eos),
       coverage,
       width=settings.width,
       num_return=settings.num_return,

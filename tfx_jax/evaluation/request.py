@@ -9,7 +9,7 @@ from absl import logging
 
 from tfx_jax.data.fitting import cut
 from tfx_jax.data.layout import Layout
-from tfx_jax.data.tokenizer import BOS, EOS, Tokenizer
+from tfx_jax.data.tokenizer import Marks, Tokenizer
 from tfx_jax.decoding.phrases import Phrases
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.constraints import (
@@ -44,12 +44,17 @@ class Request(NamedTuple):
   phrases: Phrases | None
   continues: bool = False
 
+  @property
+  def marks(self) -> Marks:
+    """Those of outputs."""
+    return self.tokenizer.marks
+
   def decode(self, number: int, outputs: Sequence[Sequence[int]]) -> list[str]:
     """The texts of some outputs of input `number`, given as tokens."""
     if not self.continues:
       return self.tokenizer.decode(outputs)
     # By itself a text has no space in front, behind what it goes on with it may have one.
-    prompt = [i for i in self.prompts[number] if i not in (BOS, EOS)]
+    prompt = [i for i in self.prompts[number] if i not in (self.marks.bos, self.marks.eos)]
     given, *whole = self.tokenizer.decode([prompt, *([*prompt, *ids] for ids in outputs)])
     return [text.removeprefix(given) for text in whole]
 

@@ -12,9 +12,9 @@ import numpy as np
 from flax import linen as nn
 from flax import struct
 
-from tfx_jax.data.tokenizer import PAD
 from tfx_jax.decoding import beam, diverse, sample
 from tfx_jax.decoding.coverage import coverage_penalty
+from tfx_jax.decoding.loop import NO_TOKEN
 from tfx_jax.parallel import Parallel
 
 Settings = beam.BeamSettings | diverse.DiverseSettings | sample.SampleSettings
@@ -29,7 +29,7 @@ class Found(NamedTuple):
   """What a search has found.
 
   Attributes:
-    tokens: int32 [B,R,T], zeros after EOS.
+    tokens: int32 [B,R,T], `NO_TOKEN` after EOS.
     score: [B,R], what hypotheses are ranked by; minus infinity for an empty place.
     log_prob: [B,R], of the model.
   """
@@ -136,7 +136,7 @@ class Search:
 
 def trimmed(tokens: list[int]) -> list[int]:
   """Without the padding at the end."""
-  return tokens[: tokens.index(PAD)] if PAD in tokens else tokens
+  return tokens[: tokens.index(NO_TOKEN)] if NO_TOKEN in tokens else tokens
 
 
 def _begin(

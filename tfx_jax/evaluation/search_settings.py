@@ -6,7 +6,6 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from tfx_jax.data.tokenizer import EOS
 from tfx_jax.decoding import beam, diverse, sample
 from tfx_jax.decoding.phrases import Phrases
 from tfx_jax.decoding.rules import Rules
@@ -20,6 +19,7 @@ def search_settings(
   forbidden: np.ndarray,
   phrases: Phrases | None,
   arrays: Mapping[str, jax.Array],
+  eos: int,
 ) -> Settings:
   """The numbers that a search is traced with. What is switched off is None: not in the program.
 
@@ -28,6 +28,7 @@ def search_settings(
     forbidden: bool [V], tokens that are never generated.
     phrases: that outputs never hold.
     arrays: by row, see `batches.search_arrays`.
+    eos: id of the end token.
   """
   size, repetition = settings.no_repeat_ngram_size, settings.repetition_penalty
   presence = settings.presence_penalty
@@ -35,7 +36,7 @@ def search_settings(
     forbidden=forbidden,
     min_length=arrays["min_length"],
     max_length=arrays["max_length"],
-    eos=EOS,
+    eos=eos,
     prefix=arrays.get("prefix"),
     prefix_length=arrays.get("prefix_length"),
     no_repeat_ngram_size=np.int32(size) if size else None,
