@@ -27,10 +27,11 @@ BELOW_BUILD = (*LEAVES, "config", "models", "tasks", "training", "evaluation", "
 TOP = ("build", "validation", "config_io", "training", "evaluation", "pretrained")
 MAY_IMPORT = {
   "experiments": ("config",),
-  "__init__": ("run",),
-  "main": (*TOP, "commands", "sweep"),
-  "commands": (*TOP, "run", "data", "metrics", "tasks", "parallel", "report", "curves", "sweep"),
+  "__init__": ("loading", "run"),
+  "main": (*TOP, "commands", "loading", "sweep"),
+  "commands": (*TOP, "loading", "run", *LEARNING, "tasks", "sweep"),
   "run": (*TOP, "data", "heat_map"),
+  "loading": (*TOP, "config", "run"),
   "validation": ("build", *BELOW_BUILD),
   "build": BELOW_BUILD,
   "config_io": ("config",),
@@ -39,7 +40,7 @@ MAY_IMPORT = {
   "errors": (),
   "training": LEARNING,
   "evaluation": LEARNING,
-  "pretrained": ("models", "data.tokenizer"),
+  "pretrained": ("data",),
   "tasks": ("data", "metrics"),
   "models": ("layers",),
 } | dict.fromkeys(LEAVES, ())

@@ -112,6 +112,10 @@ def base() -> ConfigDict:
         "activation": "relu",
         "gated": False,
         "use_bias": True,
+        # Whether queries, keys and values have biases where nothing else has.
+        "qkv_bias": False,
+        # Whether attention's scores are divided by sqrt(head_dim); T5's are not.
+        "scale_scores": True,
         # layer_norm or rms_norm; pre, post or sandwich.
         "norm": "layer_norm",
         "norm_placement": "pre",
@@ -119,11 +123,20 @@ def base() -> ConfigDict:
         # sinusoidal, learned, rotary, alibi, bucket (T5's) or none.
         "position": "sinusoidal",
         "max_positions": 512,
+        # Of rotary: the higher, the slower most dimensions turn.
+        "rotary_base": 10_000.0,
+        # Of bucket: how many, and from which distance on there is one for all.
+        "num_buckets": 32,
+        "max_distance": 128,
         # One table for both embeddings; the output's kernel is the target embedding's table.
         "share_embeddings": True,
         "tie_output": True,
         "scale_embeddings": True,
+        # Whether embeddings are normalised, positions added.
+        "embedding_norm": False,
         "output_bias": False,
+        # Whether hidden states are divided by sqrt(features) before the output, as in the first T5.
+        "scale_logits": False,
         # Whether tokens of the source may be copied, too, by an attention of their own (See et al.
         # 2017, a pointer-generator); needs a joint tokenizer.
         "copy_head": False,
@@ -166,6 +179,9 @@ def base() -> ConfigDict:
         "groups": (),
       },
       "train": {
+        # A run, or a folder of Hugging Face, whose parameters training begins with; its model and
+        # tokenizer are taken, too, but for dropout and the like.
+        "init_from": "",
         "num_steps": 100_000,
         "label_smoothing": 0.1,
         "z_loss": 0.0,
@@ -217,6 +233,9 @@ def base() -> ConfigDict:
         # gnmt (Wu et al. 2016) or power.
         "length_penalty_form": "gnmt",
         "length_penalty": 0.6,
+        # Whether a row's search ends when beam_size hypotheses have ended, as in transformers; else
+        # when none could still get better.
+        "early_stopping": False,
         # Weight of the penalty on what no token has attended to (Wu et al. 2016); 0: none.
         "coverage_penalty": 0.0,
         # The decoder layer whose attention aligns; -1: the last, -2: the last but one, …

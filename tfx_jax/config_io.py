@@ -169,6 +169,8 @@ def _content(workdir: str) -> dict | None:
   try:
     with open(path, encoding="utf-8") as file:
       content = json.load(file)
+    if "model_type" in content:
+      return None  # a model of another library
     version = int(content["format_version"])
     content["config"].items()
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -99,6 +99,10 @@ def _run(options: argparse.Namespace) -> int:
     config = config_io.read_experiment(options.config)
   else:
     config = config_io.read_config(options.workdir)
+    if config is None and os.path.exists(os.path.join(options.workdir, "config.json")):
+      from tfx_jax import loading
+
+      config = loading.read_config(options.workdir)
     if config is None:
       raise UserError(f"{options.workdir} holds no run; give --config=FILE.py to begin one there")
   for key, text in options.overrides:
@@ -107,6 +111,11 @@ def _run(options: argparse.Namespace) -> int:
     cells = make_grid(config, options.sweeps, [key for key, _ in options.overrides])
   workdir = options.workdir or os.path.join("runs", _name(options.config))
 
+  if config.train.init_from and options.mode in ("train", "prepare"):
+    from tfx_jax import loading
+
+    for line in loading.adopt(config, workdir):
+      print(f"by train.init_from: {line}", file=sys.stderr)
   texts = _read_lines(options.input) if options.mode == "generate" else []
   # Everything slow to import comes after the quick mistakes.
   import jax

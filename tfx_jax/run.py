@@ -8,22 +8,19 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from tfx_jax import build, config_io
+from tfx_jax import build
 from tfx_jax.data.fitting import cut
 from tfx_jax.data.packing import pack
 from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import Aligner, Alignment
 from tfx_jax.evaluation.constraints import Prefixes
-from tfx_jax.evaluation.ensemble import combine
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
 from tfx_jax.evaluation.generate import Hypothesis
 from tfx_jax.evaluation.score import Scorer
 from tfx_jax.heat_map import draw_heat_map
-from tfx_jax.training.checkpoint import restore_params
-from tfx_jax.training.state import plan_params
+from tfx_jax.pretrained.export import write_huggingface, write_safetensors
 from tfx_jax.training.step import make_loss_step
-from tfx_jax.validation import validate
 
 # Rows and columns of the batch that parameters are shaped by; they depend on neither.
 EXAMPLE = pack([[]], [[]], 8, 8)
@@ -141,6 +138,27 @@ class Run:
     (alignment,) = self.attention([text], [target])
     draw_heat_map(path, alignment.source, alignment.target, alignment.weights)
 
+  def export(self, folder: str, format: str = "huggingface", architecture: str = "") -> None:
+    """Writes the model into a new folder.
+
+    Args:
+      folder: which must not exist, or be empty.
+      format: "huggingface" for what transformers loads, with tokenizer and settings; "safetensors"
+        for parameters under our own names.
+      architecture: of transformers, such as "MistralForCausalLM"; by default the first one that has
+        this model's settings.
+
+    Raises:
+      UserError: naming the setting for which transformers has no such model.
+    """
+    model, generate = self.config.model.to_dict(), self.config.generate.to_dict()
+    if format == "huggingface":
+      write_huggingface(folder, model, generate, self.params, self.tokenizers, architecture)
+    elif format == "safetensors":
+      write_safetensors(folder, self.params, self.config.to_dict())
+    else:
+      raise UserError(f"format='{format}': use huggingface or safetensors")
+
   def _ids(self, name: str, inputs: Sequence[str]) -> list[list[int]]:
     """Token lists of inputs."""
     if isinstance(inputs, str):
@@ -194,84 +212,6 @@ class Run:
     return Aligner(
       self.model, self.parallel, self.layout, settings.batch_size, settings.alignment_layer
     )
-
-
-def load(
-  workdir: str,
-  checkpoint: str | int | None = None,
-  config: ConfigDict | None = None,
-  ensemble: str | Sequence[str] | None = None,
-) -> Run:
-  """Opens a trained run, or an ensemble of it with others, which then is the model of the run.
-
-  Args:
-    workdir: that it was trained in.
-    checkpoint: "best", "latest", "ema", "average" or a step; by default
-      `config.evaluate.checkpoint`.
-    config: in place of the workdir's own, with other settings of generation and the like.
-    ensemble: the other members, by default `config.generate.ensemble`.
-
-  Raises:
-    UserError: if the workdir holds no trained run, or a member is missing or reads or writes other
-      tokens.
-  """
-  run = _open(workdir, checkpoint, config)
-  names = run.config.generate.ensemble if ensemble is None else ensemble
-  names = (names,) if isinstance(names, str) else names
-  if not names:
-    return run
-  members = [run, *(_member(name, workdir, run) for name in names)]
-  run.model, run.params = combine([m.model for m in members], [m.params for m in members])
-  return run
-
-
-def _member(name: str, workdir: str, first: Run) -> Run:
-  """The run that 'WORKDIR', 'WORKDIR@CHECKPOINT' or '@CHECKPOINT' means, on the mesh of `first`."""
-  folder, at, checkpoint = name.rpartition("@")
-  if not at or "/" in checkpoint:
-    folder, checkpoint = name, ""
-  try:
-    config = config_io.read_config(folder) if folder else first.config
-    if config is not None:
-      config.mesh = first.config.mesh
-    member = _open(folder or workdir, checkpoint or None, config)
-  except UserError as error:
-    raise UserError(f"generate.ensemble: {error}") from error
-  for side, own, other in zip(
-    ("source", "target"), first.tokenizers, member.tokenizers, strict=True
-  ):
-    if own.fingerprint != other.fingerprint:
-      raise UserError(
-        f"generate.ensemble: {name} has another {side} tokenizer than {workdir}, "
-        "and members must share theirs"
-      )
-  return member
-
-
-def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None) -> Run:
-  recorded = config_io.read_config(workdir)
-  if recorded is None:
-    raise UserError(f"{workdir} holds no run: there is no config.json in it")
-  config = recorded if config is None else config
-  validate(config)
-  for line in config_io.differences(recorded.to_dict(), config.to_dict()):
-    # Parameters may be computed with in another precision, and that is all.
-    if line.startswith(("model.", "tokenizer.")) and not line.startswith("model.dtype"):
-      raise UserError(f"{workdir} holds another model ({line}): leave that setting as it was")
-  parallel = build.make_parallel(config)
-  tokenizers = build.saved_tokenizers(config, workdir)
-  model = build.make_model(config, tokenizers)
-  abstract, shardings = plan_params(model, EXAMPLE, parallel)
-  which = str(checkpoint if checkpoint is not None else config.evaluate.checkpoint)
-  params, step = restore_params(
-    workdir,
-    which,
-    abstract,
-    shardings,
-    average_last=config.evaluate.average_last or config.train.keep_checkpoints,
-    ema=config.train.ema_decay > 0,
-  )
-  return Run(config, params, step, model=model, tokenizers=tokenizers, parallel=parallel)
 
 
 def count_parameters(params: Any) -> int:

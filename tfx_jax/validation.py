@@ -154,8 +154,15 @@ def _check_heads(model: ConfigDict) -> None:
   head_dim = model.head_dim or model.features // model.num_heads
   if model.position == "rotary" and head_dim % 2:
     raise UserError(f"model.position='rotary' needs an even model.head_dim, not {head_dim}")
+  if model.position == "rotary" and model.rotary_base <= 1:
+    raise UserError(f"model.rotary_base={model.rotary_base}: use more than 1")
   if model.position == "sinusoidal" and model.features % 2:
     raise UserError("model.position='sinusoidal' needs an even model.features")
+  if model.position == "bucket" and not 4 <= model.num_buckets < 2 * model.max_distance:
+    raise UserError(
+      f"model.num_buckets={model.num_buckets}: use 4 or more, and fewer than two times "
+      f"model.max_distance={model.max_distance}"
+    )
 
 
 def _check_architecture(config: ConfigDict) -> None:

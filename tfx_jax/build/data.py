@@ -69,8 +69,18 @@ def read_examples(config: ConfigDict, split: str, limit: int = 0) -> list[Exampl
   return list(itertools.islice(questions, limit or None))
 
 
-def make_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Tokenizer]:
-  """The tokenizers of sources and targets: the run's own, or new ones saved with the run."""
+def make_tokenizers(
+  config: ConfigDict, workdir: str, given: Callable[[], tuple[Tokenizer, Tokenizer]] | None = None
+) -> tuple[Tokenizer, Tokenizer]:
+  """The tokenizers of sources and targets: the run's own, or `given` or new ones, saved with it."""
+  if given is not None:
+    if not os.path.isdir(os.path.join(workdir, "tokenizer")):
+      pair = dict(zip(("source", "target"), given(), strict=True))
+      if pair["source"] is pair["target"]:
+        pair = {"joint": pair["source"]}
+      for name, tokenizer in pair.items():
+        tokenizer.save(os.path.join(workdir, "tokenizer", name))
+    return saved_tokenizers(config, workdir)
   settings = config.tokenizer.to_dict()
   joint, path = settings.pop("joint"), settings.pop("path")
   task, reader = make_task(config), None
@@ -94,8 +104,11 @@ def make_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Tokeni
 
 def saved_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Tokenizer]:
   """The tokenizers of sources and targets that are saved with a run."""
-  names = ("joint", "joint") if config.tokenizer.joint else ("source", "target")
-  source, target = (load_tokenizer(os.path.join(workdir, "tokenizer", name)) for name in names)
+  folder = os.path.join(workdir, "tokenizer")
+  # Over one list of pieces, a pretrained model may still read and write in two ways.
+  joint = config.tokenizer.joint and not os.path.isdir(os.path.join(folder, "source"))
+  names = ("joint", "joint") if joint else ("source", "target")
+  source, target = (load_tokenizer(os.path.join(folder, name)) for name in names)
   return source, target
 
 

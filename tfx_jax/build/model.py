@@ -35,7 +35,9 @@ def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> n
   dtype, norm, attention = _dtype(c.dtype), _norm(c), _attention(c)
   block = functools.partial(
     Block,
-    attention=functools.partial(attention, rotary=c.position == "rotary"),
+    attention=functools.partial(
+      attention, rotary=c.position == "rotary", rotary_base=c.rotary_base
+    ),
     feed_forward=functools.partial(
       FeedForward,
       c.features,
@@ -54,7 +56,9 @@ def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> n
   def stack(block: Callable, num_layers: int, bidirectional: bool) -> Callable:
     relative = {
       "alibi": functools.partial(AlibiBias, c.num_heads),
-      "bucket": functools.partial(BucketBias, c.num_heads, bidirectional),
+      "bucket": functools.partial(
+        BucketBias, c.num_heads, bidirectional, c.num_buckets, c.max_distance
+      ),
     }
     return functools.partial(
       Stack,
@@ -81,10 +85,12 @@ def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> n
     c.tie_output,
     c.output_bias,
     dtype,
+    c.features**-0.5 if c.scale_logits else 1.0,
   )
+  shared = {"dropout_rate": c.dropout, "embed_norm": norm if c.embedding_norm else None}
   if c.architecture == "decoder_only":
     decoder = stack(block, c.decoder_layers, bidirectional=False)
-    return DecoderOnly(target, position, decoder, head, make_layout(config).window, c.dropout)
+    return DecoderOnly(target, position, decoder, head, make_layout(config).window, **shared)
   return EncoderDecoder(
     embed_source=None if c.share_embeddings else source,
     embed_target=target,
@@ -95,8 +101,8 @@ def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> n
       functools.partial(block, cross_attention=attention), c.decoder_layers, bidirectional=False
     ),
     head=head,
-    dropout_rate=c.dropout,
     copy_attention=functools.partial(CopyAttention, c.features, dtype) if c.copy_head else None,
+    **shared,
   )
 
 
@@ -108,6 +114,8 @@ def _attention(c: ConfigDict) -> Callable:
     c.num_kv_heads or c.num_heads,
     c.head_dim or c.features // c.num_heads,
     use_bias=c.use_bias,
+    qkv_bias=c.qkv_bias,
+    scaled=c.scale_scores,
     dropout_rate=c.attention_dropout,
     rows_at_once=c.attention_rows,
     dtype=_dtype(c.dtype),

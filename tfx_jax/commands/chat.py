@@ -8,9 +8,10 @@ from typing import TextIO
 from ml_collections import ConfigDict
 
 from tfx_jax import build
-from tfx_jax import run as run_lib
 from tfx_jax.commands.console import say
 from tfx_jax.errors import UserError
+from tfx_jax.loading import load
+from tfx_jax.run import Run
 from tfx_jax.tasks.conversation import Conversation
 
 HELP = "/reset forgets what was said, /quit ends; Ctrl-C stops an answer"
@@ -31,7 +32,7 @@ def chat(config: ConfigDict, workdir: str, turns: Iterable[str], target: TextIO)
   Raises:
     UserError: if the run is not of a task of dialogues.
   """
-  run = run_lib.load(workdir, config=config)
+  run = load(workdir, config=config)
   task = build.make_task(config)
   if not hasattr(task, "source_of"):
     raise UserError(f"--mode=chat needs a run of task.name='dialogue', not '{config.task.name}'")
@@ -66,9 +67,7 @@ def typed() -> Iterator[str]:
       return
 
 
-def _answer(
-  run: run_lib.Run, conversation: Conversation, line: str, number: int, target: TextIO
-) -> None:
+def _answer(run: Run, conversation: Conversation, line: str, number: int, target: TextIO) -> None:
   read, forgotten = conversation.ask(line)
   if forgotten:
     say(f"(the first {forgotten} turn(s) of what I remembered no longer fit, and are forgotten)")
@@ -86,7 +85,7 @@ def _answer(
   conversation.answer(written.strip())
 
 
-def _pieces(run: run_lib.Run, read: str, number: int) -> Iterator[str]:
+def _pieces(run: Run, read: str, number: int) -> Iterator[str]:
   """The answer as it is written, where the search allows that; else all at once."""
   if run.generator.settings.streams:
     yield from run.stream(read, number, num_return=1)

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from tfx_jax import build
-from tfx_jax import run as run_lib
 from tfx_jax.commands.console import bar, listing, say, table
 from tfx_jax.curves import draw_curves
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.compare import check_same, compare, comparison_figures, comparison_rows
 from tfx_jax.evaluation.evaluate import best_texts
+from tfx_jax.loading import load
 from tfx_jax.report import MetricsLog, write_samples
+from tfx_jax.run import Run, count_parameters
 
 
 def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
@@ -25,7 +26,7 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
       compared with this one.
   """
   split = config.evaluate.split
-  run = run_lib.load(workdir, config=config)
+  run = load(workdir, config=config)
   examples = build.read_examples(config, split)
   other = _open_baseline(config, baseline, examples) if baseline else None
   with bar(len(examples), f"decoding {split}") as progress:
@@ -33,7 +34,7 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
   recorded = {
     "checkpoint": config.evaluate.checkpoint,
     "checkpoint_step": run.step,
-    "parameters": run_lib.count_parameters(run.params),
+    "parameters": count_parameters(run.params),
     **figures,
   }
   if config.generate.ensemble:
@@ -65,7 +66,7 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
   return 0
 
 
-def _open_baseline(config: ConfigDict, baseline: str, examples: Sequence[Example]) -> run_lib.Run:
+def _open_baseline(config: ConfigDict, baseline: str, examples: Sequence[Example]) -> Run:
   """The run to compare with, once it is sure that this can be done."""
   if not build.make_task(config).corpus_metrics():
     raise UserError(
@@ -73,7 +74,7 @@ def _open_baseline(config: ConfigDict, baseline: str, examples: Sequence[Example
       "compared by; add bleu, chrf or bleu_moses"
     )
   try:
-    run = run_lib.load(baseline)
+    run = load(baseline)
     check_same(examples, build.read_examples(run.config, config.evaluate.split))
   except UserError as error:
     raise UserError(f"--baseline={baseline}: {error}") from error

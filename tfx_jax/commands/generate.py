@@ -5,10 +5,11 @@ from typing import TextIO
 
 from ml_collections import ConfigDict
 
-from tfx_jax import run as run_lib
 from tfx_jax.commands.console import bar
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import pharaoh
+from tfx_jax.loading import load
+from tfx_jax.run import Run
 
 # What a text may not hold where it is one line, or one column, of several.
 _BREAKS = str.maketrans("\t\n\r", "   ")
@@ -24,7 +25,7 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
   table = config.generate.scores or config.generate.alignments
   if config.generate.stream and table:
     raise UserError("generate.stream=True writes text alone: without scores and alignments")
-  run = run_lib.load(workdir, config=config)
+  run = load(workdir, config=config)
   if config.generate.stream:
     return _stream(run, texts, target)
   with bar(sum(1 for text in texts if text.strip()), "generating") as progress:
@@ -47,7 +48,7 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
   return 0
 
 
-def _stream(run: run_lib.Run, texts: Sequence[str], target: TextIO) -> int:
+def _stream(run: Run, texts: Sequence[str], target: TextIO) -> int:
   for number, text in enumerate(texts):
     try:
       for piece in run.stream(text, number):

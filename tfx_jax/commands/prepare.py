@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from tfx_jax import build
 from tfx_jax.commands.console import say
 from tfx_jax.commands.workdir import settle_config
+from tfx_jax.loading import load
 
 
 def prepare(config: ConfigDict, workdir: str) -> int:
@@ -14,7 +15,9 @@ def prepare(config: ConfigDict, workdir: str) -> int:
   for split in build.SPLITS:
     build.make_reader(config, split)
   settle_config(config, workdir)
-  tokenizers = build.make_tokenizers(config, workdir)
+  begin = config.train.init_from
+  given = (lambda: load(begin).tokenizers) if begin else None
+  tokenizers = build.make_tokenizers(config, workdir, given)
   for split in build.SPLITS:
     say(f"{split}: {json.dumps(build.make_corpus(config, split, tokenizers).report)}")
   return 0

@@ -1,5 +1,6 @@
 """Trains a run, or goes on with it, up to its final evaluation."""
 
+import functools
 import os
 import signal
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from tfx_jax import build
-from tfx_jax import run as run_lib
 from tfx_jax.commands.console import listing, say
 from tfx_jax.commands.evaluate import evaluate
 from tfx_jax.commands.workdir import final_figures, read_counters, settle_config
@@ -18,12 +18,14 @@ from tfx_jax.curves import draw_curves
 from tfx_jax.data.loader import Loader
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
+from tfx_jax.loading import load
 from tfx_jax.parallel import Parallel
 from tfx_jax.report import MetricsLog, write_samples
+from tfx_jax.run import EXAMPLE, count_parameters
 from tfx_jax.training.checkpoint import Checkpoints
 from tfx_jax.training.loop import Counters, Validate
 from tfx_jax.training.loop import train as train_loop
-from tfx_jax.training.state import plan_state
+from tfx_jax.training.state import begin_with, plan_state
 from tfx_jax.training.step import make_loss_step
 
 
@@ -37,7 +39,10 @@ def train(config: ConfigDict, workdir: str) -> int:
     say(f"finished at step {step:,}")
     say(listing(figures))
     return 0
-  tokenizers = build.make_tokenizers(config, workdir)
+  # What training begins with: looked at only if it has not begun.
+  source = functools.cache(lambda: load(config.train.init_from))
+  given = (lambda: source().tokenizers) if config.train.init_from else None
+  tokenizers = build.make_tokenizers(config, workdir, given)
   loader = _open_data(config, tokenizers, "train")
   validation = _open_data(config, tokenizers, "validation")
   _open_data(config, tokenizers, "test")
@@ -45,7 +50,7 @@ def train(config: ConfigDict, workdir: str) -> int:
   model = build.make_model(config, tokenizers)
   optimizer, schedule = build.make_optimization(config)
   make_state, shardings = plan_state(
-    model, optimizer, config.seed, run_lib.EXAMPLE, parallel, ema=config.train.ema_decay > 0
+    model, optimizer, config.seed, EXAMPLE, parallel, ema=config.train.ema_decay > 0
   )
   # Left to itself, the compiler names the same shardings otherwise, and step 2 compiles again.
   train_step = parallel.jit(
@@ -57,6 +62,9 @@ def train(config: ConfigDict, workdir: str) -> int:
   latest = checkpoints.latest()
   if latest is None:
     state, counters = make_state(), Counters()
+    if config.train.init_from:
+      state = begin_with(state, source().params, shardings)
+      source.cache_clear()
     checkpoints.check_room(state)
     _describe(workdir, state.params, parallel)
   else:
@@ -157,6 +165,6 @@ def _describe(workdir: str, params: Any, parallel: Parallel) -> None:
     raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
   sizes = ", ".join(f"{name} {size}" for name, size in parallel.sizes.items())
   say(
-    f"{run_lib.count_parameters(params):,} parameters on {jax.device_count()} "
+    f"{count_parameters(params):,} parameters on {jax.device_count()} "
     f"{jax.default_backend()} device(s) ({sizes})"
   )

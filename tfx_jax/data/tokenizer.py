@@ -183,6 +183,10 @@ def load_tokenizer(folder: str) -> Tokenizer:
       case "sentencepiece":
         model = os.path.join(folder, files.MODEL)
         tokenizer = SentencePieceTokenizer(files.read(model), model)
+      case "huggingface" | "marian":
+        from tfx_jax.data import foreign_tokenizer
+
+        tokenizer = foreign_tokenizer.load(folder, spec)
       case kind:
         raise UserError(f"{path} has a tokenizer of unknown kind '{kind}'")
     if spec["fingerprint"] != tokenizer.fingerprint:
@@ -195,7 +199,7 @@ def load_tokenizer(folder: str) -> Tokenizer:
 
 
 class SentencePieceTokenizer:
-  """A sentencepiece model, unigram or BPE."""
+  """A sentencepiece model, unigram or BPE; `model` is its serialized form."""
 
   def __init__(self, model: bytes, origin: str = "the model") -> None:
     """Reads a serialized model; `origin` is named in errors."""
@@ -211,14 +215,14 @@ class SentencePieceTokenizer:
         f"{origin} has pad, eos, unk, bos = {found} and needs {PAD, EOS, UNK, BOS}: "
         f"train it with --pad_id={PAD} --eos_id={EOS} --unk_id={UNK} --bos_id={BOS}"
       )
-    self._model = model
+    self.model = model
     self.vocab_size = processor.vocab_size()
     self.marks = OURS
 
   @functools.cached_property
   def fingerprint(self) -> str:
     """Hash of the pieces, scores, normalisation and algorithm, not of how they were trained."""
-    return _hash("sentencepiece", sentencepiece_model.essence(self._model))
+    return fingerprint_of("sentencepiece", sentencepiece_model.essence(self.model))
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
     """Returns the ids of each text; a batch is shared among the machine's cores."""
@@ -249,7 +253,8 @@ class SentencePieceTokenizer:
     return [self._processor.id_to_piece(int(i)) for i in ids]
 
   def save(self, folder: str) -> None:  # noqa: D102
-    files.save(folder, {"kind": "sentencepiece", "fingerprint": self.fingerprint}, self._model)
+    spec = {"kind": "sentencepiece", "fingerprint": self.fingerprint}
+    files.save(folder, spec, {files.MODEL: self.model})
 
 
 class ByteTokenizer:
@@ -281,7 +286,7 @@ class CharacterTokenizer:
     self._names = [*SPECIALS, *characters]
     self._ids = {character: i for i, character in enumerate(characters, len(SPECIALS))}
     self.vocab_size, self.marks = len(self._names), OURS
-    self.fingerprint = _hash("characters", characters)
+    self.fingerprint = fingerprint_of("characters", characters)
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
     return [[self._ids.get(character, UNK) for character in text] for text in texts]
@@ -305,6 +310,7 @@ def _content(sequence: Sequence[int]) -> list[int]:
   return [i for i in ids[:end] if i >= len(SPECIALS)]
 
 
-def _hash(*parts: object) -> str:
+def fingerprint_of(*parts: object) -> str:
+  """A hash of what a tokenizer is."""
   # ascii() writes the same in every Python, where repr() depends on its Unicode tables.
   return hashlib.blake2b(ascii(parts).encode(), digest_size=16).hexdigest()

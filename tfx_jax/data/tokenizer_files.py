@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from tfx_jax.errors import UserError
@@ -25,8 +26,8 @@ def read(path: str) -> bytes:
     raise UserError(f"cannot read the tokenizer {path}: {error.strerror}") from error
 
 
-def save(folder: str, spec: dict[str, Any], model: bytes | None = None) -> None:
-  """Writes the model, then what makes it a tokenizer.
+def save(folder: str, spec: dict[str, Any], models: Mapping[str, bytes] | None = None) -> None:
+  """Writes the models, files by name, then what makes them a tokenizer.
 
   Raises:
     UserError: if they cannot be written.
@@ -34,9 +35,8 @@ def save(folder: str, spec: dict[str, Any], model: bytes | None = None) -> None:
   text = json.dumps({"format": FORMAT, **spec}).encode()
   try:
     os.makedirs(folder, exist_ok=True)
-    for name, content in ((MODEL, model), (SPEC, text)):
-      if content is not None:
-        _write(os.path.join(folder, name), content)
+    for name, content in {**(models or {}), SPEC: text}.items():
+      _write(os.path.join(folder, name), content)
   except OSError as error:
     raise UserError(f"cannot write the tokenizer to {folder}: {error.strerror}") from error
 

@@ -16,7 +16,8 @@ and no length penalty this is greedy search.
 A row stops when its R pooled hypotheses can no longer change: log-probabilities only fall, what
 ending adds is never above 0, and the penalty is monotone in the length, so a live beam of
 log-probability p can reach at most max(p / penalty(next), p / penalty(max_length)). The result is
-therefore the same as without the stop, for any length penalty, negative ones included.
+therefore the same as without the stop, for any length penalty, negative ones included. With
+`early_stopping` it stops as soon as the pool is full.
 """
 
 from collections.abc import Callable
@@ -44,15 +45,21 @@ class BeamSettings:
     rules: on the next token.
     length_penalty: exponent, scalar.
     penalty_offset: c of the penalty, scalar; see `PENALTY_OFFSETS`.
+    given: tokens that every output began with before the first one generated, scalar: they count in
+      the length, and their log-probability as 0.
+    early_stopping: bool scalar, whether a row stops when its pool is full.
   """
 
   rules: Rules
   length_penalty: jax.Array
   penalty_offset: jax.Array
+  given: jax.Array | int = 0
+  early_stopping: jax.Array | bool = False
 
   def penalty(self, length: jax.Array) -> jax.Array:
     """What a hypothesis of `length` tokens has its log-probability divided by."""
-    return ((self.penalty_offset + length) / (self.penalty_offset + 1.0)) ** self.length_penalty
+    offset = self.penalty_offset
+    return ((offset + self.given + length) / (offset + 1.0)) ** self.length_penalty
 
 
 @struct.dataclass
@@ -226,7 +233,9 @@ def grow(
     done_tokens=done_tokens,
     done_score=done_score,
     done_log_prob=done_log_prob,
-    finished=state.finished | (done_score[:, -1] >= hope),
+    finished=state.finished
+    | (done_score[:, -1] >= hope)
+    | (settings.early_stopping & (done_score[:, -1] > NEG_INF)),
   )
 
 

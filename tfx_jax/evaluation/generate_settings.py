@@ -17,7 +17,9 @@ AT_LEAST_ONE = (
 OF_DRAWS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "seed")
 READ_BY = dict.fromkeys(OF_DRAWS, ("sample", "mbr")) | {
   "num_samples": ("mbr",),
-  **dict.fromkeys(("coverage_penalty", "beam_groups", "diversity_penalty"), ("beam",)),
+  **dict.fromkeys(
+    ("coverage_penalty", "early_stopping", "beam_groups", "diversity_penalty"), ("beam",)
+  ),
 }
 
 
@@ -34,6 +36,8 @@ class GenerateSettings:
     num_return: hypotheses per input, at most `beam_size` or `num_samples` of them.
     length_penalty_form: "gnmt" or "power", see `decoding/beam.py`.
     length_penalty: its exponent.
+    early_stopping: whether a search of beams ends when `beam_size` hypotheses have ended, as
+      transformers has it; else when none could still get better.
     coverage_penalty: weight of the penalty on sources left unread, see `decoding/coverage.py`; 0:
       none, and attention is not looked at.
     alignment_layer: the decoder layer whose attention that is, the mean of its heads; -1: the last.
@@ -71,6 +75,7 @@ class GenerateSettings:
   num_return: int = 1
   length_penalty_form: str = "gnmt"
   length_penalty: float = 0.6
+  early_stopping: bool = False
   coverage_penalty: float = 0.0
   alignment_layer: int = -1
   temperature: float = 1.0
@@ -146,6 +151,8 @@ class GenerateSettings:
         f"generate.diversity_penalty={self.diversity_penalty} has no effect with "
         "generate.beam_groups=1"
       )
+    if self.early_stopping and self.beam_size == 1:
+      raise UserError("generate.early_stopping=True has no effect with generate.beam_size=1")
     for name in ("stop", "stream"):
       if getattr(self, name) and self.search == "beam" and self.beam_size > 1:
         raise UserError(
@@ -162,6 +169,11 @@ class GenerateSettings:
   def greedy(self) -> bool:
     """Whether the likeliest token is taken at each step."""
     return self.search == "beam" and self.beam_size == 1
+
+  @property
+  def pool(self) -> int:
+    """R, the hypotheses that a search of beams keeps."""
+    return self.beam_size if self.early_stopping else self.num_return
 
   @property
   def streams(self) -> bool:

@@ -20,6 +20,7 @@ def search_settings(
   phrases: Phrases | None,
   arrays: Mapping[str, jax.Array],
   eos: int,
+  given: int = 0,
 ) -> Settings:
   """The numbers that a search is traced with. What is switched off is None: not in the program.
 
@@ -29,6 +30,7 @@ def search_settings(
     phrases: that outputs never hold.
     arrays: by row, see `batches.search_arrays`.
     eos: id of the end token.
+    given: tokens that outputs began with before the first one generated.
   """
   size, repetition = settings.no_repeat_ngram_size, settings.repetition_penalty
   presence = settings.presence_penalty
@@ -47,7 +49,7 @@ def search_settings(
   if settings.greedy:
     return sample.SampleSettings(rules)
   if settings.search == "beam":
-    return _of_beams(settings, rules)
+    return _of_beams(settings, rules, given)
   return sample.SampleSettings(
     rules,
     sample.Chance(
@@ -58,11 +60,13 @@ def search_settings(
   )
 
 
-def _of_beams(settings: GenerateSettings, rules: Rules) -> Settings:
+def _of_beams(settings: GenerateSettings, rules: Rules, given: int) -> Settings:
   beams = beam.BeamSettings(
     rules=rules,
     length_penalty=np.float32(settings.length_penalty),
     penalty_offset=np.float32(beam.PENALTY_OFFSETS[settings.length_penalty_form]),
+    given=np.int32(given),
+    early_stopping=np.bool_(settings.early_stopping),
   )
   if settings.beam_groups == 1:
     return beams

@@ -27,10 +27,13 @@ class Attention(nn.Module):
     num_kv_heads: K, a divisor of N.
     head_dim: H.
     use_bias: whether the four projections have biases.
+    qkv_bias: whether queries, keys and values have them in any case, as in Qwen2.
+    scaled: whether scores are divided by sqrt(H); T5 leaves that to its initialisation.
     dropout_rate: of the attention weights.
     rows_at_once: rows of whole sequences whose scores are held at a time, and computed again in the
       backward pass: less memory, and on a CPU less time where rows are long; 0: all.
     rotary: whether queries and keys are rotated by their positions.
+    rotary_base: see `rotate`.
     dtype: of the products; the softmax is float32.
   """
 
@@ -39,17 +42,21 @@ class Attention(nn.Module):
   num_kv_heads: int
   head_dim: int
   use_bias: bool = True
+  qkv_bias: bool = False
+  scaled: bool = True
   dropout_rate: float = 0.0
   rows_at_once: int = 0
   rotary: bool = False
+  rotary_base: float = 10_000.0
   dtype: jnp.dtype = jnp.float32
 
   def setup(self):
     d, n, k, h = self.features, self.num_heads, self.num_kv_heads, self.head_dim
     names = (axes.EMBED, axes.HEADS, None)
-    self.query = _Projection((d, n, h), names, 1, self.use_bias)
-    self.key = _Projection((d, k, h), names, 1, self.use_bias)
-    self.value = _Projection((d, k, h), names, 1, self.use_bias)
+    bias = self.use_bias or self.qkv_bias
+    self.query = _Projection((d, n, h), names, 1, bias)
+    self.key = _Projection((d, k, h), names, 1, bias)
+    self.value = _Projection((d, k, h), names, 1, bias)
     self.out = _Projection((n, h, d), (axes.HEADS, None, axes.EMBED), 2, self.use_bias)
 
   def project(self, x: jax.Array, positions: jax.Array | None) -> tuple[jax.Array, KeyValues]:
@@ -57,7 +64,7 @@ class Attention(nn.Module):
     y = self._fused(x, self.query, self.key, self.value)
     query, key, value = y[..., :-2, :], y[..., -2, :], y[..., -1, :]
     if self.rotary:
-      query, key = rotate(query, positions), rotate(key, positions)
+      query, key = (rotate(x, positions, self.rotary_base) for x in (query, key))
     return query, _key_values(key, value)
 
   def project_query(self, x: jax.Array) -> jax.Array:
@@ -105,7 +112,8 @@ class Attention(nn.Module):
       weights = drop(probabilities.astype(self.dtype), self.dropout_rate, key)
       return jnp.einsum("bkgts,bksh->btkgh", weights, memory.values), probabilities
 
-    query = query * self.head_dim**-0.5
+    if self.scaled:
+      query = query * self.head_dim**-0.5
     key = dropout_key(self, self.dropout_rate)
     whole_sequences = isinstance(mask, Mask)
     if self.rows_at_once and whole_sequences and not with_weights:
@@ -129,7 +137,7 @@ class Attention(nn.Module):
     kernels, biases = zip(*(projection() for projection in projections), strict=True)
     kernel = jnp.concatenate([grouped(kernel) for kernel in kernels], axis=2)
     y = jnp.einsum("btd,dkgh->btkgh", x.astype(self.dtype), kernel.astype(self.dtype))
-    if self.use_bias:
+    if biases[0] is not None:
       y = add(y, jnp.concatenate([grouped(bias) for bias in biases], axis=1))
     return axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_HEADS, None, None)
 

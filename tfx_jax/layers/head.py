@@ -18,6 +18,7 @@ class VocabularyHead(nn.Module):
     tied: whether the kernel is the embedding table given to the call.
     use_bias: whether each token has a bias.
     dtype: of what is multiplied; logits are float32.
+    scale: what hidden states are multiplied by, D^-0.5 in T5 (Raffel et al. 2020) where it is tied.
   """
 
   features: int
@@ -26,6 +27,7 @@ class VocabularyHead(nn.Module):
   tied: bool
   use_bias: bool = False
   dtype: jnp.dtype = jnp.float32
+  scale: float = 1.0
 
   @nn.compact
   def __call__(self, hidden: jax.Array, table: jax.Array | None = None) -> jax.Array:
@@ -33,7 +35,7 @@ class VocabularyHead(nn.Module):
       init = nn.initializers.normal(self.features**-0.5)
       shape = (self.vocab_size, self.features)
       table = axes.param(self, "kernel", init, shape, (axes.VOCAB, axes.EMBED))
-    hidden, table = hidden.astype(self.dtype), table.astype(self.dtype)
+    hidden, table = (hidden * self.scale).astype(self.dtype), table.astype(self.dtype)
     # A narrower output would tie tokens that beam search must tell apart.
     logits = _product(hidden, table)
     if self.use_bias:

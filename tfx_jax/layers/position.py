@@ -47,7 +47,7 @@ class LearnedPositions(nn.Module):
 def rotate(x: jax.Array, positions: jax.Array, base: float = 10_000.0) -> jax.Array:
   """Rotary positions (Su et al. 2021, arXiv:2104.09864) on heads x [B,T,…,H], H even.
 
-  Pairs are (i, i + H/2), as in GPT-NeoX and Llama.
+  Pairs are (i, i + H/2), as in GPT-NeoX and Llama; pair i turns by base^(-2i/H) at each position.
   """
   half = x.shape[-1] // 2
   rate = base ** (-jnp.arange(half, dtype=jnp.float32) / half)

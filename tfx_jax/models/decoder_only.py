@@ -27,6 +27,7 @@ class DecoderOnly(nn.Module):
     window: how many tokens back the stack may see while it writes; as many as it has learnt to
       read, so that a text can go on for ever. None: all.
     dropout_rate: of the embeddings.
+    embed_norm: makes the norm of embeddings, or None.
   """
 
   embed: Callable[[], nn.Module]
@@ -35,11 +36,14 @@ class DecoderOnly(nn.Module):
   head: Callable[[], nn.Module]
   window: int | None = None
   dropout_rate: float = 0.0
+  embed_norm: Callable[[], nn.Module] | None = None
 
   def setup(self):
     self.token_embed = self.embed()
     if self.position is not None:
       self.absolute_position = self.position()
+    if self.embed_norm is not None:
+      self.norm = self.embed_norm()
     self.decoder_stack = self.decoder()
     self.output = self.head()
     self.dropout = Dropout(self.dropout_rate)
@@ -100,4 +104,6 @@ class DecoderOnly(nn.Module):
     x = self.token_embed(tokens)
     if self.position is not None:
       x = x + self.absolute_position(positions).astype(x.dtype)
+    if self.embed_norm is not None:
+      x = self.norm(x)
     return self.dropout(x)

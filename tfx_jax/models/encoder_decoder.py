@@ -31,6 +31,7 @@ class EncoderDecoder(nn.Module):
     decoder: makes the decoder stack.
     head: makes the head; if it is tied, it is given the decoder's table.
     dropout_rate: of the embeddings.
+    embed_norm: makes the norm of embeddings, one for each side, or None.
     copy_attention: makes what points at tokens of the source to copy, or None; both sides then have
       the same tokens.
   """
@@ -43,6 +44,7 @@ class EncoderDecoder(nn.Module):
   decoder: Callable[[], nn.Module]
   head: Callable[[], nn.Module]
   dropout_rate: float = 0.0
+  embed_norm: Callable[[], nn.Module] | None = None
   copy_attention: Callable[[], nn.Module] | None = None
 
   def setup(self):
@@ -53,6 +55,8 @@ class EncoderDecoder(nn.Module):
       self.source_position = self.position_source()
     if self.position_target is not None:
       self.target_position = self.position_target()
+    if self.embed_norm is not None:
+      self.source_norm, self.target_norm = self.embed_norm(), self.embed_norm()
     self.encoder_stack = self.encoder()
     self.decoder_stack = self.decoder()
     self.output = self.head()
@@ -90,6 +94,8 @@ class EncoderDecoder(nn.Module):
     x = embed(batch["inputs"])
     if self.position_source is not None:
       x = x + self.source_position(batch["inputs_positions"]).astype(x.dtype)
+    if self.embed_norm is not None:
+      x = self.source_norm(x)
     segments = batch["inputs_segments"]
     context = Context(batch["inputs_positions"], Mask(segments, segments))
     return self.encoder_stack(self.dropout(x), context)[0]
@@ -187,4 +193,6 @@ class EncoderDecoder(nn.Module):
     x = self.target_embed(tokens)
     if self.position_target is not None:
       x = x + self.target_position(positions).astype(x.dtype)
+    if self.embed_norm is not None:
+      x = self.target_norm(x)
     return self.dropout(x)

@@ -28,6 +28,14 @@ class TrainState:
     return self.params if self.ema is None else self.ema
 
 
+def begin_with(state: TrainState, params: Any, shardings: TrainState) -> TrainState:
+  """A state that has not been trained, with other parameters of the same shapes."""
+  params = jax.device_put(params, shardings.params)
+  # Of its own: both are given away when the step is taken.
+  ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
+  return state.replace(params=params, ema=ema)
+
+
 def update_ema(ema: Any, params: Any, decay: float, step: jax.Array) -> Any:
   """The exponential moving average after update number `step`, counted from 0.
 

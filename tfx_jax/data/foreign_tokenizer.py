@@ -1,0 +1,163 @@
+"""Tokenizers of pretrained models: those of the library tokenizers, and Marian's."""
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import sentencepiece
+
+from tfx_jax.data import tokenizer_files as files
+from tfx_jax.data.tokenizer import Marks, Tokenizer, fingerprint_of
+from tfx_jax.errors import UserError
+
+_CONTENT = "huggingface.json"
+
+
+class HuggingFaceTokenizer:
+  """A tokenizer.json, read by the library tokenizers.
+
+  Args:
+    content: of the file.
+    marks: see `Marks`.
+    vocab_size: of the model, which may have more than the tokenizer has pieces.
+    origin: of the file, for errors.
+
+  Raises:
+    UserError: if the library is not installed, or cannot read the file.
+  """
+
+  def __init__(self, content: str, marks: Marks, vocab_size: int, origin: str = _CONTENT) -> None:
+    try:
+      import tokenizers
+    except ImportError as error:
+      raise UserError(f"{origin} needs tokenizers: pip install 'tfx_jax[pretrained]'") from error
+    try:
+      self._tokenizer = tokenizers.Tokenizer.from_str(content)
+    except Exception as error:  # the library raises nothing more specific
+      raise UserError(f"{origin} is no tokenizer, or a damaged one: {error}") from error
+    # What a file cuts off or fills up is decided here by the layout.
+    self._tokenizer.no_padding()
+    self._tokenizer.no_truncation()
+    known = self._tokenizer.get_vocab_size()
+    if known > vocab_size:
+      raise UserError(f"{origin} has {known} pieces, and the model knows {vocab_size}")
+    self.marks, self.vocab_size, self._content = marks, vocab_size, content
+    self.fingerprint = fingerprint_of("huggingface", content, *marks, vocab_size)
+
+  def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    """Returns the ids of each text, nothing around them."""
+    found = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return [encoding.ids for encoding in found]
+
+  def around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What the file puts before and after a text."""
+    ids = self._tokenizer.encode("a").ids
+    plain = self._tokenizer.encode("a", add_special_tokens=False).ids
+    start = next((n for n in range(len(ids)) if ids[n : n + len(plain)] == plain), 0)
+    return tuple(ids[:start]), tuple(ids[start + len(plain) :])
+
+  def id_of(self, piece: str | None) -> int | None:
+    """The id of a piece, or None where there is none."""
+    return None if piece is None else self._tokenizer.token_to_id(piece)
+
+  def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
+    return self._tokenizer.decode_batch([_until(sequence, self.marks.eos) for sequence in ids])
+
+  def pieces(self, ids: Sequence[int]) -> list[str]:  # noqa: D102
+    return [self._tokenizer.id_to_token(int(i)) or f"<unused{i}>" for i in ids]
+
+  def save(self, folder: str) -> None:  # noqa: D102
+    files.save(folder, _spec("huggingface", self), {_CONTENT: self._content.encode()})
+
+  def foreign_files(self) -> dict[str, bytes]:
+    """What a Hugging Face folder holds of it."""
+    return {"tokenizer.json": self._content.encode()}
+
+
+class MarianTokenizer:
+  """Sentencepiece models of the source and the target over one list of pieces, as OPUS-MT's.
+
+  Args:
+    models: sentencepiece models of the sources and of the targets.
+    vocabulary: from pieces to ids.
+    marks: see `Marks`.
+    vocab_size: of the model.
+    side: 0 for a tokenizer of sources, 1 of targets.
+    origin: for errors.
+
+  Raises:
+    UserError: if a model is damaged.
+  """
+
+  def __init__(
+    self,
+    models: Sequence[bytes],
+    vocabulary: dict[str, int],
+    marks: Marks,
+    vocab_size: int,
+    side: int,
+    origin: str = "the tokenizer",
+  ) -> None:
+    try:
+      self._processor = sentencepiece.SentencePieceProcessor(model_proto=models[side] or b"\0")
+    except RuntimeError as error:
+      raise UserError(f"{origin}: a sentencepiece model is damaged") from error
+    if max(vocabulary.values(), default=0) >= vocab_size:
+      raise UserError(f"{origin} has {len(vocabulary)} pieces, and the model knows {vocab_size}")
+    self.marks, self.vocab_size = marks, vocab_size
+    self._models, self._vocabulary, self._side = tuple(models), vocabulary, side
+    self._names = {i: piece for piece, i in vocabulary.items()}
+    self.fingerprint = fingerprint_of("marian", models, vocabulary, *marks, vocab_size, side)
+
+  def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    """Returns the ids of each text; a language such as >>fr<< in front is one piece."""
+    return [self._encode(text) for text in texts]
+
+  def _encode(self, text: str) -> list[int]:
+    code, mark, rest = text.partition("<<")
+    language = [f"{code}{mark}"] if mark and code.startswith(">>") else []
+    pieces = language + self._processor.encode(rest if language else text, out_type=str)
+    return [self._vocabulary.get(piece, self.marks.unk) for piece in pieces]
+
+  def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
+    texts = ([i for i in _until(s, self.marks.eos) if i not in self.marks.ids] for s in ids)
+    return [self._processor.decode_pieces(self.pieces(text)).strip() for text in texts]
+
+  def pieces(self, ids: Sequence[int]) -> list[str]:  # noqa: D102
+    return [self._names.get(int(i), f"<unused{i}>") for i in ids]
+
+  def save(self, folder: str) -> None:  # noqa: D102
+    files.save(folder, _spec("marian", self) | {"side": self._side}, self.foreign_files())
+
+  def foreign_files(self) -> dict[str, bytes]:
+    """What a Hugging Face folder holds of it."""
+    source, target = self._models
+    vocabulary = json.dumps(self._vocabulary).encode()
+    return {"source.spm": source, "target.spm": target, "vocab.json": vocabulary}
+
+
+def load(folder: str, spec: dict[str, Any]) -> Tokenizer:
+  """What `save` wrote."""
+  marks = Marks(**{k: tuple(v) if isinstance(v, list) else v for k, v in spec["marks"].items()})
+  if spec["kind"] == "huggingface":
+    path = os.path.join(folder, _CONTENT)
+    return HuggingFaceTokenizer(files.read(path).decode(), marks, spec["vocab_size"], path)
+  models = [files.read(os.path.join(folder, name)) for name in ("source.spm", "target.spm")]
+  vocabulary = json.loads(files.read(os.path.join(folder, "vocab.json")))
+  return MarianTokenizer(models, vocabulary, marks, spec["vocab_size"], spec["side"], folder)
+
+
+def _spec(kind: str, tokenizer: Tokenizer) -> dict[str, Any]:
+  return {
+    "kind": kind,
+    "fingerprint": tokenizer.fingerprint,
+    "marks": tokenizer.marks._asdict(),
+    "vocab_size": tokenizer.vocab_size,
+  }
+
+
+def _until(sequence: Sequence[int], eos: int) -> list[int]:
+  """The ids before the first EOS."""
+  ids = [int(i) for i in sequence]
+  return ids[: ids.index(eos)] if eos in ids else ids

@@ -1,0 +1,144 @@
+"""Opens trained runs, ensembles of them, and models of other libraries."""
+
+from collections.abc import Sequence
+
+import jax
+from ml_collections import ConfigDict
+
+from tfx_jax import build, config_io, pretrained
+from tfx_jax.config import base
+from tfx_jax.errors import UserError
+from tfx_jax.evaluation.ensemble import combine
+from tfx_jax.pretrained.export import OF_RUNNING
+from tfx_jax.run import EXAMPLE, Run
+from tfx_jax.training.checkpoint import restore_params
+from tfx_jax.training.state import plan_params
+from tfx_jax.validation import validate
+
+
+def load(
+  workdir: str,
+  checkpoint: str | int | None = None,
+  config: ConfigDict | None = None,
+  ensemble: str | Sequence[str] | None = None,
+) -> Run:
+  """Opens a trained run, or an ensemble of it with others, which then is the model of the run.
+
+  Args:
+    workdir: that it was trained in, or a folder of Hugging Face with config.json, safetensors and
+      tokenizer.json.
+    checkpoint: "best", "latest", "ema", "average" or a step; by default
+      `config.evaluate.checkpoint`.
+    config: in place of the workdir's own, with other settings of generation and the like.
+    ensemble: the other members, by default `config.generate.ensemble`.
+
+  Raises:
+    UserError: if the workdir holds no trained run, or a member is missing or reads or writes other
+      tokens.
+  """
+  run = _open(workdir, checkpoint, config)
+  names = run.config.generate.ensemble if ensemble is None else ensemble
+  names = (names,) if isinstance(names, str) else names
+  if not names:
+    return run
+  members = [run, *(_member(name, workdir, run) for name in names)]
+  run.model, run.params = combine([m.model for m in members], [m.params for m in members])
+  return run
+
+
+def _member(name: str, workdir: str, first: Run) -> Run:
+  """The run that 'WORKDIR', 'WORKDIR@CHECKPOINT' or '@CHECKPOINT' means, on the mesh of `first`."""
+  folder, at, checkpoint = name.rpartition("@")
+  if not at or "/" in checkpoint:
+    folder, checkpoint = name, ""
+  try:
+    config = config_io.read_config(folder) if folder else first.config
+    if config is not None:
+      config.mesh = first.config.mesh
+    member = _open(folder or workdir, checkpoint or None, config)
+  except UserError as error:
+    raise UserError(f"generate.ensemble: {error}") from error
+  for side, own, other in zip(
+    ("source", "target"), first.tokenizers, member.tokenizers, strict=True
+  ):
+    if own.fingerprint != other.fingerprint:
+      raise UserError(
+        f"generate.ensemble: {name} has another {side} tokenizer than {workdir}, "
+        "and members must share theirs"
+      )
+  return member
+
+
+def read_config(workdir: str) -> ConfigDict:
+  """The configuration of a run, or the one that a Hugging Face folder means.
+
+  Raises:
+    UserError: if the folder holds neither.
+  """
+  recorded = config_io.read_config(workdir)
+  if recorded is not None:
+    return recorded
+  if pretrained.is_foreign(workdir):
+    return _config_of(_read_foreign(workdir))
+  raise UserError(f"{workdir} holds no run: there is no config.json in it")
+
+
+def adopt(config: ConfigDict, workdir: str) -> list[str]:
+  """Takes the model and the tokenizer of `train.init_from` into a configuration.
+
+  Settings of how a model is trained or run stay as they are. A run that has begun has them already.
+
+  Returns:
+    what was changed, a line for each key.
+  """
+  source = config_io.read_config(workdir) or read_config(config.train.init_from)
+  old = config.to_dict()
+  for section in ("model", "tokenizer"):
+    for key, value in source[section].items():
+      if key not in OF_RUNNING:
+        config[section][key] = value
+  return config_io.differences(old, config.to_dict())
+
+
+def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None) -> Run:
+  foreign = None
+  recorded = config_io.read_config(workdir)
+  if recorded is None:
+    if not pretrained.is_foreign(workdir):
+      raise UserError(f"{workdir} holds no run: there is no config.json in it")
+    foreign = _read_foreign(workdir)
+    recorded = _config_of(foreign)
+  config = recorded if config is None else config
+  validate(config)
+  for line in config_io.differences(recorded.to_dict(), config.to_dict()):
+    # Parameters may be computed with in another precision, and that is all.
+    if line.startswith(("model.", "tokenizer.")) and not line.startswith("model.dtype"):
+      raise UserError(f"{workdir} holds another model ({line}): leave that setting as it was")
+  parallel = build.make_parallel(config)
+  tokenizers = foreign.tokenizers if foreign else build.saved_tokenizers(config, workdir)
+  model = build.make_model(config, tokenizers)
+  abstract, shardings = plan_params(model, EXAMPLE, parallel)
+  if foreign:
+    params, step = jax.device_put(foreign.params(abstract), shardings), 0
+  else:
+    params, step = restore_params(
+      workdir,
+      str(checkpoint if checkpoint is not None else config.evaluate.checkpoint),
+      abstract,
+      shardings,
+      average_last=config.evaluate.average_last or config.train.keep_checkpoints,
+      ema=config.train.ema_decay > 0,
+    )
+  return Run(config, params, step, model=model, tokenizers=tokenizers, parallel=parallel)
+
+
+def _read_foreign(folder: str) -> pretrained.Pretrained:
+  return pretrained.read(folder, base().to_dict())
+
+
+def _config_of(foreign: pretrained.Pretrained) -> ConfigDict:
+  """The configuration that a foreign model means."""
+  config = base()
+  for section, settings in foreign.settings.items():
+    config[section].update(settings)
+  return config

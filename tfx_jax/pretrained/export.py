@@ -1,0 +1,180 @@
+"""Gives a model back: a folder that transformers loads, or tensors under our own names."""
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from tfx_jax.data.tokenizer import Tokenizer
+from tfx_jax.errors import UserError
+from tfx_jax.pretrained import FAMILIES, generation, tokenizers, weights
+from tfx_jax.pretrained.family import Family, Foreign, Settings
+from tfx_jax.pretrained.folder import CONFIG, GENERATION, WEIGHTS
+
+# How a model is trained or run, not what it computes.
+OF_RUNNING = {
+  *("dropout", "attention_dropout", "activation_dropout", "scan_layers", "remat"),
+  *("attention_rows", "dtype"),
+}
+# What means something only together with something else.
+_WHERE = {
+  "max_positions": ("position", "learned"),
+  "num_buckets": ("position", "bucket"),
+  "max_distance": ("position", "bucket"),
+  "rotary_base": ("position", "rotary"),
+  "encoder_layers": ("architecture", "encoder_decoder"),
+  "share_embeddings": ("architecture", "encoder_decoder"),
+  "qkv_bias": ("use_bias", False),
+}
+
+
+def write_huggingface(
+  folder: str,
+  model: Settings,
+  generate: Settings,
+  params: Any,
+  pair: tuple[Tokenizer, Tokenizer],
+  architecture: str = "",
+) -> str:
+  """Writes a folder that transformers loads: weights, settings and tokenizer.
+
+  Args:
+    folder: which must not exist, or be empty.
+    model: the section `model`.
+    generate: the section `generate`.
+    params: of the model.
+    pair: tokenizers of sources and targets.
+    architecture: a key of `FAMILIES`; by default the first that has these settings.
+
+  Returns:
+    the architecture.
+
+  Raises:
+    UserError: naming the setting for which no family has this model, or if `folder` is in use.
+  """
+  family = find_family(model, architecture)
+  vocab_size = pair[1].vocab_size
+  params = jax.device_get(params)
+  if "bias" not in params.get("output", {}) and model["architecture"] == "encoder_decoder":
+    # Where the foreign model has a bias, ours is one of zeros.
+    zeros = np.zeros(params["target_embed"]["embedding"].shape[0], np.float32)
+    params = params | {"output": params.get("output", {}) | {"bias": zeros}}
+  marks = pair[1].marks
+  ids = {"eos_token_id": marks.eos, "pad_token_id": marks.pad}
+  if model["architecture"] == "encoder_decoder":
+    ids |= {"decoder_start_token_id": marks.bos, "forced_bos_token_id": (*marks.before, None)[0]}
+    ids["bos_token_id"] = marks.bos
+  else:
+    ids["bos_token_id"] = marks.eos if marks.bos is None else marks.bos
+  config = family.write_settings(model) | {
+    "architectures": [family.architecture],
+    "vocab_size": vocab_size,
+    "dtype": "float32",
+    "forced_eos_token_id": None,
+    **ids,
+  }
+  tensors = weights.write(family.entries(model, vocab_size), params)
+  contents = {
+    CONFIG: _json(config),
+    GENERATION: _json(generation.write(generate) | ids),
+    **tokenizers.write(pair),
+  }
+  _publish(folder, contents, tensors)
+  return family.architecture
+
+
+def write_safetensors(folder: str, params: Any, config: Mapping[str, Any]) -> None:
+  """Writes parameters under our own names, joined by slashes, and the configuration.
+
+  Raises:
+    UserError: if `folder` is in use.
+  """
+  flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
+  tensors = {name: np.asarray(x) for name, x in flat.items()}
+  _publish(folder, {"settings.json": _json(config)}, tensors)
+
+
+def find_family(model: Settings, architecture: str = "") -> Family:
+  """The family that has a model of these settings.
+
+  Raises:
+    UserError: if none has, naming the settings that the nearest has not.
+  """
+  if architecture and architecture not in FAMILIES:
+    raise UserError(f"family '{architecture}' is not supported, only {', '.join(FAMILIES)} are")
+  nearest: tuple[list[str], str] | None = None
+  for name in [architecture] if architecture else FAMILIES:
+    wrong = _differences(FAMILIES[name], model)
+    if not wrong:
+      return FAMILIES[name]
+    if nearest is None or len(wrong) < len(nearest[0]):
+      nearest = wrong, name
+  wrong, name = nearest
+  raise UserError(
+    f"transformers has no such model: the nearest is {name}, and there {', '.join(wrong)}"
+  )
+
+
+def _differences(family: Family, model: Settings) -> list[str]:
+  """What of a model is otherwise once it has been written as one of a family and read again."""
+  tensors = () if model["tie_output"] else ("lm_head.weight",)
+  try:
+    values = family.write_settings(model) | {"vocab_size": 0}
+    found = model | family.read_settings(Foreign(values, CONFIG, tensors))
+  except UserError as error:
+    return [str(error)]
+  wrong = []
+  for key in sorted(model.keys() - OF_RUNNING - {"vocab_multiple"}):
+    other, value = _WHERE.get(key, (None, None))
+    if other is not None and model[other] != value:
+      continue
+    ours, theirs = _normalized(model, key), _normalized(found, key)
+    if key == "output_bias" and theirs and model["architecture"] == "encoder_decoder":
+      continue
+    if ours != theirs and not (isinstance(ours, float) and math.isclose(ours, theirs)):
+      wrong.append(f"model.{key} is {theirs!r}, not {ours!r}")
+  return wrong
+
+
+def _normalized(model: Settings, key: str) -> Any:
+  if key == "head_dim":
+    return model["head_dim"] or model["features"] // model["num_heads"]
+  if key == "num_kv_heads":
+    return model["num_kv_heads"] or model["num_heads"]
+  return model[key]
+
+
+def _publish(folder: str, contents: Mapping[str, bytes], tensors: Mapping[str, np.ndarray]) -> None:
+  """Makes a folder of these files, all at once."""
+  try:
+    from safetensors.numpy import save_file
+  except ImportError as error:
+    raise UserError(f"{folder} needs safetensors: pip install 'tfx_jax[pretrained]'") from error
+  if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
+    raise UserError(f"{folder} is in use: choose a folder that does not exist")
+  parent = os.path.dirname(os.path.abspath(folder))
+  try:
+    os.makedirs(parent, exist_ok=True)
+    building = tempfile.mkdtemp(prefix=".export-", dir=parent)
+    try:
+      for name, content in contents.items():
+        with open(os.path.join(building, name), "wb") as file:
+          file.write(content)
+      save_file(tensors, os.path.join(building, WEIGHTS), metadata={"format": "pt"})
+      os.chmod(building, 0o755)
+      os.replace(building, folder)
+    finally:
+      shutil.rmtree(building, ignore_errors=True)
+  except OSError as error:
+    raise UserError(f"cannot write {folder}: {error.strerror}") from error
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+  return json.dumps(content, indent=2).encode()

@@ -1,0 +1,142 @@
+"""The files of a Hugging Face folder: settings and tensors."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tfx_jax.errors import UserError
+
+CONFIG, GENERATION = "config.json", "generation_config.json"
+WEIGHTS, TORCH_WEIGHTS = "model.safetensors", "pytorch_model.bin"
+
+
+def is_foreign(folder: str) -> bool:
+  """Whether a folder is of Hugging Face, not a run's."""
+  path = os.path.join(folder, CONFIG)
+  return os.path.isfile(path) and "model_type" in read_json(path)
+
+
+def read_json(path: str, required: bool = True) -> dict[str, Any]:
+  """The content of a file; nothing of one that need not be there.
+
+  Raises:
+    UserError: if it is missing or damaged.
+  """
+  try:
+    with open(path, encoding="utf-8") as file:
+      content = json.load(file)
+  except FileNotFoundError:
+    if not required:
+      return {}
+    raise UserError(f"there is no {path}") from None
+  except (OSError, ValueError) as error:
+    raise UserError(f"cannot read {path}: {error}") from error
+  if not isinstance(content, dict):
+    raise UserError(f"{path} is damaged: it holds no object")
+  return content
+
+
+class Tensors(Mapping):
+  """The tensors of a folder by name, each read when it is asked for.
+
+  Args:
+    folder: with model.safetensors, or pytorch_model.bin, or several that an index names.
+
+  Raises:
+    UserError: if there are none, or a file is damaged.
+  """
+
+  def __init__(self, folder: str):
+    self._places: dict[str, Any] = {}
+    path = _first(folder, (WEIGHTS, TORCH_WEIGHTS))
+    if path is None:
+      path = _first(folder, (f"{WEIGHTS}.index.json", f"{TORCH_WEIGHTS}.index.json"))
+      if path is None:
+        raise UserError(f"{folder} holds no weights: neither {WEIGHTS} nor {TORCH_WEIGHTS}")
+      index = read_json(path).get("weight_map", {})
+      paths = [os.path.join(folder, name) for name in sorted(set(index.values()))]
+    else:
+      index, paths = {}, [path]
+    for part in paths:
+      opened = _open_torch(part) if part.endswith(".bin") else _open_safetensors(part)
+      self._places |= dict.fromkeys(opened.keys(), opened)
+    missing = sorted(index.keys() - self._places.keys())
+    if missing:
+      raise UserError(f"{path} names the tensor {missing[0]}, which its file does not hold")
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    return self._places[name].get(name)
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._places)
+
+  def __len__(self) -> int:
+    return len(self._places)
+
+
+class _Safetensors:
+  """Tensors of one file."""
+
+  def __init__(self, file: Any, path: str):
+    self._file, self._path = file, path
+
+  def keys(self) -> list[str]:
+    return list(self._file.keys())
+
+  def get(self, name: str) -> np.ndarray:
+    try:
+      return np.asarray(self._file.get_tensor(name))
+    except Exception as error:  # the library has one kind for all
+      raise UserError(f"{self._path}: cannot read the tensor {name}: {error}") from error
+
+
+def _open_safetensors(path: str) -> _Safetensors:
+  try:
+    import safetensors
+  except ImportError as error:
+    raise UserError(f"{path} needs safetensors: pip install 'tfx_jax[pretrained]'") from error
+  try:
+    # As JAX arrays: NumPy's own have no bfloat16.
+    return _Safetensors(safetensors.safe_open(path, framework="flax"), path)
+  except FileNotFoundError:
+    raise UserError(f"there is no {path}") from None
+  except (OSError, safetensors.SafetensorError) as error:
+    raise UserError(f"{path} is damaged: {error}") from error
+
+
+class _Torch:
+  """Tensors of one file of torch."""
+
+  def __init__(self, tensors: Mapping[str, Any]):
+    self._tensors = tensors
+
+  def keys(self) -> list[str]:
+    return list(self._tensors)
+
+  def get(self, name: str) -> np.ndarray:
+    import torch
+
+    tensor = self._tensors[name]
+    # NumPy has no bfloat16, and float32 holds all of them.
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _open_torch(path: str) -> _Torch:
+  try:
+    import torch
+  except ImportError as error:
+    raise UserError(f"{path} needs torch, which is not installed; safetensors do not") from error
+  try:
+    return _Torch(torch.load(path, map_location="cpu", weights_only=True))
+  except FileNotFoundError:
+    raise UserError(f"there is no {path}") from None
+  except Exception as error:  # of zip, pickle or torch
+    raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+
+
+def _first(folder: str, names: tuple[str, ...]) -> str | None:
+  paths = (os.path.join(folder, name) for name in names)
+  return next((path for path in paths if os.path.isfile(path)), None)

@@ -1,0 +1,90 @@
+"""How a foreign folder says that texts are generated, in our settings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfx_jax.errors import UserError
+
+# What is the same under another name.
+_SAME = {
+  "num_beams": "beam_size",
+  "no_repeat_ngram_size": "no_repeat_ngram_size",
+  "repetition_penalty": "repetition_penalty",
+  "num_return_sequences": "num_return",
+}
+_OF_SAMPLES = ("temperature", "top_k", "top_p", "min_p", "typical_p")
+# Settings of other searches, with what they must be to change nothing.
+_UNSUPPORTED = {
+  "diversity_penalty": (0.0, None),
+  "encoder_no_repeat_ngram_size": (0, None),
+  "encoder_repetition_penalty": (1.0, None),
+  "exponential_decay_length_penalty": (None,),
+  "begin_suppress_tokens": (None, []),
+  "sequence_bias": (None,),
+  "penalty_alpha": (None, 0.0),
+}
+
+
+def read(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+  """The section `generate` of a generation_config.json, but for pieces that are never generated.
+
+  Raises:
+    UserError: for a setting that would be ignored.
+  """
+  for name, harmless in _UNSUPPORTED.items():
+    if values.get(name) not in harmless:
+      raise UserError(f"{origin}: {name}={values[name]!r} is not supported")
+  found = {
+    "beam_size": 1,
+    "length_penalty_form": "power",
+    "length_penalty": _value(values, "length_penalty", 1.0),
+    "early_stopping": values.get("early_stopping") is True,
+    "max_length": values.get("max_new_tokens") or values.get("max_length") or 128,
+    "max_length_ratio": 0.0,
+    "min_length": max(values.get("min_new_tokens") or values.get("min_length") or 1, 1),
+  }
+  found |= {ours: values[theirs] for theirs, ours in _SAME.items() if values.get(theirs)}
+  if values.get("do_sample"):
+    found["search"] = "sample"
+    defaults = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
+    found |= {name: _value(values, name, defaults[name]) for name in _OF_SAMPLES}
+    found["beam_size"] = 1
+  elif found["beam_size"] == 1:
+    found["early_stopping"] = False
+  return found
+
+
+def write(settings: Mapping[str, Any]) -> dict[str, Any]:
+  """A generation_config.json of the section `generate`, as far as transformers has its settings."""
+  found = {theirs: settings[ours] for theirs, ours in _SAME.items()}
+  found |= {
+    "max_new_tokens": settings["max_length"],
+    "length_penalty": settings["length_penalty"],
+    "early_stopping": settings["early_stopping"] or "never",
+  }
+  if settings["min_length"] > 1:
+    found["min_new_tokens"] = settings["min_length"]
+  if settings["search"] == "sample":
+    found |= {"do_sample": True} | {name: settings[name] for name in _OF_SAMPLES}
+  if settings["search"] == "sample" or settings["beam_size"] == 1:
+    for name in ("length_penalty", "early_stopping"):
+      del found[name]
+    found["num_beams"] = 1
+  return found
+
+
+def suppressed(values: Mapping[str, Any], origin: str) -> Sequence[int]:
+  """Ids that are never generated.
+
+  Raises:
+    UserError: for a phrase of several tokens.
+  """
+  words = values.get("bad_words_ids") or []
+  if any(len(ids) != 1 for ids in words):
+    raise UserError(f"{origin}: bad_words_ids of several tokens are not supported")
+  return sorted({*(values.get("suppress_tokens") or []), *(ids[0] for ids in words)})
+
+
+def _value(values: Mapping[str, Any], name: str, default: float) -> float:
+  value = values.get(name)
+  return default if value is None else value

@@ -1,0 +1,109 @@
+"""Llama (Touvron et al. 2023, arXiv:2302.13971) and what is built like it: Mistral, Qwen2."""
+
+import functools
+from collections.abc import Iterator
+
+from tfx_jax.errors import UserError
+from tfx_jax.pretrained.family import ACTIVATIONS, Family, Foreign, Settings, foreign_activation
+from tfx_jax.pretrained.weights import Entry, Kind
+
+
+def _read(config: Foreign, *, qkv_bias: bool = False) -> Settings:
+  config.expect(attention_bias=False, mlp_bias=False)
+  heads = config("num_attention_heads")
+  return {
+    "architecture": "decoder_only",
+    "decoder_layers": config("num_hidden_layers"),
+    "features": config("hidden_size"),
+    "num_heads": heads,
+    "num_kv_heads": config("num_key_value_heads", heads),
+    "head_dim": config("head_dim", config("hidden_size") // heads),
+    "feed_forward": config("intermediate_size"),
+    "activation": config.choice("hidden_act", ACTIVATIONS),
+    "gated": True,
+    "use_bias": False,
+    "qkv_bias": qkv_bias,
+    "norm": "rms_norm",
+    "norm_placement": "pre",
+    "norm_epsilon": config("rms_norm_eps", 1e-6),
+    "position": "rotary",
+    "rotary_base": _rotary_base(config),
+    "max_positions": _longest(config),
+    "scale_embeddings": False,
+    "tie_output": config.get("tie_word_embeddings", False),
+    "dropout": 0.0,
+    "attention_dropout": config("attention_dropout", 0.0),
+  }
+
+
+def _rotary_base(config: Foreign) -> float:
+  rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+  kind = rope.get("rope_type", rope.get("type", "default"))
+  if kind != "default":
+    raise UserError(f"{config.origin}: rope_type={kind!r} is not supported, only 'default' is")
+  return float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
+
+
+def _longest(config: Foreign) -> int:
+  """Most tokens that all layers see whole: within a sliding window it is all the same."""
+  longest, window = config("max_position_embeddings"), config.get("sliding_window")
+  slides = config.get("use_sliding_window", True) and window
+  return min(longest, window) if slides else longest
+
+
+def _write(model: Settings, *, model_type: str) -> Settings:
+  heads = model["num_heads"]
+  return {
+    "model_type": model_type,
+    "num_hidden_layers": model["decoder_layers"],
+    "hidden_size": model["features"],
+    "num_attention_heads": heads,
+    "num_key_value_heads": model["num_kv_heads"] or heads,
+    "head_dim": model["head_dim"] or model["features"] // heads,
+    "intermediate_size": model["feed_forward"],
+    "hidden_act": foreign_activation(model["activation"]),
+    "rms_norm_eps": model["norm_epsilon"],
+    "rope_parameters": {"rope_type": "default", "rope_theta": model["rotary_base"]},
+    "max_position_embeddings": model["max_positions"],
+    "attention_dropout": model["attention_dropout"],
+    "tie_word_embeddings": model["tie_output"],
+    "sliding_window": None,
+  }
+
+
+def _entries(model: Settings, tokens: int) -> Iterator[Entry]:
+  yield Entry("model.embed_tokens.weight", ("token_embed/embedding",), Kind.ROWS, rows=tokens)
+  if not model["tie_output"]:
+    yield Entry("lm_head.weight", ("output/kernel",), Kind.ROWS, rows=tokens)
+  yield Entry("model.norm.weight", ("decoder_stack/norm/scale",))
+  theirs, block = "model.layers.{}", "decoder_stack/layers/stacked"
+  for name, residual in (("input", "attention"), ("post_attention", "mlp")):
+    path = f"{block}/{residual}_residual/norms_0/scale"
+    yield Entry(f"{theirs}.{name}_layernorm.weight", (path,))
+  for letter, name, inputs in (
+    *(("q", "query", 1), ("k", "key", 1), ("v", "value", 1)),
+    ("o", "out", 2),
+  ):
+    path = f"{block}/self_attention/{name}"
+    weight = f"{theirs}.self_attn.{letter}_proj"
+    yield Entry(f"{weight}.weight", (f"{path}/kernel",), Kind.LINEAR, inputs)
+    if model["qkv_bias"] and inputs == 1:
+      yield Entry(f"{weight}.bias", (f"{path}/bias",), Kind.FLAT)
+  for name in ("gate", "up", "down"):
+    path = f"{block}/mlp/{name}/kernel"
+    yield Entry(f"{theirs}.mlp.{name}_proj.weight", (path,), Kind.LINEAR)
+
+
+def _family(architecture: str, model_type: str, *, qkv_bias: bool = False) -> Family:
+  return Family(
+    architecture,
+    functools.partial(_read, qkv_bias=qkv_bias),
+    functools.partial(_write, model_type=model_type),
+    _entries,
+    (r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq", r"lm_head\.weight"),
+  )
+
+
+LLAMA = _family("LlamaForCausalLM", "llama")
+MISTRAL = _family("MistralForCausalLM", "mistral")
+QWEN2 = _family("Qwen2ForCausalLM", "qwen2", qkv_bias=True)
