@@ -30,7 +30,7 @@ MAY_IMPORT = {
   "__init__": ("loading", "run"),
   "main": (*TOP, "commands", "loading", "sweep"),
   "commands": (*TOP, "loading", "run", *LEARNING, "tasks", "sweep"),
-  "run": (*TOP, "data", "heat_map"),
+  "run": (*TOP, "config", "data", "heat_map"),
   "loading": (*TOP, "config", "run"),
   "validation": ("build", *BELOW_BUILD),
   "build": BELOW_BUILD,

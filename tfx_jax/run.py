@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tfx_jax import build
+from tfx_jax.config import base
 from tfx_jax.data.fitting import cut
 from tfx_jax.data.packing import pack
 from tfx_jax.data.tokenizer import Tokenizer
@@ -153,7 +154,10 @@ class Run:
     """
     model, generate = self.config.model.to_dict(), self.config.generate.to_dict()
     if format == "huggingface":
-      write_huggingface(folder, model, generate, self.params, self.tokenizers, architecture)
+      defaults = base().model.to_dict()
+      write_huggingface(
+        folder, model, generate, self.params, self.tokenizers, defaults, architecture
+      )
     elif format == "safetensors":
       write_safetensors(folder, self.params, self.config.to_dict())
     else:

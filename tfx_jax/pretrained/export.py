@@ -41,6 +41,7 @@ def write_huggingface(
   generate: Settings,
   params: Any,
   pair: tuple[Tokenizer, Tokenizer],
+  defaults: Settings,
   architecture: str = "",
 ) -> str:
   """Writes a folder that transformers loads: weights, settings and tokenizer.
@@ -51,6 +52,7 @@ def write_huggingface(
     generate: the section `generate`.
     params: of the model.
     pair: tokenizers of sources and targets.
+    defaults: of the section `model`.
     architecture: a key of `FAMILIES`; by default the first that has these settings.
 
   Returns:
@@ -59,7 +61,7 @@ def write_huggingface(
   Raises:
     UserError: naming the setting for which no family has this model, or if `folder` is in use.
   """
-  family = find_family(model, architecture)
+  family = find_family(model, defaults, architecture)
   vocab_size = pair[1].vocab_size
   params = jax.device_get(params)
   if "bias" not in params.get("output", {}) and model["architecture"] == "encoder_decoder":
@@ -101,8 +103,13 @@ def write_safetensors(folder: str, params: Any, config: Mapping[str, Any]) -> No
   _publish(folder, {"settings.json": _json(config)}, tensors)
 
 
-def find_family(model: Settings, architecture: str = "") -> Family:
+def find_family(model: Settings, defaults: Settings, architecture: str = "") -> Family:
   """The family that has a model of these settings.
+
+  Args:
+    model: the section `model`.
+    defaults: what of it a family has that says nothing else.
+    architecture: a key of `FAMILIES`; by default any.
 
   Raises:
     UserError: if none has, naming the settings that the nearest has not.
@@ -111,7 +118,7 @@ def find_family(model: Settings, architecture: str = "") -> Family:
     raise UserError(f"family '{architecture}' is not supported, only {', '.join(FAMILIES)} are")
   nearest: tuple[list[str], str] | None = None
   for name in [architecture] if architecture else FAMILIES:
-    wrong = _differences(FAMILIES[name], model)
+    wrong = _differences(FAMILIES[name], model, defaults)
     if not wrong:
       return FAMILIES[name]
     if nearest is None or len(wrong) < len(nearest[0]):
@@ -122,12 +129,12 @@ def find_family(model: Settings, architecture: str = "") -> Family:
   )
 
 
-def _differences(family: Family, model: Settings) -> list[str]:
+def _differences(family: Family, model: Settings, defaults: Settings) -> list[str]:
   """What of a model is otherwise once it has been written as one of a family and read again."""
   tensors = () if model["tie_output"] else ("lm_head.weight",)
   try:
     values = family.write_settings(model) | {"vocab_size": 0}
-    found = model | family.read_settings(Foreign(values, CONFIG, tensors))
+    found = defaults | family.read_settings(Foreign(values, CONFIG, tensors))
   except UserError as error:
     return [str(error)]
   wrong = []

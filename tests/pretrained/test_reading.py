@@ -1,0 +1,296 @@
+"""Folders of transformers without transformers: read and written, and what is wrong with them."""
+
+import json
+import os
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from tiny_run import read_log, settings, write_pairs
+
+import tfx_jax
+from tfx_jax import build
+from tfx_jax.config import base
+from tfx_jax.data.tokenizer import train_tokenizer
+from tfx_jax.errors import UserError
+from tfx_jax.main import main
+from tfx_jax.parallel import Parallel
+from tfx_jax.pretrained.export import find_family, write_huggingface
+from tfx_jax.run import EXAMPLE, Run
+from tfx_jax.training.state import plan_state
+
+# What Marian's models are by these settings.
+MODEL = {
+  **{"features": 16, "num_heads": 2, "feed_forward": 24, "encoder_layers": 1, "decoder_layers": 2},
+  **{"norm_placement": "post", "norm_epsilon": 1e-5, "output_bias": True, "max_positions": 64},
+}
+DEFAULTS = base().model.to_dict()
+TEXTS = ["ab cd", "fed cba ab", "de"]
+
+
+def make_config(**changes):
+  config = base()
+  config.model.update(MODEL | changes)
+  config.generate.update(beam_size=2, max_length=20, max_source_length=64, max_length_ratio=0.0)
+  return config
+
+
+def make_tokenizer(texts, size):
+  settings = base().tokenizer.to_dict() | {"kind": "bpe", "vocab_size": size, "symbols": ()}
+  return train_tokenizer(texts, **{k: v for k, v in settings.items() if k not in ("joint", "path")})
+
+
+def with_random_params(model, parallel):
+  """Biases too, which begin as zeros."""
+  make_state, _ = plan_state(model, _NoOptimizer, 0, EXAMPLE, parallel)
+  rng = np.random.default_rng(0)
+  return jax.tree.map(
+    lambda x: x + (0.2 * rng.normal(size=x.shape)).astype(np.float32), make_state().params
+  )
+
+
+class _NoOptimizer:
+  init = staticmethod(lambda params: ())
+
+
+@pytest.fixture(scope="session")
+def run():
+  config, parallel = make_config(), Parallel()
+  words = [f"{a}{b}{c}" for a in "abcdef" for b in "abcdef" for c in "abcdef"]
+  tokenizer = make_tokenizer(words, 41)
+  pair = tokenizer, tokenizer
+  model = build.make_model(config, pair)
+  params = with_random_params(model, parallel)
+  return Run(config, params, 0, model=model, tokenizers=pair, parallel=parallel)
+
+
+@pytest.fixture(scope="session")
+def exported(run, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("exported") / "model"
+  run.export(str(folder))
+  return folder
+
+
+@pytest.fixture
+def folder(exported, tmp_path):
+  """One that may be damaged."""
+  return shutil.copytree(exported, tmp_path / "model")
+
+
+def test_a_model_from_scratch_is_given_away_and_comes_back(run, exported):
+  again = tfx_jax.load(str(exported))
+  assert json.loads((exported / "config.json").read_text())["architectures"] == ["MarianMTModel"]
+  table, found = (r.params["target_embed"]["embedding"] for r in (run, again))
+  np.testing.assert_array_equal(table[:41], found[:41])
+  assert not np.asarray(found[41:]).any()
+  assert again.score(TEXTS, TEXTS) == pytest.approx(run.score(TEXTS, TEXTS), rel=1e-5)
+  ours, theirs = (r.generate(TEXTS, length_penalty_form="gnmt") for r in (run, again))
+  assert [h[0].text for h in ours] == [h[0].text for h in theirs]
+  assert again.config.generate.beam_size == 2 and again.config.generate.max_length == 20
+  assert again.config.generate.length_penalty_form == "power"
+
+
+def test_without_a_bias_of_the_output_it_is_given_away_with_one_of_zeros(tmp_path):
+  config = make_config(output_bias=False)
+  tokenizer = make_tokenizer(["abc", "cab", "bca"] * 9, 10)
+  model = build.make_model(config, (tokenizer, tokenizer))
+  params = with_random_params(model, Parallel())
+  folder = str(tmp_path / "out")
+  sections = config.model.to_dict(), config.generate.to_dict()
+  assert (
+    write_huggingface(folder, *sections, params, (tokenizer, tokenizer), DEFAULTS)
+    == "MarianMTModel"
+  )
+  assert not load_file(f"{folder}/model.safetensors")["final_logits_bias"].any()
+
+
+@pytest.mark.parametrize(
+  ("changes", "found"),
+  [
+    ({}, "MarianMTModel"),
+    ({"norm_placement": "pre"}, "PegasusForConditionalGeneration"),
+    (
+      {"norm_placement": "pre", "position": "learned", "embedding_norm": True},
+      "MBartForConditionalGeneration",
+    ),
+    ({"position": "learned", "embedding_norm": True}, "BartForConditionalGeneration"),
+    (
+      {"architecture": "decoder_only", "norm_placement": "pre", "position": "learned"}
+      | {"output_bias": False, "scale_embeddings": False},
+      "GPT2LMHeadModel",
+    ),
+    (
+      {"architecture": "decoder_only", "norm_placement": "pre", "position": "rotary"}
+      | {"output_bias": False, "scale_embeddings": False, "norm": "rms_norm", "use_bias": False}
+      | {"activation": "silu", "gated": True, "num_kv_heads": 1, "tie_output": False},
+      "LlamaForCausalLM",
+    ),
+  ],
+)
+def test_settings_have_a_family(changes, found):
+  assert find_family(make_config(**changes).model.to_dict(), DEFAULTS).architecture == found
+
+
+@pytest.mark.parametrize(
+  ("changes", "named"),
+  [
+    ({"position": "rotary"}, "model.position is 'sinusoidal', not 'rotary'"),
+    ({"norm_epsilon": 1e-6}, "model.norm_epsilon is 1e-05, not 1e-06"),
+    ({"copy_head": True}, "model.copy_head is False, not True"),
+    ({"norm_placement": "sandwich"}, "model.norm_placement"),
+  ],
+)
+def test_settings_without_a_family_are_named(changes, named):
+  changed = MODEL | changes
+  with pytest.raises(UserError, match="transformers has no such model") as error:
+    find_family(DEFAULTS | changed, DEFAULTS)
+  assert named in str(error.value) and "\n" not in str(error.value)
+
+
+def change_tensors(folder, change):
+  path = str(folder / "model.safetensors")
+  tensors = load_file(path)
+  change(tensors)
+  save_file(tensors, path)
+
+
+def change_config(folder, **changes):
+  path = folder / "config.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+NORM = "model.decoder.layers.1.final_layer_norm.weight"
+
+
+@pytest.mark.parametrize(
+  ("damage", "named"),
+  [
+    (lambda f: change_tensors(f, lambda t: t.pop(NORM)), f"lacks the tensor {NORM} [16]"),
+    (
+      lambda f: change_tensors(f, lambda t: t.update(odd=np.zeros(2, np.float32))),
+      "holds the tensor odd, which this architecture has not",
+    ),
+    (
+      lambda f: change_tensors(f, lambda t: t.update({NORM: np.ones(15, np.float32)})),
+      f"the tensor {NORM} is [15], by config.json it is [16]",
+    ),
+    (
+      lambda f: change_tensors(f, lambda t: t.update({NORM: np.ones(16, np.int32)})),
+      f"the tensor {NORM} holds no floats but int32",
+    ),
+    (
+      lambda f: os.truncate(f / "model.safetensors", 5000),
+      "model.safetensors is damaged",
+    ),
+    (lambda f: os.remove(f / "model.safetensors"), "holds no weights"),
+    (lambda f: (f / "config.json").write_text('{"model_type": '), "config.json"),
+    (
+      lambda f: change_config(f, architectures=["BertModel"]),
+      "architectures=['BertModel'] is not supported, only MarianMTModel",
+    ),
+    (
+      lambda f: change_config(f, normalize_before=True),
+      "normalize_before=True is not supported, only False is",
+    ),
+    (
+      lambda f: change_config(f, activation_function="mish"),
+      "activation_function='mish' is not supported, only relu",
+    ),
+    (lambda f: change_config(f, d_model=None), "config.json lacks 'd_model'"),
+    (lambda f: change_config(f, vocab_size=30), "has 41 pieces, and the model knows 30"),
+    (lambda f: os.remove(f / "vocab.json"), "vocab.json"),
+    (lambda f: os.remove(f / "source.spm"), "holds no tokenizer.json"),
+    (
+      lambda f: (f / "generation_config.json").write_text('{"penalty_alpha": 0.6}'),
+      "penalty_alpha=0.6 is not supported",
+    ),
+  ],
+)
+def test_what_is_wrong_with_a_folder_is_one_line(folder, damage, named):
+  damage(folder)
+  with pytest.raises(UserError) as error:
+    tfx_jax.load(str(folder))
+  assert named in str(error.value) and "\n" not in str(error.value)
+
+
+def test_tensors_may_be_in_several_files(run, folder):
+  whole = load_file(str(folder / "model.safetensors"))
+  index = {name: f"part-{number % 2}.safetensors" for number, name in enumerate(whole)}
+  for part in set(index.values()):
+    tensors = {name: x for name, x in whole.items() if index[name] == part}
+    save_file(tensors, str(folder / part))
+  os.remove(folder / "model.safetensors")
+  path = folder / "model.safetensors.index.json"
+  path.write_text(json.dumps({"weight_map": index}))
+  again = tfx_jax.load(str(folder))
+  assert again.score(TEXTS, TEXTS) == pytest.approx(run.score(TEXTS, TEXTS), rel=1e-5)
+  path.write_text(json.dumps({"weight_map": index | {"gone": "part-0.safetensors"}}))
+  with pytest.raises(UserError, match="names the tensor gone"):
+    tfx_jax.load(str(folder))
+
+
+def test_half_precision_is_read_as_float32(run, folder):
+  def halve(tensors):
+    tensors |= {name: x.astype(np.float16) for name, x in tensors.items()}
+
+  change_tensors(folder, halve)
+  params = tfx_jax.load(str(folder)).params
+  assert {x.dtype for x in jax.tree.leaves(params)} == {np.dtype(np.float32)}
+  table = np.asarray(run.params["target_embed"]["embedding"])[:41]
+  np.testing.assert_array_equal(
+    params["target_embed"]["embedding"][:41], table.astype(np.float16).astype(np.float32)
+  )
+
+
+def test_a_folder_in_use_is_left_alone(run, folder):
+  before = sorted(os.listdir(folder))
+  with pytest.raises(UserError, match="in use"):
+    run.export(str(folder))
+  with pytest.raises(UserError, match="format='onnx': use huggingface or safetensors"):
+    run.export(str(folder), format="onnx")
+  with pytest.raises(UserError, match="family 'Bart' is not supported"):
+    run.export(str(folder.parent / "other"), architecture="Bart")
+  assert sorted(os.listdir(folder)) == before and os.listdir(folder.parent) == ["model"]
+
+
+def test_our_own_names_are_paths(run, tmp_path):
+  run.export(str(tmp_path / "out"), format="safetensors")
+  tensors = load_file(str(tmp_path / "out" / "model.safetensors"))
+  np.testing.assert_array_equal(
+    tensors["target_embed/embedding"], run.params["target_embed"]["embedding"]
+  )
+  assert len(tensors) == len(jax.tree.leaves(run.params))
+
+
+def test_a_folder_is_a_run_of_the_command_line(exported, tmp_path, capsys):
+  (tmp_path / "in").write_text("ab cd\n\nde\n")
+  arguments = [f"--workdir={exported}", "--mode=generate", f"--input={tmp_path / 'in'}"]
+  assert main([*arguments, "--config.generate.beam_size=1"]) == 0
+  lines = capsys.readouterr().out.split("\n")
+  assert len(lines) == 4 and lines[1] == ""
+
+
+def test_training_begins_with_a_folder_and_goes_on_without_it(folder, tmp_path, capsys):
+  write_pairs(tmp_path)
+  changes = {key: value for key, value in settings(tmp_path).items() if key.startswith("data.")}
+  changes |= {"train.num_steps": 4, "train.log_every": 1, "train.eval_every": 4}
+  changes |= {"optimizer.learning_rate": 0.0, "generate.max_length": 20, "train.decode_every": 0}
+  changes |= {"train.checkpoint_every": 2, "generate.max_source_length": 24, "model.dropout": 0.0}
+  experiment = tmp_path / "tune.py"
+  lines = ["from tfx_jax.config import base", "", "", "def get_config():", "  config = base()"]
+  lines += [f"  config.{key} = {value!r}" for key, value in changes.items()]
+  experiment.write_text("\n".join([*lines, "  return config", ""]))
+  workdir = str(tmp_path / "run")
+  command = [f"--config={experiment}", f"--workdir={workdir}"]
+  command += [f"--config.train.init_from={folder}"]
+  assert main(command) == 0
+  assert "by train.init_from: model.features: 512 -> 16" in capsys.readouterr().err
+  tuned, given = tfx_jax.load(workdir), tfx_jax.load(str(folder))
+  jax.tree.map(np.testing.assert_array_equal, tuned.params, given.params)
+  assert tuned.score(TEXTS, TEXTS) == pytest.approx(given.score(TEXTS, TEXTS), rel=1e-5)
+  shutil.rmtree(folder)
+  assert main(command) == 0
+  assert "finished at step 4" in capsys.readouterr().err
+  assert [line["split"] for line in read_log(workdir)][-1] == "test"
