@@ -26,7 +26,7 @@ def load(
 
   Args:
     workdir: that it was trained in, or a folder of Hugging Face with config.json, safetensors and
-      tokenizer.json.
+      tokenizer.json; "hf://ORGANISATION/NAME" fetches one.
     checkpoint: "best", "latest", "ema", "average" or a step; by default
       `config.evaluate.checkpoint`.
     config: in place of the workdir's own, with other settings of generation and the like.
@@ -75,6 +75,7 @@ def read_config(workdir: str) -> ConfigDict:
   Raises:
     UserError: if the folder holds neither.
   """
+  workdir = pretrained.fetched(workdir)
   recorded = config_io.read_config(workdir)
   if recorded is not None:
     return recorded
@@ -101,7 +102,7 @@ def adopt(config: ConfigDict, workdir: str) -> list[str]:
 
 
 def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None) -> Run:
-  foreign = None
+  foreign, workdir = None, pretrained.fetched(workdir)
   recorded = config_io.read_config(workdir)
   if recorded is None:
     if not pretrained.is_foreign(workdir):

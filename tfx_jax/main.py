@@ -99,7 +99,8 @@ def _run(options: argparse.Namespace) -> int:
     config = config_io.read_experiment(options.config)
   else:
     config = config_io.read_config(options.workdir)
-    if config is None and os.path.exists(os.path.join(options.workdir, "config.json")):
+    elsewhere = options.workdir.startswith("hf://")
+    if config is None and (elsewhere or os.path.exists(f"{options.workdir}/config.json")):
       from tfx_jax import loading
 
       config = loading.read_config(options.workdir)

@@ -67,10 +67,11 @@ def test_scores_are_those_of_transformers(pair):
     assert score == pytest.approx(float(expected), abs=1e-3)
 
 
-@pytest.mark.parametrize("beams", [1, BEAMS])
-def test_outputs_are_those_of_transformers(pair, beams):
+@pytest.mark.parametrize(("beams", "early"), [(1, False), (BEAMS, False), (BEAMS, True)])
+def test_outputs_are_those_of_transformers(pair, beams, early):
   kind, model, run = pair
-  found = run.generate(INPUTS, beam_size=beams, num_return=beams, max_length=30, length_penalty=0.7)
+  settings = {"beam_size": beams, "num_return": beams, "max_length": 30, "length_penalty": 0.7}
+  found = run.generate(INPUTS, early_stopping=early, **settings)
   compared, marks = 0, run.tokenizers[1].marks
   for text, hypotheses in zip(INPUTS, found, strict=True):
     ids = torch.tensor([read(run, text)])
@@ -84,7 +85,7 @@ def test_outputs_are_those_of_transformers(pair, beams):
         num_beams=beams,
         num_return_sequences=beams,
         max_new_tokens=30,
-        **{"length_penalty": 0.7, "early_stopping": "never"} if beams > 1 else {},
+        **{"length_penalty": 0.7, "early_stopping": early or "never"} if beams > 1 else {},
       ),
       return_dict_in_generate=True,
       output_scores=True,

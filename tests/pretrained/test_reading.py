@@ -244,6 +244,27 @@ def test_half_precision_is_read_as_float32(run, folder):
   )
 
 
+def test_a_name_on_the_hub_is_fetched(run, folder, monkeypatch):
+  asked = []
+
+  def snapshot_download(name, allow_patterns):
+    asked.append((name, "*.bin" in allow_patterns))
+    if name == "nobody/nothing":
+      raise OSError("no such name\nand a long explanation")
+    return str(folder)
+
+  monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+  again = tfx_jax.load("hf://somebody/something")
+  assert again.score(TEXTS, TEXTS) == pytest.approx(run.score(TEXTS, TEXTS), rel=1e-5)
+  assert set(asked) == {("somebody/something", False)}
+  with pytest.raises(UserError, match=r"^cannot fetch hf://nobody/nothing: no such name$"):
+    tfx_jax.load("hf://nobody/nothing")
+  os.remove(folder / "model.safetensors")
+  with pytest.raises(UserError, match="holds no weights"):
+    tfx_jax.load("hf://somebody/something")
+  assert asked[-1] == ("somebody/something", True)
+
+
 def test_a_folder_in_use_is_left_alone(run, folder):
   before = sorted(os.listdir(folder))
   with pytest.raises(UserError, match="in use"):

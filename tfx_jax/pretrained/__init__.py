@@ -11,7 +11,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.pretrained import generation, tokenizers, weights
 from tfx_jax.pretrained.bart import BART
 from tfx_jax.pretrained.family import Family, Foreign
-from tfx_jax.pretrained.folder import CONFIG, GENERATION, Tensors, is_foreign, read_json
+from tfx_jax.pretrained.folder import CONFIG, GENERATION, Tensors, fetched, is_foreign, read_json
 from tfx_jax.pretrained.gpt2 import GPT2
 from tfx_jax.pretrained.llama import LLAMA, MISTRAL, QWEN2
 from tfx_jax.pretrained.marian import MARIAN
@@ -19,7 +19,7 @@ from tfx_jax.pretrained.mbart import MBART
 from tfx_jax.pretrained.pegasus import PEGASUS
 from tfx_jax.pretrained.t5 import MT5, T5
 
-__all__ = ["FAMILIES", "Pretrained", "is_foreign", "read"]
+__all__ = ["FAMILIES", "Pretrained", "fetched", "is_foreign", "read"]
 
 FAMILIES: dict[str, Family] = {
   family.architecture: family

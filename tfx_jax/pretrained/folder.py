@@ -13,6 +13,33 @@ CONFIG, GENERATION = "config.json", "generation_config.json"
 WEIGHTS, TORCH_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 
 
+HUB = "hf://"
+# Weights in other formats than safetensors are fetched only where there is nothing else.
+_WANTED = ["*.json", "*.safetensors", "*.spm"]
+
+
+def fetched(path: str) -> str:
+  """The folder on this machine that 'hf://ORGANISATION/NAME' has been fetched to; others as given.
+
+  Raises:
+    UserError: if it cannot be fetched.
+  """
+  if not path.startswith(HUB):
+    return path
+  try:
+    import huggingface_hub
+  except ImportError as error:
+    raise UserError(f"{path} needs huggingface_hub: pip install 'tfx_jax[pretrained]'") from error
+  name = path.removeprefix(HUB)
+  try:
+    folder = huggingface_hub.snapshot_download(name, allow_patterns=_WANTED)
+    if not any(entry.endswith(".safetensors") for entry in os.listdir(folder)):
+      folder = huggingface_hub.snapshot_download(name, allow_patterns=[*_WANTED, "*.bin"])
+  except Exception as error:  # of the hub, or of the connection
+    raise UserError(f"cannot fetch {path}: {str(error).splitlines()[0]}") from error
+  return folder
+
+
 def is_foreign(folder: str) -> bool:
   """Whether a folder is of Hugging Face, not a run's."""
   path = os.path.join(folder, CONFIG)
