@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny_run import make_config
 
-from tfx_jax import build, run
+from tfx_jax import build, loading, run
 from tfx_jax.commands import evaluate, generate, train
 from tfx_jax.config import base
 from tfx_jax.data.tokenizer import CharacterTokenizer
@@ -49,6 +49,7 @@ OTHER = {
   "optimizer.schedule": "constant",
   "optimizer.settings": ("eps=0.5",),
   "optimizer.groups": ("kernel scale=0.5",),
+  "lora.targets": ("mlp",),
   "train.best_metric": "perplexity",
   "generate.length_penalty_form": "power",
   "generate.num_return": 2,
@@ -88,9 +89,12 @@ WHERE = {
   "generate.stop": {"generate.beam_size": 1},
   "generate.stream": {"generate.beam_size": 1},
   "generate.num_samples": {"generate.search": "mbr"},
+  "lora.alpha": {"lora.rank": 4},
+  "lora.targets": {"lora.rank": 4},
 }
 # What the commands themselves read.
 READ_BY_COMMANDS = (
+  "train.init_from",
   "train.decode_examples",
   "train.keep_checkpoints",
   "evaluate.checkpoint",
@@ -163,16 +167,19 @@ def portrait(config, monkeypatch):
   told += [build.make_task(config), build.make_timetable(config)]
   told += [build.make_generate_settings(config), build.make_parallel(config).sizes]
   told.append(build.make_model(config, TOKENIZERS))
+  if config.lora.rank:
+    told.append(vars(build.make_adapted(config, None)))
   return re.sub(r" at 0x\w+", "", repr(told))
 
 
 def updates(optimizer):
   """Two of them, the first from a gradient that is clipped."""
-  params = {"kernel": np.full(2, 0.5, np.float32)}
+  params = {side: {"kernel": np.full(2, 0.5, np.float32)} for side in ("base", "adapters")}
   state, found = optimizer.init(params), []
   for size in (1e2, 1e-8):
-    update, state = optimizer.update({"kernel": np.full(2, size, np.float32)}, state, params)
-    found.append(update["kernel"])
+    gradient = jax.tree.map(lambda x, size=size: np.full_like(x, size), params)
+    update, state = optimizer.update(gradient, state, params)
+    found.append(update)
   return found
 
 
@@ -189,7 +196,7 @@ def test_the_same_configuration_makes_the_same(usual, monkeypatch):
 @pytest.mark.parametrize("key", list(keys(base())))
 def test_every_key_is_read(key, usual, monkeypatch):
   if key in READ_BY_COMMANDS:
-    readers = (train, evaluate, generate, run)
+    readers = (train, evaluate, generate, run, loading)
     assert any(f"config.{key}" in inspect.getsource(reader) for reader in readers)
     return
   where = WHERE.get(key, {})

@@ -178,6 +178,14 @@ def base() -> ConfigDict:
         # ("embedding weight_decay=0", "encoder scale=0.5"); scale multiplies the learning rate.
         "groups": (),
       },
+      "lora": {
+        # Rank of what is learnt for some kernels while all else is fixed (Hu et al. 2021); 0: all
+        # is learnt. It is multiplied by alpha / rank.
+        "rank": 0,
+        "alpha": 16.0,
+        # Which kernels: "REGEX", or "REGEX FIRST-LAST" for some layers, counted from 0.
+        "targets": ("attention/(query|value)",),
+      },
       "train": {
         # A run, or a folder of Hugging Face, whose parameters training begins with; its model and
         # tokenizer are taken, too, but for dropout and the like.

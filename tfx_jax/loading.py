@@ -113,12 +113,13 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
   validate(config)
   for line in config_io.differences(recorded.to_dict(), config.to_dict()):
     # Parameters may be computed with in another precision, and that is all.
-    if line.startswith(("model.", "tokenizer.")) and not line.startswith("model.dtype"):
+    if line.startswith(("model.", "tokenizer.", "lora.")) and not line.startswith("model.dtype"):
       raise UserError(f"{workdir} holds another model ({line}): leave that setting as it was")
   parallel = build.make_parallel(config)
   tokenizers = foreign.tokenizers if foreign else build.saved_tokenizers(config, workdir)
   model = build.make_model(config, tokenizers)
-  abstract, shardings = plan_params(model, EXAMPLE, parallel)
+  trained = build.make_adapted(config, model)
+  abstract, shardings = plan_params(trained, EXAMPLE, parallel)
   if foreign:
     params, step = jax.device_put(foreign.params(abstract), shardings), 0
   else:
@@ -130,7 +131,10 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
       average_last=config.evaluate.average_last or config.train.keep_checkpoints,
       ema=config.train.ema_decay > 0,
     )
-  return Run(config, params, step, model=model, tokenizers=tokenizers, parallel=parallel)
+  parts = {"model": model, "tokenizers": tokenizers, "parallel": parallel}
+  if config.lora.rank:
+    parts["adapters"], params = params["adapters"], parallel.jit(trained.merge)(params)
+  return Run(config, params, step, **parts)
 
 
 def _read_foreign(folder: str) -> pretrained.Pretrained:

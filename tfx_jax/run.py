@@ -32,7 +32,8 @@ class Run:
 
   Attributes:
     config: the run's configuration.
-    params: the model's parameters.
+    params: the model's parameters, with all that was learnt in them.
+    adapters: what was learnt beside fixed parameters, or None; see `training/lora.py`.
     step: the training step they are from.
   """
 
@@ -45,9 +46,11 @@ class Run:
     model: Any,
     tokenizers: tuple[Tokenizer, Tokenizer],
     parallel: Any,
+    adapters: Any = None,
   ):
     self.config, self.params, self.step = config, params, step
     self.model, self.tokenizers, self.parallel = model, tokenizers, parallel
+    self.adapters = adapters
 
   def generate(
     self, inputs: Sequence[str], prefixes: Prefixes | None = None, **settings: Any
@@ -145,7 +148,7 @@ class Run:
     Args:
       folder: which must not exist, or be empty.
       format: "huggingface" for what transformers loads, with tokenizer and settings; "safetensors"
-        for parameters under our own names.
+        for parameters under our own names; "adapters" for what was learnt alone, likewise.
       architecture: of transformers, such as "MistralForCausalLM"; by default the first one that has
         this model's settings.
 
@@ -160,8 +163,12 @@ class Run:
       )
     elif format == "safetensors":
       write_safetensors(folder, self.params, self.config.to_dict())
+    elif format == "adapters":
+      if self.adapters is None:
+        raise UserError("format='adapters' is for runs with lora.rank above 0")
+      write_safetensors(folder, self.adapters, self.config.to_dict())
     else:
-      raise UserError(f"format='{format}': use huggingface or safetensors")
+      raise UserError(f"format='{format}': use huggingface, safetensors or adapters")
 
   def _ids(self, name: str, inputs: Sequence[str]) -> list[list[int]]:
     """Token lists of inputs."""

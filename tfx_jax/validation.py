@@ -92,6 +92,7 @@ def validate(config: ConfigDict) -> None:
       f"for model.decoder_layers={layers}"
     )
   _check_optimizer(config)
+  build.make_adapted(config, None)
 
 
 def _check_batch(config: ConfigDict) -> None:

@@ -269,7 +269,7 @@ def test_a_folder_in_use_is_left_alone(run, folder):
   before = sorted(os.listdir(folder))
   with pytest.raises(UserError, match="in use"):
     run.export(str(folder))
-  with pytest.raises(UserError, match="format='onnx': use huggingface or safetensors"):
+  with pytest.raises(UserError, match="format='onnx': use huggingface, safetensors or adapters"):
     run.export(str(folder), format="onnx")
   with pytest.raises(UserError, match="family 'Bart' is not supported"):
     run.export(str(folder.parent / "other"), architecture="Bart")

@@ -16,7 +16,13 @@ from tfx_jax.build.data import (
 )
 from tfx_jax.build.generation import make_generate_settings, make_generator
 from tfx_jax.build.model import ARCHITECTURES, DTYPES, NORMS, POSITIONS, make_model
-from tfx_jax.build.training import make_optimization, make_parallel, make_step, make_timetable
+from tfx_jax.build.training import (
+  make_adapted,
+  make_optimization,
+  make_parallel,
+  make_step,
+  make_timetable,
+)
 
 __all__ = [
   "ARCHITECTURES",
@@ -26,6 +32,7 @@ __all__ = [
   "SPLITS",
   "TASKS",
   "cache_folder",
+  "make_adapted",
   "make_corpora",
   "make_corpus",
   "make_generate_settings",

@@ -10,6 +10,7 @@ from tfx_jax.build.named import arguments_of
 from tfx_jax.errors import UserError
 from tfx_jax.parallel import Parallel
 from tfx_jax.training.loop import Timetable
+from tfx_jax.training.lora import Adapted, adapters_only
 from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.step import make_train_step
 
@@ -47,7 +48,13 @@ def make_optimization(config: ConfigDict) -> tuple[Any, Callable]:
     key: settings.pop(key) for key in ("schedule", "learning_rate", "warmup_steps", "final_share")
   }
   schedule = make_schedule(**shape, num_steps=config.train.num_steps)
-  return make_optimizer(schedule, **settings), schedule
+  optimizer = make_optimizer(schedule, **settings)
+  return (adapters_only(optimizer) if config.lora.rank else optimizer), schedule
+
+
+def make_adapted(config: ConfigDict, model: nn.Module) -> nn.Module | Adapted:
+  """What is trained: the model, or what of `config.lora` adapts it."""
+  return Adapted(model, **config.lora) if config.lora.rank else model
 
 
 def make_step(config: ConfigDict, model: nn.Module, optimizer: Any, schedule: Callable) -> Callable:

@@ -25,6 +25,7 @@ from tfx_jax.run import EXAMPLE, count_parameters
 from tfx_jax.training.checkpoint import Checkpoints
 from tfx_jax.training.loop import Counters, Validate
 from tfx_jax.training.loop import train as train_loop
+from tfx_jax.training.lora import Adapted
 from tfx_jax.training.state import begin_with, plan_state
 from tfx_jax.training.step import make_loss_step
 
@@ -49,12 +50,13 @@ def train(config: ConfigDict, workdir: str) -> int:
 
   model = build.make_model(config, tokenizers)
   optimizer, schedule = build.make_optimization(config)
+  trained = build.make_adapted(config, model)
   make_state, shardings = plan_state(
-    model, optimizer, config.seed, EXAMPLE, parallel, ema=config.train.ema_decay > 0
+    trained, optimizer, config.seed, EXAMPLE, parallel, ema=config.train.ema_decay > 0
   )
   # Left to itself, the compiler names the same shardings otherwise, and step 2 compiles again.
   train_step = parallel.jit(
-    build.make_step(config, model, optimizer, schedule),
+    build.make_step(config, trained, optimizer, schedule),
     donate_argnums=0,
     out_shardings=(shardings, None),
   )
@@ -83,7 +85,7 @@ def train(config: ConfigDict, workdir: str) -> int:
       parallel=parallel,
       checkpoints=checkpoints,
       log=log,
-      validate=_make_validate(config, workdir, model, tokenizers, parallel, validation),
+      validate=_make_validate(config, workdir, trained, tokenizers, parallel, validation),
       timetable=build.make_timetable(config),
     )
   except UserError:
@@ -129,12 +131,15 @@ def _open_data(config: ConfigDict, tokenizers: tuple, split: str) -> Loader:
 def _make_validate(
   config: ConfigDict,
   workdir: str,
-  model: nn.Module,
+  trained: nn.Module | Adapted,
   tokenizers: tuple,
   parallel: Parallel,
   loader: Loader,
 ) -> Validate:
   """What the loop calls to validate: by loss, by decoded text where asked, with new curves."""
+  model, merge = trained, lambda params: params
+  if isinstance(trained, Adapted):
+    model, merge = trained.model, parallel.jit(trained.merge)
   generator = build.make_generator(config, model, tokenizers, parallel)
   loss_step = parallel.jit(make_loss_step(model))
   task = build.make_task(config)
@@ -143,6 +148,7 @@ def _make_validate(
   def validate(
     params: Any, step: int, decode: bool, between_batches: Callable[[], None]
   ) -> dict[str, float | str]:
+    params = merge(params)
     figures = loss_figures(loss_step, params, loader, parallel)
     if decode:
       texts, rows = text_figures(generator, params, task, examples, lambda _: between_batches())
@@ -164,7 +170,10 @@ def _describe(workdir: str, params: Any, parallel: Parallel) -> None:
   except OSError as error:
     raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
   sizes = ", ".join(f"{name} {size}" for name, size in parallel.sizes.items())
+  learnt = ""
+  if "adapters" in params:
+    learnt = f", {count_parameters(params['adapters']):,} of them learnt,"
   say(
-    f"{count_parameters(params):,} parameters on {jax.device_count()} "
+    f"{count_parameters(params):,} parameters{learnt} on {jax.device_count()} "
     f"{jax.default_backend()} device(s) ({sizes})"
   )

@@ -13,7 +13,7 @@ from tfx_jax.training.checkpoint import read_progress
 from tfx_jax.training.loop import Counters
 
 # Beginnings of the keys that a run cannot change once it has begun, and those of them that it can.
-FIXED = ("task.", "data.", "tokenizer.", "model.", "optimizer.", "seed")
+FIXED = ("task.", "data.", "tokenizer.", "model.", "optimizer.", "lora.", "seed")
 MOVABLE = ("data.cache_dir", "data.tfds_dir")
 
 

@@ -110,6 +110,14 @@ def decays(params: Any) -> Any:
   return jax.tree.map_with_path(lambda path, _: _names(path)[-1] in MATRICES, params)
 
 
+def input_axes(names: Sequence[str], ndim: int) -> int:
+  """How many axes of a layer's kernel [L,…], of these names and in all so many axes, are inputs.
+
+  The heads of queries, keys and values are outputs; those of attention's last product are inputs.
+  """
+  return ndim - 2 if names[-2] == "out" else 1
+
+
 def matrix_axes(params: Any) -> Any:
   """For Muon: which axes of a layer's kernel [L,…] are inputs and outputs; None for all others.
 
@@ -121,8 +129,7 @@ def matrix_axes(params: Any) -> Any:
     names = _names(path)
     if names[-1] != "kernel" or "stacked" not in names:
       return None
-    # The heads of queries, keys and values are outputs; those of attention's last product inputs.
-    inputs = x.ndim - 2 if names[-2] == "out" else 1
+    inputs = input_axes(names, x.ndim)
     return optax.contrib.MuonDimensionNumbers(
       tuple(range(1, 1 + inputs)), tuple(range(1 + inputs, x.ndim))
     )

@@ -29,7 +29,9 @@ class TrainState:
 
 
 def begin_with(state: TrainState, params: Any, shardings: TrainState) -> TrainState:
-  """A state that has not been trained, with other parameters of the same shapes."""
+  """A state that has not been trained, with other parameters of the model."""
+  if "adapters" in state.params:
+    params = {**state.params, "base": params}
   params = jax.device_put(params, shardings.params)
   # Of its own: both are given away when the step is taken.
   ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
