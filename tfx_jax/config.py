@@ -125,6 +125,8 @@ def base() -> ConfigDict:
         "max_positions": 512,
         # Of rotary: the higher, the slower most dimensions turn.
         "rotary_base": 10_000.0,
+        # Slower rotation for longer texts: "linear FACTOR", or "llama3 FACTOR LOW HIGH LENGTH".
+        "rotary_scaling": "",
         # Of bucket: how many, and from which distance on there is one for all.
         "num_buckets": 32,
         "max_distance": 128,

@@ -93,6 +93,7 @@ def validate(config: ConfigDict) -> None:
     )
   _check_optimizer(config)
   build.make_adapted(config, None)
+  build.rotary_scaling(config.model.rotary_scaling)
 
 
 def _check_batch(config: ConfigDict) -> None:

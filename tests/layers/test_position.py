@@ -12,6 +12,7 @@ from tfx_jax.layers.position import (
   AlibiBias,
   BucketBias,
   LearnedPositions,
+  RotaryScaling,
   alibi_slopes,
   rotate,
   sinusoidal,
@@ -132,3 +133,16 @@ def test_bucket_bias_reads_its_table():
   assert bias.shape == (1, 3, 2, 3)
   np.testing.assert_array_equal(bias[0, :, 0], table[[0, 5, 6]].T)
   np.testing.assert_array_equal(bias[0, :, 1], table[[1, 0, 5]].T)
+
+
+def test_rotation_may_be_slower_for_all_pairs_or_for_those_that_turn_seldom():
+  rates = np.array([2.0, 0.5, 0.1, 0.01])
+  np.testing.assert_allclose(RotaryScaling(4.0)(rates), rates / 4)
+  # Within 16 positions they turn 5.1, 1.27, 0.25 and 0.025 times.
+  scaled = RotaryScaling(4.0, 1.0, 4.0, 16.0)(rates)
+  kept = (16 * 0.5 / (2 * np.pi) - 1) / 3
+  expected = [2.0, 0.5 * kept + 0.125 * (1 - kept), 0.1 / 4, 0.01 / 4]
+  np.testing.assert_allclose(scaled, expected)
+  x, positions = np.ones((1, 3, 2, 8), np.float32), jnp.asarray([[0, 4, 8]])
+  slow = rotate(x, positions, scaling=RotaryScaling(4.0))
+  np.testing.assert_allclose(slow, rotate(x, positions // 4), atol=1e-6)

@@ -24,6 +24,14 @@ _LLAMA = {
   "num_key_value_heads": 2,
   "max_position_embeddings": 64,
 }
+_LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
+_LLAMA3 = {
+  **_LINEAR,
+  "rope_type": "llama3",
+  "low_freq_factor": 1.0,
+  "high_freq_factor": 4.0,
+  "original_max_position_embeddings": 16,
+}
 _SENTENCEPIECE = {"<pad>": 0, "</s>": 1, "<unk>": 2}
 _FAIRSEQ = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
 
@@ -60,12 +68,18 @@ KINDS = {
     | {"bos_token_id": 58, "eos_token_id": 58},
     ({"<|endoftext|>": 58}, [], []),
   ),
-  "llama": ("Llama", _LLAMA, ({"<unk>": 0, "<s>": 1, "</s>": 2}, ["<s>"], [])),
+  "llama": (
+    "Llama", _LLAMA | {"rope_parameters": _LLAMA3},
+    ({"<unk>": 0, "<s>": 1, "</s>": 2}, ["<s>"], []),
+  ),
   "mistral": (
     "Mistral", _LLAMA | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
     ({"<unk>": 0, "<s>": 1, "</s>": 2}, ["<s>"], []),
   ),
-  "qwen2": ("Qwen2", _LLAMA | {"eos_token_id": 58}, ({"<|endoftext|>": 58}, [], [])),
+  "qwen2": (
+    "Qwen2", _LLAMA | {"rope_parameters": _LINEAR, "eos_token_id": 58},
+    ({"<|endoftext|>": 58}, [], []),
+  ),
 }  # fmt: skip
 ALONE = ("gpt2", "llama", "mistral", "qwen2")
 

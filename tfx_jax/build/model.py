@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from tfx_jax.build.data import make_layout
 from tfx_jax.data.tokenizer import Tokenizer
+from tfx_jax.errors import UserError
 from tfx_jax.layers import norm as norms
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block
@@ -18,7 +19,13 @@ from tfx_jax.layers.copy import CopyAttention
 from tfx_jax.layers.embed import TokenEmbed, padded_size
 from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.head import VocabularyHead
-from tfx_jax.layers.position import AlibiBias, BucketBias, LearnedPositions, sinusoidal
+from tfx_jax.layers.position import (
+  AlibiBias,
+  BucketBias,
+  LearnedPositions,
+  RotaryScaling,
+  sinusoidal,
+)
 from tfx_jax.layers.stack import Stack
 from tfx_jax.models.decoder_only import DecoderOnly
 from tfx_jax.models.encoder_decoder import EncoderDecoder
@@ -36,7 +43,10 @@ def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> n
   block = functools.partial(
     Block,
     attention=functools.partial(
-      attention, rotary=c.position == "rotary", rotary_base=c.rotary_base
+      attention,
+      rotary=c.position == "rotary",
+      rotary_base=c.rotary_base,
+      rotary_scaling=rotary_scaling(c.rotary_scaling),
     ),
     feed_forward=functools.partial(
       FeedForward,
@@ -120,6 +130,26 @@ def _attention(c: ConfigDict) -> Callable:
     rows_at_once=c.attention_rows,
     dtype=_dtype(c.dtype),
   )
+
+
+def rotary_scaling(text: str) -> RotaryScaling | None:
+  """What 'linear FACTOR' or 'llama3 FACTOR LOW HIGH LENGTH' means.
+
+  Raises:
+    UserError: for another text.
+  """
+  if not text:
+    return None
+  kind, *words = text.split()
+  try:
+    numbers = [float(word) for word in words]
+  except ValueError:
+    numbers = []
+  if len(numbers) != {"linear": 1, "llama3": 4}.get(kind) or min(numbers) <= 0:
+    raise UserError(
+      f"model.rotary_scaling='{text}': use 'linear FACTOR' or 'llama3 FACTOR LOW HIGH LENGTH'"
+    )
+  return RotaryScaling(*numbers)
 
 
 def _norm(c: ConfigDict) -> Callable:

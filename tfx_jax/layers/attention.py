@@ -12,7 +12,7 @@ from tfx_jax.layers.cache import KeyValues
 from tfx_jax.layers.dropout import drop, dropout_key
 from tfx_jax.layers.linear import add, kernel_init
 from tfx_jax.layers.mask import Mask, lower
-from tfx_jax.layers.position import rotate
+from tfx_jax.layers.position import RotaryScaling, rotate
 
 
 class Attention(nn.Module):
@@ -34,6 +34,7 @@ class Attention(nn.Module):
       backward pass: less memory, and on a CPU less time where rows are long; 0: all.
     rotary: whether queries and keys are rotated by their positions.
     rotary_base: see `rotate`.
+    rotary_scaling: see `RotaryScaling`.
     dtype: of the products; the softmax is float32.
   """
 
@@ -48,6 +49,7 @@ class Attention(nn.Module):
   rows_at_once: int = 0
   rotary: bool = False
   rotary_base: float = 10_000.0
+  rotary_scaling: RotaryScaling | None = None
   dtype: jnp.dtype = jnp.float32
 
   def setup(self):
@@ -64,7 +66,9 @@ class Attention(nn.Module):
     y = self._fused(x, self.query, self.key, self.value)
     query, key, value = y[..., :-2, :], y[..., -2, :], y[..., -1, :]
     if self.rotary:
-      query, key = (rotate(x, positions, self.rotary_base) for x in (query, key))
+      query, key = (
+        rotate(x, positions, self.rotary_base, self.rotary_scaling) for x in (query, key)
+      )
     return query, _key_values(key, value)
 
   def project_query(self, x: jax.Array) -> jax.Array:

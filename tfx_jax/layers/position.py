@@ -4,10 +4,12 @@ Absolute and rotary kinds take `positions`, counted from 0 in each sequence. Bia
 indices: within a packed sequence their differences are those of the positions.
 """
 
+import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from tfx_jax.layers import axes
@@ -44,13 +46,46 @@ class LearnedPositions(nn.Module):
     return jnp.take(table, positions, axis=0, mode="clip")
 
 
-def rotate(x: jax.Array, positions: jax.Array, base: float = 10_000.0) -> jax.Array:
+@dataclasses.dataclass(frozen=True)
+class RotaryScaling:
+  """Slower rotation, for longer texts than a model was first trained on.
+
+  Attributes:
+    factor: what the rates of slow pairs are divided by.
+    low: pairs that turn at most so often within `length` positions are slow.
+    high: pairs that turn more often than this keep their rate, and between the two it is in
+      between: Llama 3.1's rule (Grattafiori et al. 2024, arXiv:2407.21783; as transformers has it).
+    length: of texts of the first training; 0: all pairs are slow (Chen et al. 2023,
+      arXiv:2306.15595).
+  """
+
+  factor: float
+  low: float = 1.0
+  high: float = 4.0
+  length: float = 0.0
+
+  def __call__(self, rates: np.ndarray) -> np.ndarray:
+    """The scaled rates, in radians a position."""
+    if not self.length:
+      return rates / self.factor
+    turns = self.length * rates / (2 * np.pi)
+    kept = np.clip((turns - self.low) / (self.high - self.low), 0.0, 1.0)
+    return rates * (kept + (1 - kept) / self.factor)
+
+
+def rotate(
+  x: jax.Array,
+  positions: jax.Array,
+  base: float = 10_000.0,
+  scaling: RotaryScaling | None = None,
+) -> jax.Array:
   """Rotary positions (Su et al. 2021, arXiv:2104.09864) on heads x [B,T,…,H], H even.
 
   Pairs are (i, i + H/2), as in GPT-NeoX and Llama; pair i turns by base^(-2i/H) at each position.
   """
   half = x.shape[-1] // 2
-  rate = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
+  rate = base ** (-np.arange(half, dtype=np.float32) / half)
+  rate = (rate if scaling is None else scaling(rate)).astype(np.float32)
   angle = positions[..., None].astype(jnp.float32) * rate.reshape(1, 1, half)
   angle = angle.reshape(*positions.shape, *(1,) * (x.ndim - 3), half)
   sin, cos = jnp.sin(angle), jnp.cos(angle)

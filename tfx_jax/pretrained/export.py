@@ -29,6 +29,7 @@ _WHERE = {
   "num_buckets": ("position", "bucket"),
   "max_distance": ("position", "bucket"),
   "rotary_base": ("position", "rotary"),
+  "rotary_scaling": ("position", "rotary"),
   "encoder_layers": ("architecture", "encoder_decoder"),
   "share_embeddings": ("architecture", "encoder_decoder"),
   "qkv_bias": ("use_bias", False),

@@ -27,7 +27,7 @@ def _read(config: Foreign, *, qkv_bias: bool = False) -> Settings:
     "norm_placement": "pre",
     "norm_epsilon": config("rms_norm_eps", 1e-6),
     "position": "rotary",
-    "rotary_base": _rotary_base(config),
+    **_rotation(config),
     "max_positions": _longest(config),
     "scale_embeddings": False,
     "tie_output": config.get("tie_word_embeddings", False),
@@ -36,12 +36,38 @@ def _read(config: Foreign, *, qkv_bias: bool = False) -> Settings:
   }
 
 
-def _rotary_base(config: Foreign) -> float:
+# What a kind of rotation is told by, in our order.
+_SCALINGS = {
+  "linear": ("factor",),
+  "llama3": (
+    *("factor", "low_freq_factor", "high_freq_factor"),
+    "original_max_position_embeddings",
+  ),
+}
+
+
+def _rotation(config: Foreign) -> Settings:
   rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
   kind = rope.get("rope_type", rope.get("type", "default"))
-  if kind != "default":
-    raise UserError(f"{config.origin}: rope_type={kind!r} is not supported, only 'default' is")
-  return float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
+  base = float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
+  if kind == "default":
+    return {"rotary_base": base, "rotary_scaling": ""}
+  if kind not in _SCALINGS:
+    raise UserError(
+      f"{config.origin}: rope_type={kind!r} is not supported, only default, "
+      f"{', '.join(_SCALINGS)} are"
+    )
+  missing = [name for name in _SCALINGS[kind] if name not in rope]
+  if missing:
+    raise UserError(f"{config.origin} lacks '{missing[0]}' of rope_type={kind!r}")
+  numbers = " ".join(str(float(rope[name])) for name in _SCALINGS[kind])
+  return {"rotary_base": base, "rotary_scaling": f"{kind} {numbers}"}
+
+
+def _foreign_rotation(model: Settings) -> Settings:
+  kind, *words = (model["rotary_scaling"] or "default").split()
+  numbers = dict(zip(_SCALINGS.get(kind, ()), map(float, words), strict=True))
+  return {"rope_type": kind, "rope_theta": model["rotary_base"], **numbers}
 
 
 def _longest(config: Foreign) -> int:
@@ -63,7 +89,7 @@ def _write(model: Settings, *, model_type: str) -> Settings:
     "intermediate_size": model["feed_forward"],
     "hidden_act": foreign_activation(model["activation"]),
     "rms_norm_eps": model["norm_epsilon"],
-    "rope_parameters": {"rope_type": "default", "rope_theta": model["rotary_base"]},
+    "rope_parameters": _foreign_rotation(model),
     "max_position_embeddings": model["max_positions"],
     "attention_dropout": model["attention_dropout"],
     "tie_word_embeddings": model["tie_output"],

@@ -82,6 +82,8 @@ def make_optimizer(
 
   def make(own: dict[str, float]) -> optax.GradientTransformation:
     scale = own.pop("scale", 1.0)
+    if scale == 0:
+      return optax.set_to_zero()  # and no state
     return _named(name, lambda step: schedule(step) * scale, takes, usual | own)
 
   own = [_numbers("optimizer.groups", words[1:], name, takes | {"scale"}) for words in parts]
