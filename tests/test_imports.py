@@ -40,7 +40,7 @@ MAY_IMPORT = {
   "errors": (),
   "training": LEARNING,
   "evaluation": LEARNING,
-  "pretrained": ("data.tokenizer", "data.foreign_tokenizer", "data.tokenizer_files"),
+  "pretrained": ("data.tokenizer", "data.marks", "data.foreign_tokenizer", "data.tokenizer_files"),
   "tasks": ("data", "metrics"),
   "models": ("layers",),
 } | dict.fromkeys(LEAVES, ())

@@ -10,7 +10,8 @@ from tiny_run import COUNTS, read_log, settings
 
 import tfx_jax
 from tfx_jax import config_io
-from tfx_jax.data.tokenizer import EOS, CharacterTokenizer, load_tokenizer
+from tfx_jax.data.marks import EOS
+from tfx_jax.data.tokenizer import CharacterTokenizer, load_tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.generate import Hypothesis
 

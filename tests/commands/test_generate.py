@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import tfx_jax
-from tfx_jax.data.tokenizer import EOS
+from tfx_jax.data.marks import EOS
 from tfx_jax.evaluation.generate import Hypothesis
 from tfx_jax.main import main
 

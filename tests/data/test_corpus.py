@@ -11,8 +11,9 @@ import pytest
 from tfx_jax.data import corpus as corpora
 from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
+from tfx_jax.data.marks import EOS
 from tfx_jax.data.reader import open_reader
-from tfx_jax.data.tokenizer import EOS, ByteTokenizer, CharacterTokenizer
+from tfx_jax.data.tokenizer import ByteTokenizer, CharacterTokenizer
 from tfx_jax.errors import UserError
 
 EXAMPLES = [Example("ein Haus", "a house", "noun"), Example("zwei", "2"), Example("ä", "drei")]

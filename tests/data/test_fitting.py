@@ -2,7 +2,8 @@ import pytest
 
 from tfx_jax.data.example import Example
 from tfx_jax.data.fitting import cut, encoded, kept
-from tfx_jax.data.tokenizer import EOS, ByteTokenizer
+from tfx_jax.data.marks import EOS
+from tfx_jax.data.tokenizer import ByteTokenizer
 
 
 @pytest.mark.parametrize(

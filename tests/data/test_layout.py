@@ -3,8 +3,8 @@ import pytest
 
 from tfx_jax.data.corpus import Corpus, Ragged
 from tfx_jax.data.layout import EncoderDecoderLayout, SequenceLayout
+from tfx_jax.data.marks import BOS, EOS
 from tfx_jax.data.stream import StreamLayout
-from tfx_jax.data.tokenizer import BOS, EOS
 
 PAIRS = 40
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tfx_jax.data import packing
+from tfx_jax.data.marks import BOS
 from tfx_jax.data.packing import pack, plan
-from tfx_jax.data.tokenizer import BOS
 
 
 def caption_lengths(count, seed=0):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from tfx_jax.data.tokenizer import BOS, EOS, PAD, UNK, load_tokenizer, train_tokenizer
+from tfx_jax.data.marks import BOS, EOS, PAD, UNK
+from tfx_jax.data.tokenizer import load_tokenizer, train_tokenizer
 from tfx_jax.errors import UserError
 
 WORDS = ["haus", "maus", "laus", "katze", "tatze", "hund", "mund", "rund", "wald", "bald", "kalt"]
@@ -123,7 +124,7 @@ def test_a_model_file_of_other_origin(tmp_path):
   path.write_bytes(sentencepiece_model(pad_id=0, eos_id=1, unk_id=2, bos_id=3, num_threads=1))
   loaded, ours = load_tokenizer(str(path)), train("bpe")
   assert loaded.encode(TEXTS) == ours.encode(TEXTS)
-  assert loaded._model != ours._model, "the file tells how it was trained"
+  assert loaded.model != ours.model, "the file tells how it was trained"
   assert loaded.fingerprint == ours.fingerprint, "the fingerprint does not"
   for settings in ({}, dict(pad_id=0, eos_id=1, unk_id=2, bos_id=-1)):
     path.write_bytes(sentencepiece_model(**settings))
@@ -264,7 +265,7 @@ def test_a_damaged_folder_is_told(tmp_path, spec, told):
 
 def test_a_model_of_another_tokenizer_is_told(tmp_path):
   train("bpe").save(str(tmp_path))
-  (tmp_path / "sentencepiece.model").write_bytes(train("bpe", vocab_size=29)._model)
+  (tmp_path / "sentencepiece.model").write_bytes(train("bpe", vocab_size=29).model)
   assert "damaged" in failure(lambda: load_tokenizer(str(tmp_path)))
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from tfx_jax.data.marks import EOS
 from tfx_jax.data.packing import pack
-from tfx_jax.data.tokenizer import EOS, ByteTokenizer, CharacterTokenizer, train_tokenizer
+from tfx_jax.data.tokenizer import ByteTokenizer, CharacterTokenizer, train_tokenizer
 from tfx_jax.evaluation.align import Aligner, Alignment, pharaoh
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfx_jax.data.layout import EncoderDecoderLayout
-from tfx_jax.data.tokenizer import BOS, EOS
+from tfx_jax.data.marks import BOS, EOS
 from tfx_jax.evaluation import batches
 from tfx_jax.evaluation.generate_settings import GenerateSettings
 

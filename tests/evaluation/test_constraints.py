@@ -3,15 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from tfx_jax.data.tokenizer import (
-  BOS,
-  EOS,
-  PAD,
-  UNK,
-  ByteTokenizer,
-  CharacterTokenizer,
-  train_tokenizer,
-)
+from tfx_jax.data.marks import BOS, EOS, PAD, UNK
+from tfx_jax.data.tokenizer import ByteTokenizer, CharacterTokenizer, train_tokenizer
 from tfx_jax.decoding.phrases import END, START
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.constraints import (

@@ -6,8 +6,8 @@ import pytest
 from tiny_run import make_config
 
 from tfx_jax import build
+from tfx_jax.data.marks import BOS, EOS
 from tfx_jax.data.packing import pack
-from tfx_jax.data.tokenizer import BOS, EOS
 from tfx_jax.evaluation.align import Aligner
 from tfx_jax.evaluation.ensemble import combine
 from tfx_jax.evaluation.score import Scorer

@@ -8,8 +8,8 @@ import pytest
 from absl import logging
 from sacrebleu.metrics import CHRF
 
+from tfx_jax.data.marks import BOS, EOS, PAD, UNK
 from tfx_jax.data.packing import pack
-from tfx_jax.data.tokenizer import BOS, EOS, PAD, UNK
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import Aligner
 from tfx_jax.evaluation.generate import Generator, Hypothesis

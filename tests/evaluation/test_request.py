@@ -3,7 +3,8 @@ import re
 import pytest
 
 from tfx_jax.data.layout import EncoderDecoderLayout, SequenceLayout
-from tfx_jax.data.tokenizer import EOS, CharacterTokenizer, train_tokenizer
+from tfx_jax.data.marks import EOS
+from tfx_jax.data.tokenizer import CharacterTokenizer, train_tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.generate_settings import GenerateSettings
 from tfx_jax.evaluation.request import make_request

@@ -1,6 +1,7 @@
 import random
 
-from tfx_jax.data.tokenizer import EOS, ByteTokenizer, CharacterTokenizer
+from tfx_jax.data.marks import EOS
+from tfx_jax.data.tokenizer import ByteTokenizer, CharacterTokenizer
 from tfx_jax.evaluation.stop import find_stop, settled
 
 LETTERS, BYTES = CharacterTokenizer("abcd"), ByteTokenizer()

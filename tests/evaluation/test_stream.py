@@ -6,7 +6,8 @@ import types
 import numpy as np
 import pytest
 
-from tfx_jax.data.tokenizer import EOS, ByteTokenizer, train_tokenizer
+from tfx_jax.data.marks import EOS
+from tfx_jax.data.tokenizer import ByteTokenizer, train_tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.generate_settings import GenerateSettings
 from tfx_jax.evaluation.stop import find_stop

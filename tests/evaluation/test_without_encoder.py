@@ -8,7 +8,8 @@ import pytest
 from tiny_run import make_config
 
 from tfx_jax import build
-from tfx_jax.data.tokenizer import BOS, EOS, CharacterTokenizer
+from tfx_jax.data.marks import BOS, EOS
+from tfx_jax.data.tokenizer import CharacterTokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.score import Scorer
 from tfx_jax.validation import validate

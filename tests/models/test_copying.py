@@ -7,8 +7,9 @@ from flax import linen as nn
 from tiny_run import make_config
 
 from tfx_jax import build
+from tfx_jax.data.marks import EOS
 from tfx_jax.data.packing import pack
-from tfx_jax.data.tokenizer import EOS, CharacterTokenizer
+from tfx_jax.data.tokenizer import CharacterTokenizer
 from tfx_jax.training.state import TrainState, init_params
 
 STEPS, ROWS = 400, 32

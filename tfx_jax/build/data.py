@@ -12,11 +12,12 @@ from tfx_jax.data.corpus import Corpus, prepare, remove_old
 from tfx_jax.data.example import Example
 from tfx_jax.data.layout import EncoderDecoderLayout, Layout, SequenceLayout
 from tfx_jax.data.loader import Loader
+from tfx_jax.data.marks import OURS
 from tfx_jax.data.overlap import WithoutOverlap
 from tfx_jax.data.reader import Reader, open_reader
 from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
 from tfx_jax.data.stream import StreamLayout
-from tfx_jax.data.tokenizer import OURS, Tokenizer, load_tokenizer, train_tokenizer
+from tfx_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.tasks.dialogue import Dialogue
 from tfx_jax.tasks.summarize import Summarize

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfx_jax.data.corpus import Corpus
+from tfx_jax.data.marks import OURS, Marks
 from tfx_jax.data.packing import Plan, lay_out, pack, pack_sequences, plan
-from tfx_jax.data.tokenizer import OURS, Marks
 
 Arrays = dict[str, np.ndarray]
 Tokens = Sequence[int]

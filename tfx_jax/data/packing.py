@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfx_jax.data.tokenizer import OURS, Marks
+from tfx_jax.data.marks import OURS, Marks
 
 # Pairs that are packed together: enough to fill rows well, few enough to keep epochs random.
 WINDOW = 1024

@@ -1,8 +1,4 @@
-"""Text to token ids and back: sentencepiece, bytes or characters, saved with the run.
-
-Ids 0 to 3 are the same specials in every tokenizer that is trained here. Those of other origin have
-their own: whoever needs one asks the tokenizer for its `marks`.
-"""
+"""Text to token ids and back: sentencepiece, bytes or characters, saved with the run."""
 
 import collections
 import functools
@@ -11,58 +7,19 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import sentencepiece
 
 from tfx_jax.data import sentencepiece_model
 from tfx_jax.data import tokenizer_files as files
+from tfx_jax.data.marks import BOS, EOS, OURS, PAD, SPECIALS, UNK, Marks
 from tfx_jax.errors import UserError, nearest
 
-PAD, EOS, UNK, BOS = 0, 1, 2, 3
-SPECIALS = ("<pad>", "</s>", "<unk>", "<s>")
 KINDS = ("unigram", "bpe", "bytes", "characters")
 NORMALIZATIONS = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity", "lossless")
 # sentencepiece has one random generator for the process.
 _SAMPLING = threading.Lock()
-
-
-class Marks(NamedTuple):
-  """The ids of what is no part of a text.
-
-  Attributes:
-    eos: ends what is written.
-    bos: what a decoder reads before all else; None: nothing.
-    unk: stands for what has no piece; None where there is always a piece.
-    pad: fills up, and is never written; None if there is no such piece.
-    before: what every text begins with.
-    after: what a text that is read ends with.
-  """
-
-  eos: int = EOS
-  bos: int | None = BOS
-  unk: int | None = UNK
-  pad: int | None = PAD
-  before: tuple[int, ...] = ()
-  after: tuple[int, ...] = (EOS,)
-
-  @property
-  def ids(self) -> frozenset[int]:
-    """The marks, each by itself."""
-    alone = {self.eos, self.bos, self.unk, self.pad} - {None}
-    return frozenset({*alone, *self.before, *self.after})
-
-  def read(self, ids: Sequence[int]) -> list[int]:
-    """A source."""
-    return [*self.before, *ids, *self.after]
-
-  def written(self, ids: Sequence[int]) -> list[int]:
-    """A target."""
-    return [*self.before, *ids, self.eos]
-
-
-# Those of tokenizers that are trained here.
-OURS = Marks()
 
 
 class Tokenizer(Protocol):

@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from tfx_jax.data.layout import Layout
-from tfx_jax.data.tokenizer import EOS, SPECIALS, UNK
+from tfx_jax.data.marks import EOS, SPECIALS, UNK
 from tfx_jax.evaluation.pairs import in_batches
 from tfx_jax.parallel import Parallel
 

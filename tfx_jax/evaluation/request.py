@@ -9,7 +9,8 @@ from absl import logging
 
 from tfx_jax.data.fitting import cut
 from tfx_jax.data.layout import Layout
-from tfx_jax.data.tokenizer import Marks, Tokenizer
+from tfx_jax.data.marks import Marks
+from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.decoding.phrases import Phrases
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.constraints import (

@@ -7,7 +7,8 @@ from typing import Any
 
 from tfx_jax.data import tokenizer_files as files
 from tfx_jax.data.foreign_tokenizer import HuggingFaceTokenizer, MarianTokenizer
-from tfx_jax.data.tokenizer import Marks, SentencePieceTokenizer, Tokenizer
+from tfx_jax.data.marks import Marks
+from tfx_jax.data.tokenizer import SentencePieceTokenizer, Tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.pretrained.folder import read_json
 
