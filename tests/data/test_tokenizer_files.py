@@ -17,7 +17,7 @@ def failure(function):
 
 def test_what_is_saved_is_read(tmp_path):
   folder = tmp_path / "new" / "folder"
-  files.save(str(folder), SPEC, b"model")
+  files.save(str(folder), SPEC, {files.MODEL: b"model"})
   files.save(str(folder), {"kind": "bytes"})
   assert json.loads(files.read(str(folder / files.SPEC))) == {"format": 1, "kind": "bytes"}
   assert files.read(str(folder / files.MODEL)) == b"model"
@@ -25,13 +25,16 @@ def test_what_is_saved_is_read(tmp_path):
 
 
 def test_a_failed_save_leaves_the_old_one_whole(tmp_path, monkeypatch):
-  files.save(str(tmp_path), SPEC, b"old")
+  files.save(str(tmp_path), SPEC, {files.MODEL: b"old"})
+
+  def save_new():
+    files.save(str(tmp_path), {"kind": "new"}, {files.MODEL: b"new"})
 
   def full(descriptor):
     raise OSError(28, "No space left on device")
 
   monkeypatch.setattr(files.os, "fsync", full)
-  assert "No space left" in failure(lambda: files.save(str(tmp_path), {"kind": "new"}, b"new"))
+  assert "No space left" in failure(save_new)
   assert len(list(tmp_path.iterdir())) == 2
   assert json.loads(files.read(str(tmp_path / files.SPEC)))["kind"] == "sentencepiece"
   assert files.read(str(tmp_path / files.MODEL)) == b"old"

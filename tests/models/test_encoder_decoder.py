@@ -24,6 +24,7 @@ from architectures import (
 )
 
 from tfx_jax.decoding import beam
+from tfx_jax.decoding.loop import NO_TOKEN
 from tfx_jax.decoding.rules import Rules
 
 every = pytest.mark.parametrize("settings", CONFIGS.values(), ids=CONFIGS)
@@ -238,7 +239,7 @@ def test_beam_search_equals_one_that_recomputes_everything(name):
       done += [(p / ((5 + n) / 6) ** 0.6, t) for p, t in candidates[:width] if t[-1] == eos]
       live = [(p, t) for p, t in candidates if t[-1] != eos][:width]
     expected = sorted(done, reverse=True)[:width]
-    texts = [text + [0] * (longest - len(text)) for _, text in expected]
+    texts = [text + [NO_TOKEN] * (longest - len(text)) for _, text in expected]
     assert state.done_tokens[row].tolist() == texts
     np.testing.assert_allclose(state.done_score[row], [score for score, _ in expected], rtol=1e-5)
 

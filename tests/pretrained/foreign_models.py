@@ -93,7 +93,7 @@ def make(kind, folder):
   model = getattr(transformers, f"{name.removesuffix('MT')}{suffix}")(
     config(vocab_size=VOCABULARY, forced_eos_token_id=None, **settings)
   )
-  _randomize(model, specials)
+  _randomize(kind, model, specials)
   model.save_pretrained(folder)
   if kind == "t5v1_1":
     # transformers reads it by this setting, and does not write it.
@@ -106,7 +106,7 @@ def make(kind, folder):
   return model.eval()
 
 
-def _randomize(model, specials):
+def _randomize(kind, model, specials):
   """Weights that make outputs differ, end, and hold no other special piece."""
   generator = torch.Generator().manual_seed(0)
   with torch.no_grad():
@@ -124,7 +124,7 @@ def _randomize(model, specials):
       model.final_logits_bias[0, others] -= 40
     else:
       table = model.get_output_embeddings().weight
-      table[eos] *= -12 if "T5" in type(model).__name__ else 3
+      table[eos] *= {"t5": -12, "t5v1_1": -4, "mt5": -4}.get(kind, 3)
       table[others] *= 0.01
 
 
