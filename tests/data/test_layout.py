@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from tfx_jax.data.corpus import Corpus, Ragged
+from tfx_jax.data.fitting import kept
 from tfx_jax.data.layout import EncoderDecoderLayout, SequenceLayout
-from tfx_jax.data.marks import BOS, EOS
+from tfx_jax.data.marks import BOS, EOS, Marks
 from tfx_jax.data.stream import StreamLayout
 
 PAIRS = 40
@@ -150,3 +151,25 @@ def test_pairs_are_scored_by_their_targets(layout):
     first = isinstance(layout, StreamLayout) and not sources[row]
     assert weighted == target[first:]
   assert not batch["weights"][3:].any()
+
+
+def test_a_tokenizer_says_what_marks_texts():
+  """As of mBART: a language before each text, and the decoder begins with EOS."""
+  source = Marks(eos=2, bos=2, unk=3, pad=1, before=(57,), after=(2,))
+  target = source._replace(before=(58,))
+  layout = EncoderDecoderLayout(9, 9, marks=(source, target))
+  assert layout.prompt([7]) == layout.source([7]) == [57, 7, 2]
+  assert layout.target([8]) == [58, 8, 2]
+  batch = layout.prompts([[57, 7, 2]], 4)
+  assert batch["decoder_inputs"].tolist() == [[2, 58]]
+  assert batch["targets_positions"].tolist() == [[0, 1]] and batch["targets_segments"].all()
+  pairs = ([57, 7, 2], [58, 8, 9, 2]), ([57, 6, 2], [58, 5, 2])
+  batch = layout.arrays([tuple(zip(*pairs, strict=True))])
+  assert batch["decoder_inputs"][0].tolist() == [2, 58, 8, 9, 2, 58, 5, 0, 0]
+  assert batch["targets"][0].tolist() == [58, 8, 9, 2, 58, 5, 2, 0, 0]
+  # What is always there is not learnt.
+  assert batch["weights"][0].tolist() == [0, 1, 1, 1, 0, 1, 1, 0, 0]
+  assert SequenceLayout(9, continues=True, marks=source).prompt([7]) == [2, 7]
+  assert kept([7, 6], [8], 4, 3, "drop", False, (source, target)) == [([57, 7, 6, 2], [58, 8, 2])]
+  assert kept([7, 6], [8], 3, 3, "drop", False, (source, target)) == "too_long"
+  assert kept([7, 6], [8], 3, 3, "cut_end", False, (source, target)) == [([57, 7, 2], [58, 8, 2])]

@@ -74,13 +74,14 @@ def make_tokenizers(
   config: ConfigDict, workdir: str, given: Callable[[], tuple[Tokenizer, Tokenizer]] | None = None
 ) -> tuple[Tokenizer, Tokenizer]:
   """The tokenizers of sources and targets: the run's own, or `given` or new ones, saved with it."""
+  folder = os.path.join(workdir, "tokenizer")
   if given is not None:
-    if not os.path.isdir(os.path.join(workdir, "tokenizer")):
-      pair = dict(zip(("source", "target"), given(), strict=True))
-      if pair["source"] is pair["target"]:
-        pair = {"joint": pair["source"]}
+    # The last that is saved: the rest is there if it is.
+    if not any(os.path.isdir(os.path.join(folder, name)) for name in ("joint", "target")):
+      source, target = given()
+      pair = {"joint": source} if source is target else {"source": source, "target": target}
       for name, tokenizer in pair.items():
-        tokenizer.save(os.path.join(workdir, "tokenizer", name))
+        tokenizer.save(os.path.join(folder, name))
     return saved_tokenizers(config, workdir)
   settings = config.tokenizer.to_dict()
   joint, path = settings.pop("joint"), settings.pop("path")
@@ -91,15 +92,14 @@ def make_tokenizers(
       yield from (example[side] for side in sides if example[side] is not None)
 
   for name, sides in (("joint", (0, 1)),) if joint else (("source", (0,)), ("target", (1,))):
-    folder = os.path.join(workdir, "tokenizer", name)
-    if os.path.isdir(folder):
+    if os.path.isdir(os.path.join(folder, name)):
       continue
     if path:
       tokenizer = load_tokenizer(path if joint else os.path.join(path, name))
     else:
       reader = make_reader(config, "train")
       tokenizer = train_tokenizer(texts(sides), **settings)
-    tokenizer.save(folder)
+    tokenizer.save(os.path.join(folder, name))
   return saved_tokenizers(config, workdir)
 
 
