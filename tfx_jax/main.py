@@ -121,13 +121,12 @@ def _run(options: argparse.Namespace) -> int:
   # Everything slow to import comes after the quick mistakes.
   import jax
 
-  from tfx_jax import build
+  from tfx_jax import build, compilation_cache
   from tfx_jax.commands import chat, evaluate, generate, prepare, sweep, train
   from tfx_jax.validation import validate
 
   if not jax.config.jax_compilation_cache_dir:
-    jax.config.update("jax_compilation_cache_dir", os.path.join(build.cache_folder(), "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    compilation_cache.use(os.path.join(build.cache_folder(), "xla"))
   if options.mode == "sweep":
     return sweep.sweep(cells, workdir)
   validate(config)
