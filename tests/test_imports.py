@@ -22,6 +22,7 @@ LEAVES = (
   "heat_map",
   "parallel",
   "compilation_cache",
+  "allocator",
 )
 LEARNING = ("parallel", "losses", "metrics", "decoding", "report", "curves", "data")
 BELOW_BUILD = (*LEAVES, "config", "models", "tasks", "training", "evaluation", "pretrained")
@@ -29,7 +30,7 @@ TOP = ("build", "validation", "config_io", "training", "evaluation", "pretrained
 MAY_IMPORT = {
   "experiments": ("config",),
   "__init__": ("loading", "run"),
-  "main": (*TOP, "commands", "compilation_cache", "loading", "sweep"),
+  "main": (*TOP, "allocator", "commands", "compilation_cache", "loading", "sweep"),
   "commands": (*TOP, "loading", "run", *LEARNING, "tasks", "sweep"),
   "run": (*TOP, "config", "data", "heat_map"),
   "loading": (*TOP, "config", "run"),

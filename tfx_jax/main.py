@@ -12,6 +12,7 @@ from typing import TextIO
 from absl import logging
 
 from tfx_jax import config_io
+from tfx_jax.allocator import keep_large_buffers
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.sweep.grid import make_grid
 
@@ -118,6 +119,7 @@ def _run(options: argparse.Namespace) -> int:
     for line in loading.adopt(config, workdir):
       print(f"by train.init_from: {line}", file=sys.stderr)
   texts = _read_lines(options.input) if options.mode == "generate" else []
+  keep_large_buffers()
   # Everything slow to import comes after the quick mistakes.
   import jax
 
