@@ -97,6 +97,8 @@ class Parallel:
   def shardings(self, boxed: Any) -> Any:
     """The sharding of each leaf of a tree of abstract, boxed parameters or of a state of them.
 
+    Its structure is that of the tree without the boxes.
+
     Raises ValueError for a logical name that no rule knows.
     """
     known = {name for name, _ in RULES}
@@ -105,7 +107,23 @@ class Parallel:
       unknown = {name for name in spec if name is not None} - known
       if unknown:
         raise ValueError(f"no sharding rule for the logical axes {sorted(unknown)}")
-    return nn.logical_to_mesh_sharding(specs, self.mesh, RULES)
+    shardings = nn.logical_to_mesh_sharding(specs, self.mesh, RULES)
+    return jax.tree.map(
+      lambda box, sharding: jax.tree.map(lambda x: self._fit(sharding, x), nn.unbox(box)),
+      boxed,
+      shardings,
+      is_leaf=lambda x: isinstance(x, nn.meta.AxisMetadata),
+    )
+
+  def _fit(self, sharding: NamedSharding, x: jax.ShapeDtypeStruct) -> NamedSharding:
+    """The sharding of a parameter for what an optimizer keeps of it, which may be something else.
+
+    Muon keeps nothing of some, NovoGrad a number, Adafactor means over an axis or one zero.
+    """
+    if x.ndim != len(sharding.spec):
+      return self.replicated
+    axes = (None if size == 1 else axis for size, axis in zip(x.shape, sharding.spec, strict=True))
+    return NamedSharding(self.mesh, PartitionSpec(*axes))
 
   def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
     """Global arrays, split by row, of each process's share of a batch."""
