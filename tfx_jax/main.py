@@ -15,7 +15,7 @@ from tfx_jax import config_io, heartbeat
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.supervisor import RESTART, SILENCE, Supervisor
 from tfx_jax.sweep.grid import make_grid
-from tfx_jax.training.signals import Terminated, raising_terminated
+from tfx_jax.training.signals import Terminated, is_of_another_process, raising_terminated
 
 MODES = ("train", "evaluate", "generate", "chat", "prepare", "sweep")
 USAGE = """python -m tfx_jax.main --config=FILE.py[:ARGUMENT] [--workdir=DIR] [--config.KEY=VALUE …]
@@ -49,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Whoever read our output has left, as `head` does.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + signal.SIGPIPE
+  except Exception as error:
+    if not is_of_another_process(error):
+      raise
+    print(f"a process of the run has died ({error})".splitlines()[0], file=sys.stderr, flush=True)
+    os._exit(RESTART)  # JAX would wait for the dead one, and then abort
 
 
 def is_news(record: stdlib_logging.LogRecord) -> bool:

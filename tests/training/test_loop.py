@@ -67,16 +67,20 @@ def parts(tmp_path_factory):
       return state.replace(step=state.step + 1), figures
     return TrainState(state.step + 1, params, {"m": moment}), figures
 
-  shardings = jax.tree.map(lambda _: parallel.replicated, jax.eval_shape(make_state))
-  return types.SimpleNamespace(
-    parallel=parallel,
-    loader=loader,
-    make_state=parallel.jit(make_state, out_shardings=shardings),
-    shardings=shardings,
-    train_step=parallel.jit(
-      train_step, donate_argnums=0, out_shardings=(shardings, None), static_argnums=2
-    ),
-  )
+  def on(parallel):
+    shardings = jax.tree.map(lambda _: parallel.replicated, jax.eval_shape(make_state))
+    return types.SimpleNamespace(
+      parallel=parallel,
+      loader=loader,
+      make_state=parallel.jit(make_state, out_shardings=shardings),
+      shardings=shardings,
+      train_step=parallel.jit(
+        train_step, donate_argnums=0, out_shardings=(shardings, None), static_argnums=2
+      ),
+      on=on,
+    )
+
+  return on(parallel)
 
 
 def figures_of(params, step, decode):
@@ -211,6 +215,27 @@ def test_stopped_and_resumed_equals_uninterrupted(parts, whole, tmp_path, sessio
   state, counters, caught = run(parts, tmp_path)
   assert caught == 0
   assert_equal_runs(tmp_path, state, counters, whole)
+
+
+def test_on_other_meshes_every_example_is_read_once(parts, tmp_path):
+  """Stopped twice, and gone on with on another mesh each time."""
+
+  def collecting(parts, seen):
+    def train_step(state, batch):
+      seen.append(np.asarray(batch["inputs"]))
+      return parts.train_step(state, batch)
+
+    return train_step
+
+  whole, seen = [], []
+  uninterrupted, counters, _ = run(parts, tmp_path / "whole", train_step=collecting(parts, whole))
+  for sizes, last in (({"data": 8}, 4), ({"data": 2, "fsdp": 4}, 7), ({"fsdp": 8}, 12)):
+    other = parts.on(Parallel(**sizes))
+    state, found, _ = run(
+      other, tmp_path / "run", dataclasses.replace(TIMES, num_steps=last), collecting(other, seen)
+    )
+  assert np.array_equal(seen, whole) and found.position == counters.position
+  np.testing.assert_allclose(state.params["w"], uninterrupted.params["w"], rtol=1e-6)
 
 
 def test_stopped_again_and_again_in_a_validation(parts, whole, tmp_path):

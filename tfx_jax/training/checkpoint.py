@@ -175,6 +175,8 @@ class Checkpoints:
           continue
         for newer in [other for other in steps if other > step]:
           self._set_aside(newer, damaged[newer], step)
+        if not strict and jax.process_index() == 0:
+          write_manifest(folder_of(self._manager, step))
         return state, progress
     reasons = "; ".join(f"{step}: {reason}" for step, reason in damaged.items())
     raise UserError(

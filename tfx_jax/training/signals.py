@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,6 +45,16 @@ def caught_signals() -> Iterator[Callable[[int], int]]:
 
     handlers.enter_context(_handling(handle, signal.SIGINT, signal.SIGTERM))
     yield lambda step: caught[0] if caught else 0
+
+
+def is_of_another_process(error: Exception) -> bool:
+  """Whether an error may mean that another process of the run has died.
+
+  What devices say of that differs: of several processes, any error that is theirs is taken for it.
+  """
+  jax = sys.modules.get("jax")
+  theirs = jax is not None and isinstance(error, jax.errors.JaxRuntimeError)
+  return theirs and jax.process_count() > 1
 
 
 @contextlib.contextmanager
