@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from tiny_run import write_experiment
 
 from tfx_jax.supervisor import RESTART, Supervisor
 
@@ -106,8 +107,8 @@ def start_parent(tmp_path, body):
   return parent, log
 
 
-def wait_for(condition):
-  deadline = time.monotonic() + 30
+def wait_for(condition, seconds=30):
+  deadline = time.monotonic() + seconds
   while not condition():
     assert time.monotonic() < deadline
     time.sleep(0.02)
@@ -165,3 +166,41 @@ def test_the_parent_stays_light():
   code = "import sys, tfx_jax.supervisor; print(*{'jax', 'numpy', 'flax'} & set(sys.modules))"
   out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
   assert out.stdout.split() == []
+
+
+def children(process):
+  """The processes that a process has started."""
+  with open(f"/proc/{process}/task/{process}/children") as file:
+    return [int(number) for number in file.read().split()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="needs Linux's /proc")
+def test_a_run_that_is_killed_ends_as_if_it_had_not_been(tmp_path):
+  """A real one: killed at its first checkpoint, then stopped by its parent, then finished."""
+  experiment, workdir = write_experiment(tmp_path), tmp_path / "run"
+  command = [sys.executable, "-m", "tfx_jax.main", experiment, f"--workdir={workdir}"]
+  environment = os.environ | {"PYTHONPATH": ROOT}
+
+  def start():
+    return subprocess.Popen(
+      [*command, "--restarts=2"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+  def wait_for_step(step):
+    wait_for(lambda: (workdir / "checkpoints" / str(step) / "manifest.json").exists(), 300)
+
+  parent = start()
+  wait_for_step(4)
+  (child,) = children(parent.pid)
+  os.kill(child, signal.SIGKILL)
+  wait_for(lambda: children(parent.pid) not in ([], [child]), 60)
+  parent.terminate()
+  err = parent.communicate(timeout=300)[1]
+  assert parent.returncode == RESTART, err
+  assert "supervisor: the run was killed by SIGKILL after" in err
+  assert "started again, 1 of 2" in err and "stopped by SIGTERM" in err
+  parent = start()
+  err = parent.communicate(timeout=300)[1]
+  assert parent.returncode == 0, err
+  assert "going on at step" in err and "chrf_signature" in err
