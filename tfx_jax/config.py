@@ -211,12 +211,15 @@ def base() -> ConfigDict:
         # Sentences of the validation set that are decoded; 0: all.
         "decode_examples": 0,
         "checkpoint_every": 1000,
-        # Latest checkpoints kept, beside the best one; as many can be averaged.
+        # Latest checkpoints kept, beside the best one; as many can be averaged. One more is kept,
+        # for if the newest is damaged.
         "keep_checkpoints": 1,
         # What makes a checkpoint the best: loss, or a metric of decoded text.
         "best_metric": "loss",
         # Validations without a better one after which training ends; 0: never.
         "patience": 0,
+        # A step whose loss or gradient is not finite is skipped; more in a row end training.
+        "max_skipped_steps": 10,
       },
       "evaluate": {
         # best, latest, ema (the latest moving average), average (the mean of the last

@@ -11,7 +11,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.evaluation.ensemble import combine
 from tfx_jax.pretrained.export import OF_RUNNING
 from tfx_jax.run import EXAMPLE, Run
-from tfx_jax.training.checkpoint import restore_params
+from tfx_jax.training.restore import restore_params
 from tfx_jax.training.state import plan_params
 from tfx_jax.validation import validate
 

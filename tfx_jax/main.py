@@ -11,10 +11,12 @@ from typing import TextIO
 
 from absl import logging
 
-from tfx_jax import config_io
+from tfx_jax import config_io, heartbeat
 from tfx_jax.allocator import keep_large_buffers
 from tfx_jax.errors import UserError, nearest
+from tfx_jax.supervisor import RESTART, SILENCE, Supervisor
 from tfx_jax.sweep.grid import make_grid
+from tfx_jax.training.signals import Terminated, is_of_another_process, raising_terminated
 
 MODES = ("train", "evaluate", "generate", "chat", "prepare", "sweep")
 USAGE = """python -m tfx_jax.main --config=FILE.py[:ARGUMENT] [--workdir=DIR] [--config.KEY=VALUE …]
@@ -23,32 +25,51 @@ USAGE = """python -m tfx_jax.main --config=FILE.py[:ARGUMENT] [--workdir=DIR] [-
        python -m tfx_jax.main --workdir=DIR --mode=chat
        python -m tfx_jax.main --config=FILE.py --mode=prepare
        python -m tfx_jax.main --config=FILE.py --workdir=DIR --mode=sweep --sweep.KEY=VALUE,VALUE,…
-           [--sweep.KEY=VALUE,… …]"""
+           [--sweep.KEY=VALUE,… …]
+       train and sweep: [--restarts=N] [--silence=SECONDS]"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command; returns the exit code. What a user can mend is told in one line."""
   logging.set_verbosity(logging.WARNING)
-  logging.get_absl_logger().addFilter(_is_news)
-  stdlib_logging.getLogger("asyncio").addFilter(_is_news)
+  logging.get_absl_logger().addFilter(is_news)
+  stdlib_logging.getLogger("asyncio").addFilter(is_news)
   try:
-    return _run(_parse(sys.argv[1:] if arguments is None else arguments))
+    with raising_terminated():
+      return _start(sys.argv[1:] if arguments is None else arguments)
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)
     return 128 + signal.SIGINT
+  except Terminated:
+    print("stopped by SIGTERM; run the same command again", file=sys.stderr)
+    return RESTART
   except BrokenPipeError:
     # Whoever read our output has left, as `head` does.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + signal.SIGPIPE
+  except Exception as error:
+    if not is_of_another_process(error):
+      raise
+    print(f"a process of the run has died ({error})".splitlines()[0], file=sys.stderr, flush=True)
+    os._exit(RESTART)  # JAX would wait for the dead one, and then abort
 
 
-def _is_news(record: stdlib_logging.LogRecord) -> bool:
+def is_news(record: stdlib_logging.LogRecord) -> bool:
   """Orbax raises what goes wrong, and before that logs a traceback of it from every thread."""
-  of_orbax = record.name == "asyncio" or f"{os.sep}orbax{os.sep}" in record.pathname
-  return record.levelno < stdlib_logging.ERROR or not of_orbax
+  return record.name != "asyncio" and f"{os.sep}orbax{os.sep}" not in record.pathname
+
+
+def _start(arguments: Sequence[str]) -> int:
+  """Runs the command, or a parent that supervises it."""
+  supervised = heartbeat.connect()
+  options = _parse(arguments)
+  if supervised or (options.restarts is None and options.silence is None):
+    return _run(options)
+  command = [sys.executable, "-m", "tfx_jax.main", *arguments]
+  return Supervisor(command, options.restarts or 0, options.silence or SILENCE).run()
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -71,6 +92,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   parser.add_argument("--input", default="-", help="texts to generate from, one a line; -: stdin")
   parser.add_argument("--output", default="-", help="where outputs are written; -: stdout")
   parser.add_argument("--baseline", default="", help="workdir of a run to compare with (evaluate)")
+  parser.add_argument("--restarts", type=int, help="how often a run that died is started again")
+  parser.add_argument("--silence", type=float, help="seconds after which a silent run hangs")
   parser.set_defaults(overrides=overrides, sweeps=sweeps)
   try:
     options, unknown = parser.parse_known_args(rest)
@@ -79,15 +102,22 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   if unknown:
     name = unknown[0].split("=")[0]
     known = ["--config", "--workdir", "--mode", "--input", "--output", "--baseline"]
+    known += ["--restarts", "--silence"]
     raise UserError(f"unknown argument {unknown[0]}{nearest(name, known)}")
   if options.mode not in MODES:
     raise UserError(f"--mode={options.mode}{nearest(options.mode, MODES)}")
-  for option, given, mode in (
-    ("--baseline", options.baseline, "evaluate"),
-    ("--sweep.KEY", options.sweeps, "sweep"),
+  for option, given, modes in (
+    ("--baseline", options.baseline, ("evaluate",)),
+    ("--sweep.KEY", options.sweeps, ("sweep",)),
+    ("--restarts", options.restarts is not None, ("train", "sweep")),
+    ("--silence", options.silence is not None, ("train", "sweep")),
   ):
-    if given and options.mode != mode:
-      raise UserError(f"{option} needs --mode={mode}")
+    if given and options.mode not in modes:
+      raise UserError(f"{option} needs --mode={' or '.join(modes)}")
+  if (options.restarts or 0) < 0:
+    raise UserError(f"--restarts={options.restarts}: use 0 or more")
+  if options.silence is not None and options.silence <= 0:
+    raise UserError(f"--silence={options.silence}: use seconds above 0")
   return options
 
 

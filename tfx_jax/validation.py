@@ -13,7 +13,7 @@ from tfx_jax.layers.block import NORM_PLACEMENTS
 from tfx_jax.layers.feed_forward import ACTIVATIONS
 from tfx_jax.layers.stack import REMAT_POLICIES
 from tfx_jax.metrics.perplexity import LOSS_FIGURES
-from tfx_jax.training import checkpoint
+from tfx_jax.training import restore
 from tfx_jax.training.optimizer import arguments
 
 POSITIVE = (
@@ -73,10 +73,8 @@ def validate(config: ConfigDict) -> None:
   _check_copying(config)
   _check_best_metric(config)
   which = config.evaluate.checkpoint
-  if which not in checkpoint.SELECTIONS and not which.isdigit():
-    raise UserError(
-      f"evaluate.checkpoint='{which}': use {', '.join(checkpoint.SELECTIONS)} or a step"
-    )
+  if which not in restore.SELECTIONS and not which.isdigit():
+    raise UserError(f"evaluate.checkpoint='{which}': use {', '.join(restore.SELECTIONS)} or a step")
   if which == "ema" and not config.train.ema_decay:
     raise UserError("evaluate.checkpoint='ema' needs train.ema_decay above 0")
   if which == "average" and config.evaluate.average_last > config.train.keep_checkpoints:

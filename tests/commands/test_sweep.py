@@ -12,6 +12,7 @@ from tiny_run import contents, read_log, write_experiment
 from tfx_jax import config_io
 from tfx_jax.commands import sweep, train
 from tfx_jax.main import main
+from tfx_jax.supervisor import RESTART
 
 STEPS = ["--config.train.num_steps=4", "--config.task.metrics=chrf"]
 # The second learning rate leaves no number finite after a step.
@@ -121,7 +122,7 @@ def test_a_stopped_sweep_goes_on(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(train, "loss_figures", stopping)
   seeds = "--sweep.seed=0,1,2"
   eager = "--config.train.eval_every=2"  # so that it stops before its last step
-  assert run_sweep(experiment, workdir, seeds, eager) == 128 + signal.SIGTERM
+  assert run_sweep(experiment, workdir, seeds, eager) == RESTART
   assert [name for name in ("seed=0", "seed=1", "seed=2") if (workdir / name).exists()] == [
     "seed=0"
   ]

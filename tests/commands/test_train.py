@@ -11,10 +11,11 @@ import pytest
 from tiny_run import COUNTS, SETTINGS, contents, read_log
 
 import tfx_jax
-from tfx_jax import config_io
-from tfx_jax.commands import train
+from tfx_jax import build, config_io
+from tfx_jax.commands import evaluate, train
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
+from tfx_jax.supervisor import RESTART
 
 
 def test_a_run_leaves_all_that_is_promised(trained):
@@ -127,7 +128,7 @@ def test_a_run_stopped_and_resumed_is_the_run(
     return figures(*args)
 
   monkeypatch.setattr(train, "loss_figures", stopping)
-  assert main([experiment, f"--workdir={again}"]) == 128 + signal.SIGTERM
+  assert main([experiment, f"--workdir={again}"]) == RESTART == 75
   told = "stopped by SIGTERM at step 6; the same command goes on from there"
   assert capsys.readouterr().err.splitlines()[-1] == told
   monkeypatch.setattr(train, "loss_figures", figures)
@@ -143,6 +144,69 @@ def test_a_run_stopped_and_resumed_is_the_run(
   params = (tfx_jax.load(place).params for place in (workdir, again))
   for a, b in zip(*map(jax.tree.leaves, params), strict=True):
     assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def test_sigterm_while_the_step_compiles_saves(trained, tmp_path, capsys, monkeypatch):
+  make_step = build.make_step
+
+  def stopping(*args):
+    step = make_step(*args)
+
+    def traced(state, batch):
+      os.kill(os.getpid(), signal.SIGTERM)
+      return step(state, batch)
+
+    return traced
+
+  monkeypatch.setattr(build, "make_step", stopping)
+  assert main([trained[0], f"--workdir={tmp_path}"]) == RESTART
+  told = "stopped by SIGTERM at step 1; the same command goes on from there"
+  assert capsys.readouterr().err.splitlines()[-1] == told
+  assert os.listdir(tmp_path / "checkpoints") == ["1"]
+
+
+@pytest.mark.parametrize("where", ["make_tokenizers", "make_model"])
+def test_sigterm_before_training(trained, tmp_path, capsys, monkeypatch, where):
+  monkeypatch.setattr(build, where, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+  before = signal.getsignal(signal.SIGTERM)
+  assert main([trained[0], f"--workdir={tmp_path}"]) == RESTART
+  assert signal.getsignal(signal.SIGTERM) is before
+  told = "stopped by SIGTERM; run the same command again"
+  assert capsys.readouterr().err.splitlines()[-1] == told
+
+
+def test_sigterm_in_the_final_evaluation(copy, capsys, monkeypatch, without_curves):
+  experiment, workdir = copy
+  before = read_log(workdir)
+  with open(os.path.join(workdir, "metrics.jsonl")) as file:
+    kept = file.readlines()[:-1]
+  with open(os.path.join(workdir, "metrics.jsonl"), "w") as file:
+    file.writelines(kept)
+  with monkeypatch.context() as patch:
+    stop = lambda *_: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+    patch.setattr(evaluate, "load", stop)
+    assert main([experiment, f"--workdir={workdir}"]) == RESTART
+  assert (
+    capsys.readouterr().err.splitlines()[-1] == "stopped by SIGTERM; run the same command again"
+  )
+  assert main([experiment, f"--workdir={workdir}"]) == 0
+  assert read_log(workdir)[-1]["bleu"] == before[-1]["bleu"]
+
+
+def test_a_damaged_checkpoint_is_passed_over(trained, tmp_path, capsys, caplog, without_curves):
+  experiment, workdir = trained
+  again = shutil.copytree(workdir, tmp_path / "run")
+  path = again / "checkpoints" / "12" / "state" / "manifest.ocdbt"
+  path.write_bytes(path.read_bytes()[:50])
+  # Not finished, or it would be looked at no more.
+  assert main([experiment, f"--workdir={again}", "--config.train.num_steps=13"]) == 0
+  assert "going on at step 8" in capsys.readouterr().err
+  assert [line for line in caplog.messages if "checkpoint 12 is damaged (state/manifest" in line]
+  assert os.listdir(again / "damaged") == ["12"]
+  lines = [(line["step"], line["split"]) for line in read_log(again)]
+  assert lines == [(5, "train"), (6, "validation"), (10, "train"), (12, "validation"),
+                   (13, "validation"), (13, "test")]  # fmt: skip
+  assert read_log(again)[2]["loss"] == read_log(workdir)[2]["loss"]
 
 
 def test_a_run_that_fails_keeps_the_save_that_was_on_its_way(trained, tmp_path, monkeypatch):

@@ -173,3 +173,12 @@ def test_a_tokenizer_says_what_marks_texts():
   assert kept([7, 6], [8], 4, 3, "drop", False, (source, target)) == [([57, 7, 6, 2], [58, 8, 2])]
   assert kept([7, 6], [8], 3, 3, "drop", False, (source, target)) == "too_long"
   assert kept([7, 6], [8], 3, 3, "cut_end", False, (source, target)) == [([57, 7, 2], [58, 8, 2])]
+
+
+@pytest.mark.parametrize("length", [1, 3, 7, 64, 5000])
+def test_the_texts_of_a_row_of_a_stream_are_those_it_has_tokens_of(texts, length):
+  owners = np.repeat(np.arange(PAIRS), texts.targets.lengths)
+  numbered = Corpus(texts.sources, Ragged(owners, texts.targets.offsets), {})
+  for rows in (StreamLayout(length).once(numbered), StreamLayout(length).epoch(numbered, 0, 1)):
+    for number in range(len(rows)):
+      assert rows.examples(number).tolist() == sorted(set(rows[number].tolist()))

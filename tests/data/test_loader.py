@@ -96,6 +96,18 @@ def test_a_batch_depends_on_its_position_alone(loader):
     assert same(again.batch(positions[number])[0], batches[number])
 
 
+def test_the_examples_of_a_batch_are_those_in_it(loader, corpus):
+  batches, positions = walk(loader(), 12)
+  assert positions[-1].epoch >= 1
+  again = loader()
+  for number in [11, 3, 0, 7]:
+    expected = [pair for row in pairs_of(batches[number], corpus) for pair in row]
+    assert again.examples(positions[number]) == expected
+  # Of the whole batch, whichever share of it is one's own.
+  share = loader(process_index=1, process_count=2)
+  assert share.examples(positions[3]) == again.examples(positions[3])
+
+
 def test_resumed_equals_uninterrupted(loader):
   batches, positions = walk(loader(), 20)
   # As read back from JSON.

@@ -16,17 +16,18 @@ from clu import metrics
 from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
 from tfx_jax.data.layout import EncoderDecoderLayout
-from tfx_jax.data.loader import Loader
+from tfx_jax.data.loader import Loader, Position
 from tfx_jax.data.tokenizer import CharacterTokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.parallel import Parallel
 from tfx_jax.report import MetricsLog
 from tfx_jax.training.checkpoint import Checkpoints
-from tfx_jax.training.loop import Counters, Timetable, train
+from tfx_jax.training.loop import Timetable, train
+from tfx_jax.training.recorder import Counters, SkippedLog
 from tfx_jax.training.state import TrainState
 
 TIMES = Timetable(12, log_every=5, eval_every=4, decode_every=8, checkpoint_every=7,
-                  best_metric="loss", patience=0)  # fmt: skip
+                  best_metric="loss", patience=0, max_skipped_steps=2)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def parts(tmp_path_factory):
   def make_state():
     return TrainState(jnp.zeros((), jnp.int32), {"w": jnp.ones(8)}, {"m": jnp.zeros(8)})
 
-  def train_step(state, batch):
+  def train_step(state, batch, broken=False):
     key = jax.random.fold_in(jax.random.key(0), state.step)
     seen = (batch["inputs"] * batch["weights"]).sum(axis=0).reshape(8, 3).mean(axis=1)
     moment = 0.9 * state.opt_state["m"] + seen * jax.random.uniform(key, (8,))
@@ -59,17 +60,27 @@ def parts(tmp_path_factory):
       "objective": metrics.Average(total=2 * loss * weight, count=weight),
       "grad_norm": metrics.LastValue(value=jnp.abs(moment).max()),
       "learning_rate": metrics.LastValue(value=jnp.float32(0.5)),
+      "skipped": metrics.LastValue(value=jnp.float32(broken)),
     }
+    if broken:
+      figures["loss"] = figures["loss"].replace(total=jnp.float32(jnp.nan))
+      return state.replace(step=state.step + 1), figures
     return TrainState(state.step + 1, params, {"m": moment}), figures
 
-  shardings = jax.tree.map(lambda _: parallel.replicated, jax.eval_shape(make_state))
-  return types.SimpleNamespace(
-    parallel=parallel,
-    loader=loader,
-    make_state=parallel.jit(make_state, out_shardings=shardings),
-    shardings=shardings,
-    train_step=parallel.jit(train_step, donate_argnums=0, out_shardings=(shardings, None)),
-  )
+  def on(parallel):
+    shardings = jax.tree.map(lambda _: parallel.replicated, jax.eval_shape(make_state))
+    return types.SimpleNamespace(
+      parallel=parallel,
+      loader=loader,
+      make_state=parallel.jit(make_state, out_shardings=shardings),
+      shardings=shardings,
+      train_step=parallel.jit(
+        train_step, donate_argnums=0, out_shardings=(shardings, None), static_argnums=2
+      ),
+      on=on,
+    )
+
+  return on(parallel)
 
 
 def figures_of(params, step, decode):
@@ -105,6 +116,7 @@ def run(parts, workdir, times=TIMES, train_step=None, validate=None, on_write=No
       parallel=parts.parallel,
       checkpoints=checkpoints,
       log=log,
+      skipped=SkippedLog(str(workdir), int(state.step), parts.loader.examples),
       validate=validate or plain,
       timetable=times,
     )
@@ -163,7 +175,7 @@ def test_what_is_done_when(whole):
     (12, "validation", True),
   ]
   assert int(state.step) == 12
-  assert steps(workdir) == sorted({12, counters.best_step})
+  assert steps(workdir) == sorted({7, 12, counters.best_step})
   train_lines = [line for line in lines(workdir) if line["split"] == "train"]
   assert all(line["tokens"] > 5 * 100 for line in train_lines)
   for line in train_lines:
@@ -203,6 +215,27 @@ def test_stopped_and_resumed_equals_uninterrupted(parts, whole, tmp_path, sessio
   state, counters, caught = run(parts, tmp_path)
   assert caught == 0
   assert_equal_runs(tmp_path, state, counters, whole)
+
+
+def test_on_other_meshes_every_example_is_read_once(parts, tmp_path):
+  """Stopped twice, and gone on with on another mesh each time."""
+
+  def collecting(parts, seen):
+    def train_step(state, batch):
+      seen.append(np.asarray(batch["inputs"]))
+      return parts.train_step(state, batch)
+
+    return train_step
+
+  whole, seen = [], []
+  uninterrupted, counters, _ = run(parts, tmp_path / "whole", train_step=collecting(parts, whole))
+  for sizes, last in (({"data": 8}, 4), ({"data": 2, "fsdp": 4}, 7), ({"fsdp": 8}, 12)):
+    other = parts.on(Parallel(**sizes))
+    state, found, _ = run(
+      other, tmp_path / "run", dataclasses.replace(TIMES, num_steps=last), collecting(other, seen)
+    )
+  assert np.array_equal(seen, whole) and found.position == counters.position
+  np.testing.assert_allclose(state.params["w"], uninterrupted.params["w"], rtol=1e-6)
 
 
 def test_stopped_again_and_again_in_a_validation(parts, whole, tmp_path):
@@ -315,7 +348,7 @@ def test_the_best_checkpoint_is_kept_and_patience_ends_the_run(parts, tmp_path):
   state, counters, caught = run(parts, tmp_path, times, validate=rigged(values))
   assert (int(state.step), caught) == (10, 0)
   assert counters.stopped_early and (counters.best_step, counters.worse) == (6, 2)
-  assert steps(tmp_path) == [6, 10]
+  assert steps(tmp_path) == [6, 7, 10]
   remembered = Checkpoints(str(tmp_path))
   saved = remembered.restore(10, jax.eval_shape(parts.make_state.jitted), parts.shardings)[1]
   remembered.close()
@@ -339,25 +372,82 @@ def test_the_best_may_be_of_another_figure(parts, tmp_path):
   assert steps(tmp_path) == [8, 12]
 
 
-@pytest.mark.parametrize("broken", ["loss", "grad_norm"])
-def test_a_loss_that_is_not_a_number_ends_the_run(parts, whole, tmp_path, broken):
-  def train_step(state, batch):
-    step = int(state.step) + 1
-    state, figures = parts.train_step(state, batch)
-    if step == 6:
-      if broken == "loss":
-        figures["loss"] = figures["loss"].replace(total=np.float32("nan"))
-      else:
-        figures["grad_norm"] = figures["grad_norm"].replace(total=np.float32("inf"))
-    return state, figures
+def skipping(parts, bad):
+  """A training step whose loss is not finite where it makes one of these steps."""
 
-  with pytest.raises(UserError, match="at step 6: try a lower") as info:
-    run(parts, tmp_path, train_step=train_step)
-  assert "\n" not in str(info.value)
-  # What was due at step 6 was not saved; what was before is usable.
-  assert max(steps(tmp_path)) == 4
-  state, counters, _ = run(parts, tmp_path)
-  assert_equal_runs(tmp_path, state, counters, whole)
+  def train_step(state, batch):
+    return parts.train_step(state, batch, int(state.step) + 1 in bad)
+
+  return train_step
+
+
+def skipped_lines(workdir):
+  with open(workdir / "skipped.jsonl") as file:
+    return [json.loads(line) for line in file]
+
+
+def test_skipped_steps_are_counted_and_their_examples_named(parts, tmp_path):
+  state, counters, _ = run(parts, tmp_path, train_step=skipping(parts, {2, 3, 7}))
+  assert int(state.step) == 12 and np.isfinite(state.params["w"]).all()
+  found = skipped_lines(tmp_path)
+  assert [line["step"] for line in found] == [2, 3, 7]
+  position, positions = Position(), []
+  for _ in range(12):
+    positions.append(position)
+    _, position = parts.loader.batch(position)
+  for line in found:
+    place = positions[line["step"] - 1]
+    assert line["position"] == list(place) and line["loss"] == "nan"
+    assert line["examples"] == parts.loader.examples(place) != []
+  train_lines = [line for line in lines(tmp_path) if line["split"] == "train"]
+  assert [line["skipped"] for line in train_lines] == [2, 1]
+  assert all(np.isfinite(line["loss"]) for line in train_lines)
+  assert (counters.skipped, counters.skipped_in_a_row) == (0, 0)
+
+
+@pytest.mark.parametrize("kills", [[2], [5], [6, 8, 11]])
+def test_killed_and_resumed_with_skipped_steps(parts, tmp_path, kills):
+  bad = {2, 6, 7, 11}
+  whole = run(parts, tmp_path / "whole", train_step=skipping(parts, bad))
+  for kill in kills:
+
+    def train_step(state, batch, kill=kill):
+      if int(state.step) == kill:
+        raise Killed
+      return skipping(parts, bad)(state, batch)
+
+    with pytest.raises(Killed):
+      run(parts, tmp_path / "run", train_step=train_step)
+  state, counters, _ = run(parts, tmp_path / "run", train_step=skipping(parts, bad))
+  expected = (tmp_path / "whole", jax.device_get(whole[0]), whole[1])
+  assert_equal_runs(tmp_path / "run", state, counters, expected)
+  assert skipped_lines(tmp_path / "run") == skipped_lines(tmp_path / "whole")
+
+
+def test_too_many_in_a_row_end_the_run_with_its_last_good_state(parts, tmp_path):
+  times = dataclasses.replace(TIMES, eval_every=0, decode_every=0)
+  good, _, _ = run(parts, tmp_path / "good", dataclasses.replace(times, num_steps=3))
+  with pytest.raises(UserError, match=r"^4 steps in a row were skipped, .* saved as step 7, ") as e:
+    run(parts, tmp_path / "run", times, train_step=skipping(parts, range(4, 20)))
+  assert "\n" not in str(e.value)
+  assert [line["step"] for line in skipped_lines(tmp_path / "run")] == [4, 5, 6, 7]
+  assert max(steps(tmp_path / "run")) == 7
+  more = dataclasses.replace(times, num_steps=8, max_skipped_steps=9)
+  state, counters, _ = run(parts, tmp_path / "run", more, train_step=skipping(parts, range(4, 20)))
+  assert np.array_equal(state.params["w"], good.params["w"]) and int(state.step) == 8
+  assert counters.skipped_in_a_row == 5
+
+
+def test_one_that_is_not_skipped_begins_the_count_anew(parts, tmp_path):
+  _, counters, _ = run(parts, tmp_path, train_step=skipping(parts, {1, 2, 4, 5, 7, 8, 10, 11}))
+  assert counters.skipped_in_a_row == 0
+
+
+def test_a_line_without_any_good_step_has_no_loss(parts, tmp_path):
+  times = dataclasses.replace(TIMES, max_skipped_steps=5)
+  run(parts, tmp_path, times, train_step=skipping(parts, {6, 7, 8, 9, 10}))
+  first, second = (line for line in lines(tmp_path) if line["split"] == "train")
+  assert first["loss"] > 0 and second["loss"] is None and second["skipped"] == 5
 
 
 def test_a_run_that_goes_on_after_its_end(parts, whole, tmp_path):

@@ -108,7 +108,8 @@ def test_microbatches_give_the_gradient_of_the_mean_over_all_tokens(params, plai
   )
   norm = np.sqrt(sum(np.square(grad).sum() for grad in jax.tree.leaves(grads)))
   assert figures == pytest.approx(
-    {"loss": loss, "objective": objective, "grad_norm": norm, "learning_rate": 1.0}, rel=1e-5
+    {"loss": loss, "objective": objective, "grad_norm": norm, "learning_rate": 1.0, "skipped": 0},
+    rel=1e-5,
   )
   assert state.step == 1
 
@@ -234,3 +235,21 @@ def test_chunks_divide_the_length_and_are_no_smaller_than_asked(rows, length, to
   assert chunks == 1 or rows * length // chunks >= tokens
   finer = [n for n in range(chunks + 1, length + 1) if length % n == 0]
   assert all(rows * length / n < tokens for n in finer)
+
+
+@pytest.mark.parametrize("weights", [np.nan, np.inf, 1e38])
+def test_what_is_not_finite_is_skipped(params, weights):
+  """A NaN, an infinity, and sums that overflow; the step counts, nothing else has changed."""
+  step, optimizer = make_step(Bag(), optimizer="adam", rate=0.1, ema_decay=0.9)
+  state = new_state(params, optimizer, step=3, ema=params)
+  state, figures = step(state, BATCH)  # moments that are not zero
+  assert float(figures["skipped"].value) == 0
+  before = jax.device_get(state)
+  bad = {**BATCH, "weights": np.full_like(BATCH["weights"], weights)}
+  state, figures = step(state, bad)
+  assert float(figures["skipped"].value) == 1
+  assert int(state.step) == 5
+  assert arrays_equal(state.replace(step=before.step), before)
+  state, figures = step(state, BATCH)
+  assert float(figures["skipped"].value) == 0
+  assert not arrays_equal(state.params, before.params)

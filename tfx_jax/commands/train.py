@@ -18,14 +18,17 @@ from tfx_jax.curves import draw_curves
 from tfx_jax.data.loader import Loader
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
+from tfx_jax.heartbeat import beat
 from tfx_jax.loading import load
 from tfx_jax.parallel import Parallel
 from tfx_jax.report import MetricsLog, write_samples
 from tfx_jax.run import EXAMPLE, count_parameters
+from tfx_jax.supervisor import RESTART
 from tfx_jax.training.checkpoint import Checkpoints
-from tfx_jax.training.loop import Counters, Validate
+from tfx_jax.training.loop import Validate
 from tfx_jax.training.loop import train as train_loop
 from tfx_jax.training.lora import Adapted
+from tfx_jax.training.recorder import Counters, SkippedLog
 from tfx_jax.training.state import begin_with, plan_state
 from tfx_jax.training.step import make_loss_step
 
@@ -71,9 +74,9 @@ def train(config: ConfigDict, workdir: str) -> int:
     _describe(workdir, state.params, parallel)
   else:
     abstract = jax.eval_shape(make_state.jitted)
-    state, saved = checkpoints.restore(latest, abstract, shardings)
+    state, saved = checkpoints.restore_newest(abstract, shardings)
     counters = Counters(**saved)
-    say(f"going on at step {latest:,}")
+    say(f"going on at step {int(state.step):,}")
 
   log = MetricsLog(workdir, resume_at=counters.log_bytes)
   try:
@@ -85,6 +88,7 @@ def train(config: ConfigDict, workdir: str) -> int:
       parallel=parallel,
       checkpoints=checkpoints,
       log=log,
+      skipped=SkippedLog(workdir, int(state.step), loader.examples),
       validate=_make_validate(config, workdir, trained, tokenizers, parallel, validation),
       timetable=build.make_timetable(config),
     )
@@ -99,7 +103,7 @@ def train(config: ConfigDict, workdir: str) -> int:
       f"stopped by {signal.Signals(caught).name} at step {int(state.step):,}; "
       "the same command goes on from there"
     )
-    return 128 + caught
+    return RESTART if caught == signal.SIGTERM else 128 + caught
   checkpoints.close()
   return evaluate(config, workdir)
 
@@ -115,6 +119,7 @@ def _open_data(config: ConfigDict, tokenizers: tuple, split: str) -> Loader:
   """The loader of a split; says what it holds and what was dropped."""
   corpora = build.make_corpora(config, split, tokenizers)
   loader = build.make_loader(config, corpora, tokenizers)
+  beat()
   counts = loader.report
   long, empty = counts["pairs_too_long"], counts["pairs_empty"]
   cut = counts["pairs_cut"]

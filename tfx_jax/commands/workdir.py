@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 from tfx_jax import config_io
 from tfx_jax.commands.console import say
 from tfx_jax.errors import UserError
-from tfx_jax.training.checkpoint import read_progress
-from tfx_jax.training.loop import Counters
+from tfx_jax.training.recorder import Counters
+from tfx_jax.training.restore import read_progress
 
 # Beginnings of the keys that a run cannot change once it has begun, and those of them that it can.
 FIXED = ("task.", "data.", "tokenizer.", "model.", "optimizer.", "lora.", "seed")

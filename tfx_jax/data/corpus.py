@@ -21,6 +21,7 @@ from tfx_jax.data.example import Example
 from tfx_jax.data.fitting import encoded, kept
 from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
+from tfx_jax.heartbeat import beat
 
 _FORMAT = 3
 _REPORT = "report.json"
@@ -175,6 +176,7 @@ def _build(
   examples = iter(examples)
   marks = sources.tokenizer.marks, targets.tokenizer.marks
   while chunk := list(itertools.islice(examples, _CHUNK)):
+    beat()
     counts["read"] += len(chunk)
     pairs = []
     for example, source, target in encoded(chunk, sources.tokenizer, targets.tokenizer):

@@ -18,6 +18,18 @@ Arrays = dict[str, np.ndarray]
 Tokens = Sequence[int]
 
 
+class Rows(Protocol):
+  """The rows of an epoch: a sequence that also knows what is in them."""
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, number: int) -> Any: ...
+
+  def examples(self, number: int) -> Sequence[int]:
+    """The numbers in the corpus of the examples of which something is in a row."""
+    ...
+
+
 class Layout(Protocol):
   """What loading, generation and scoring ask.
 
@@ -37,11 +49,11 @@ class Layout(Protocol):
   @property
   def window(self) -> int | None: ...  # noqa: D102
 
-  def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Sequence[Any]:
+  def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Rows:
     """The rows of an epoch, in its own order."""
     ...
 
-  def once(self, corpus: Corpus) -> Sequence[Any]:
+  def once(self, corpus: Corpus) -> Rows:
     """The rows that hold everything once."""
     ...
 
@@ -98,11 +110,11 @@ class EncoderDecoderLayout:
   def empty(self) -> tuple[list, list]:  # noqa: D102
     return [], []
 
-  def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Sequence[Any]:  # noqa: D102
+  def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Rows:  # noqa: D102
     lengths = np.stack([corpus.sources.lengths, corpus.targets.lengths], axis=1)
     return _PackedRows(corpus, plan(seed, epoch, lengths, self.source_length, self.target_length))
 
-  def once(self, corpus: Corpus) -> Sequence[Any]:  # noqa: D102
+  def once(self, corpus: Corpus) -> Rows:  # noqa: D102
     return self.epoch(corpus, 0, 0)
 
   def arrays(self, rows: Sequence[tuple]) -> Arrays:  # noqa: D102
@@ -174,13 +186,13 @@ class SequenceLayout:
   def empty(self) -> tuple[list, list]:  # noqa: D102
     return [], []
 
-  def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Sequence[Any]:  # noqa: D102
+  def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Rows:  # noqa: D102
     # For packing, a pair is a target of its whole length, and its source takes no room.
     lengths = corpus.sources.lengths + corpus.targets.lengths
     lengths = np.stack([np.zeros_like(lengths), lengths], axis=1)
     return _PackedRows(corpus, plan(seed, epoch, lengths, 1, self.length))
 
-  def once(self, corpus: Corpus) -> Sequence[Any]:  # noqa: D102
+  def once(self, corpus: Corpus) -> Rows:  # noqa: D102
     return self.epoch(corpus, 0, 0)
 
   def arrays(self, rows: Sequence[tuple]) -> Arrays:  # noqa: D102
@@ -231,6 +243,10 @@ class _PackedRows(Sequence):
     sides = (self.corpus.sources, self.corpus.targets)
     sources, targets = ([side[pair] for pair in pairs] for side in sides)
     return sources, targets
+
+  def examples(self, number: int) -> np.ndarray:
+    """See `Rows`."""
+    return self.plan.row(number)
 
 
 def _rows_of(sources: Sequence[Tokens], targets: Sequence[Tokens], rows: int) -> list[tuple]:

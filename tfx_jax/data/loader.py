@@ -1,12 +1,12 @@
 """Batches as a function of (seed, position), for one process of several."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfx_jax.data.corpus import Corpus
-from tfx_jax.data.layout import Layout
+from tfx_jax.data.layout import Layout, Rows
 from tfx_jax.errors import UserError
 
 
@@ -55,20 +55,17 @@ class Loader:
     self._batch_size = batch_size
     share = batch_size // process_count
     self._share = slice(process_index * share, (process_index + 1) * share)
-    self._epochs: dict[int, Sequence[Any]] = {}
+    self._epochs: dict[int, Rows] = {}
 
   def batch(self, position: Position) -> tuple[dict[str, np.ndarray], Position]:
     """This process's share of the batch at `position`, and the position after it."""
-    epoch, row = position
-    rows = []
-    while len(rows) < self._batch_size:
-      present = self._epoch(epoch)
-      taken = min(len(present) - row, self._batch_size - len(rows))
-      rows += [present[number] for number in range(row, row + taken)]
-      row += taken
-      if row == len(present):
-        epoch, row = epoch + 1, 0
-    return self._arrays(rows), Position(epoch, row)
+    places, after = self._places(position)
+    return self._arrays([rows[number] for rows, number in places]), after
+
+  def examples(self, position: Position) -> list[int]:
+    """The numbers in its corpus of the examples in the whole batch at `position`."""
+    places, _ = self._places(position)
+    return [int(example) for rows, number in places for example in rows.examples(number)]
 
   def once(self) -> Iterator[dict[str, np.ndarray]]:
     """Everything once; empty rows fill up the last batch."""
@@ -90,7 +87,20 @@ class Loader:
     """Rows of an epoch."""
     return len(self._epoch(epoch))
 
-  def _epoch(self, epoch: int) -> Sequence[Any]:
+  def _places(self, position: Position) -> tuple[list[tuple[Rows, int]], Position]:
+    """For each row of a batch its epoch's rows and its number, and the position after it."""
+    epoch, row = position
+    places: list[tuple[Rows, int]] = []
+    while len(places) < self._batch_size:
+      present = self._epoch(epoch)
+      taken = min(len(present) - row, self._batch_size - len(places))
+      places += [(present, number) for number in range(row, row + taken)]
+      row += taken
+      if row == len(present):
+        epoch, row = epoch + 1, 0
+    return places, Position(epoch, row)
+
+  def _epoch(self, epoch: int) -> Rows:
     if epoch not in self._epochs:
       self._epochs = {number: old for number, old in self._epochs.items() if number >= epoch - 1}
       self._epochs[epoch] = self._layout.epoch(self._corpora(epoch), self._seed, epoch)

@@ -2,12 +2,11 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from tfx_jax.data.corpus import Corpus
-from tfx_jax.data.layout import Arrays, Tokens, left_padded, rounded
+from tfx_jax.data.corpus import Corpus, Ragged
+from tfx_jax.data.layout import Arrays, Rows, Tokens, left_padded, rounded
 from tfx_jax.data.packing import decoder_arrays
 
 
@@ -34,16 +33,16 @@ class StreamLayout:
   def empty(self) -> np.ndarray:  # noqa: D102
     return np.zeros(0, np.int32)
 
-  def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Sequence[Any]:  # noqa: D102
+  def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Rows:  # noqa: D102
     rng = np.random.default_rng([seed, epoch])
     predicted = len(corpus.targets.tokens) - 1
     first = rng.integers(min(self.length, max(predicted - self.length, 0) + 1))
     starts = np.arange(first, max(predicted - self.length, first) + 1, self.length)
-    return _StreamRows(corpus.targets.tokens, rng.permutation(starts), self.length)
+    return _StreamRows(corpus.targets, rng.permutation(starts), self.length)
 
-  def once(self, corpus: Corpus) -> Sequence[Any]:  # noqa: D102
+  def once(self, corpus: Corpus) -> Rows:  # noqa: D102
     starts = np.arange(0, max(len(corpus.targets.tokens) - 1, 1), self.length)
-    return _StreamRows(corpus.targets.tokens, starts, self.length)
+    return _StreamRows(corpus.targets, starts, self.length)
 
   def arrays(self, rows: Sequence[np.ndarray]) -> Arrays:  # noqa: D102
     inputs, targets = ([[row[part]] for row in rows] for part in (slice(-1), slice(1, None)))
@@ -78,7 +77,7 @@ class StreamLayout:
 class _StreamRows(Sequence):
   """Rows that are pieces of a stream; neighbours share a token."""
 
-  tokens: np.ndarray
+  texts: Ragged
   starts: np.ndarray
   length: int
 
@@ -87,4 +86,10 @@ class _StreamRows(Sequence):
 
   def __getitem__(self, number: int) -> np.ndarray:
     start = self.starts[number]
-    return self.tokens[start : start + self.length + 1]
+    return self.texts.tokens[start : start + self.length + 1]
+
+  def examples(self, number: int) -> np.ndarray:
+    """See `Rows`."""
+    start = int(self.starts[number])
+    ends = np.searchsorted(self.texts.offsets, [start, start + self.length], side="right")
+    return np.arange(ends[0] - 1, min(ends[1], len(self.texts)))

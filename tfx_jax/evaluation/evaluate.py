@@ -9,6 +9,7 @@ import jax
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
 from tfx_jax.evaluation.generate import Generator
+from tfx_jax.heartbeat import beat
 from tfx_jax.metrics import perplexity
 from tfx_jax.metrics.corpus import CorpusMetric
 from tfx_jax.parallel import Parallel
@@ -32,7 +33,10 @@ def loss_figures(
   loss_step: Callable, params: Any, loader: Loader, parallel: Parallel
 ) -> dict[str, float]:
   """The figures of the cross-entropy over all of a corpus, see `metrics/perplexity.py`."""
-  parts = [loss_step(params, parallel.place(batch)) for batch in loader.once()]
+  parts = []
+  for batch in loader.once():
+    parts.append(loss_step(params, parallel.place(batch)))
+    beat()
   whole = functools.reduce(lambda a, b: a.merge(b), jax.device_get(parts))
   sizes = loader.report["target_bytes"], loader.report["target_words"]
   return perplexity.loss_figures(float(whole.total), float(whole.count), *sizes)

@@ -17,6 +17,7 @@ from tfx_jax.evaluation.request import Request, make_request
 from tfx_jax.evaluation.search import Coverage, Found, Search, Searcher, trimmed
 from tfx_jax.evaluation.search_settings import search_settings
 from tfx_jax.evaluation.stream import follow, go_on_to_stops
+from tfx_jax.heartbeat import beat
 from tfx_jax.parallel import Parallel
 
 
@@ -106,6 +107,7 @@ class Generator:
           if stop := request.find_stop(member, hypothesis.tokens):
             hypotheses[place] = hypothesis._replace(text=stop.text)
         found[member] = _best(hypotheses, request.settings)
+      beat()
       on_batch(len(group.members))
 
     # The next batch is on its way before the last one's result is waited for.

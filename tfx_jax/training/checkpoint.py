@@ -1,59 +1,70 @@
 """Checkpoints through Orbax: the state, and beside it what else a resumed run must know."""
 
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as managers
 
 from tfx_jax.errors import UserError
+from tfx_jax.training.checksum import checksums
+from tfx_jax.training.manifest import write_manifest
 from tfx_jax.training.state import TrainState
-
-# What `evaluate.checkpoint` may be, beside a step.
-SELECTIONS = ("best", "latest", "ema", "average")
+from tfx_jax.training.verify import (
+  CHECKSUMS,
+  Damaged,
+  folder_of,
+  read,
+  read_progress_of,
+  reason_of,
+)
 
 # What a checkpoint takes beside its arrays, at most.
 SPARE_BYTES = 1_000_000
 
 
 class _LatestAndBest(managers.PreservationPolicy):
-  """Keeps the latest checkpoints and the best one."""
+  """Keeps the latest checkpoints, and of each of them the best one that it knows."""
 
   def __init__(self, latest: int):
-    self._latest = managers.LatestN(latest)
-    self.best_step: int | None = None
+    self._latest = latest
+    self.best_of: dict[int, int | None] = {}
 
   def should_preserve(
     self, checkpoints: Sequence[Any], *, context: managers.PreservationContext
   ) -> Sequence[bool]:
-    latest = self._latest.should_preserve(checkpoints, context=context)
-    return [
-      keep or info.step == self.best_step for keep, info in zip(latest, checkpoints, strict=True)
-    ]
+    latest = sorted(info.step for info in checkpoints)[-self._latest :]
+    kept = {*latest, *(self.best_of.get(step) for step in latest)}
+    return [info.step in kept for info in checkpoints]
 
 
 class Checkpoints:
   """The folder `checkpoints` of a workdir, a subfolder per step.
 
-  A checkpoint appears whole or not at all: it is written under another name and then renamed.
+  A checkpoint appears whole or not at all: it is written under another name and then renamed. Each
+  array has a checksum, computed on the devices, and each file one in a manifest, which is written
+  last. What is damaged later is found when it is read, and the checkpoint before it used.
 
   Args:
     workdir: of the run.
-    keep: latest checkpoints kept, beside the best one.
+    keep: latest checkpoints kept, beside the best one; and one more, for if the newest is damaged.
 
   Raises:
     UserError: if the folder cannot be written.
   """
 
   def __init__(self, workdir: str, keep: int = 1):
+    self._workdir = workdir
     self._folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
-    self._policy = _LatestAndBest(keep)
+    self._policy = _LatestAndBest(keep + 1)
+    self._finisher = ThreadPoolExecutor(1)
+    self._saving: Future | None = None
     options = ocp.CheckpointManagerOptions(
       preservation_policy=self._policy, cleanup_tmp_directories=True
     )
@@ -61,6 +72,11 @@ class Checkpoints:
       self._manager = ocp.CheckpointManager(self._folder, options=options)
     except OSError as error:
       raise UserError(f"cannot write checkpoints to {self._folder}: {error.strerror}") from error
+    for step in self._manager.all_steps():
+      try:
+        self._policy.best_of[step] = read_progress_of(self._manager, step).get("best_step")
+      except Damaged:  # told when it is to be used
+        continue
 
   def latest(self) -> int | None:
     """The newest step saved, or None."""
@@ -92,14 +108,23 @@ class Checkpoints:
     """
     self.wait()
     self.check_room(state)
-    self._policy.best_step = progress.get("best_step")
+    step = int(state.step)
+    self._policy.best_of[step] = progress.get("best_step")
+    beside = {**progress, CHECKSUMS: checksums(state)}
     arguments = ocp.args.Composite(
-      state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(dict(progress))
+      state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(beside)
     )
     try:
-      self._manager.save(int(state.step), args=arguments, force=True)
+      self._manager.save(step, args=arguments, force=True)
     except OSError as error:
       raise UserError(f"cannot save to {self._folder}: {error.strerror}") from error
+    self._saving = self._finisher.submit(self._finish, step)
+
+  def _finish(self, step: int) -> None:
+    """Waits until all files are there, and writes down which they are."""
+    self._manager.wait_until_finished()
+    if jax.process_index() == 0:
+      write_manifest(folder_of(self._manager, step))
 
   def wait(self) -> None:
     """Returns when the save in flight is on disk.
@@ -107,131 +132,76 @@ class Checkpoints:
     Raises:
       UserError: if it could not be written.
     """
+    saving, self._saving = self._saving, None
+    if saving is None:
+      return
     try:
-      self._manager.wait_until_finished()
+      saving.result()
     except Exception as error:
-      raise UserError(f"cannot save to {self._folder}: {_reason(error)}") from error
+      raise UserError(f"cannot save to {self._folder}: {reason_of(error)}") from error
 
-  def restore(self, step: int, abstract: TrainState, shardings: Any) -> tuple[TrainState, dict]:
-    """The state of `step`, sharded as asked, and its progress."""
+  def restore(
+    self, step: int, abstract: TrainState, shardings: Any, strict: bool = True
+  ) -> tuple[TrainState, dict]:
+    """The state of `step`, sharded as asked, and its progress.
+
+    Raises:
+      Damaged: if it is not what was saved; where not `strict`, it may lack its manifest.
+    """
     target = jax.tree.map(
       lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
       abstract,
       shardings,
     )
-    arguments = ocp.args.Composite(
-      state=ocp.args.StandardRestore(target), progress=ocp.args.JsonRestore()
+    return read(self._manager, step, ocp.args.StandardRestore(target), strict)
+
+  def restore_newest(self, abstract: TrainState, shardings: Any) -> tuple[TrainState, dict]:
+    """The newest state that is what was saved, sharded as asked, and its progress.
+
+    Damaged ones that are newer are told and moved to WORKDIR/damaged, so that training can pass
+    their steps again. One that a kill has left without its manifest is used if there is no other.
+
+    Raises:
+      UserError: if there is none.
+    """
+    steps = sorted(self._manager.all_steps(), reverse=True)
+    damaged: dict[int, str] = {}
+    for strict in (True, False):
+      for step in steps:
+        try:
+          state, progress = self.restore(step, abstract, shardings, strict)
+        except Damaged as error:
+          damaged[step] = str(error)
+          continue
+        for newer in [other for other in steps if other > step]:
+          self._set_aside(newer, damaged[newer], step)
+        if not strict and jax.process_index() == 0:
+          write_manifest(folder_of(self._manager, step))
+        return state, progress
+    reasons = "; ".join(f"{step}: {reason}" for step, reason in damaged.items())
+    raise UserError(
+      f"no checkpoint of {self._workdir} is usable ({reasons}): put back a copy of "
+      f"{self._folder}, or choose another --workdir to begin anew"
     )
-    restored = self._manager.restore(step, args=arguments)
-    return restored["state"], restored["progress"]
+
+  def _set_aside(self, step: int, damage: str, instead: int) -> None:
+    place = os.path.join(self._workdir, "damaged", str(step))
+    logging.warning(
+      "checkpoint %d is damaged (%s): moved to %s; %d is used", step, damage, place, instead
+    )
+    if jax.process_index() == 0:
+      try:
+        shutil.rmtree(place, ignore_errors=True)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        os.rename(folder_of(self._manager, step), place)
+      except OSError as error:
+        raise UserError(f"cannot write to workdir {self._workdir}: {error.strerror}") from error
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices(f"set aside {step}")
+    self._manager.reload()
 
   def close(self) -> None:
     """Waits for the save in flight and lets go of the folder."""
     self.wait()
+    self._finisher.shutdown()
     self._manager.close()
-
-
-def _reason(error: BaseException) -> str:
-  """What the operating system said, wherever in the chain of causes; else the first line."""
-  cause: BaseException | None = error
-  while cause is not None:
-    if isinstance(cause, OSError) and cause.strerror:
-      return cause.strerror
-    if code := re.search(r"os_error_code='(\d+)'", str(cause)):  # TensorStore's way of telling
-      return os.strerror(int(code[1]))
-    cause = cause.__cause__ or cause.__context__
-  return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-def read_progress(workdir: str) -> tuple[int, dict] | None:
-  """The step of the latest checkpoint of a run and its progress, or None if it has none."""
-  folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
-  if not os.path.isdir(folder):
-    return None
-  with ocp.CheckpointManager(folder) as manager:
-    step = manager.latest_step()
-    return None if step is None else (step, _progress(manager, step))
-
-
-def restore_params(
-  workdir: str,
-  which: str,
-  abstract_params: Any,
-  shardings: Any,
-  *,
-  average_last: int = 1,
-  ema: bool = False,
-) -> tuple[Any, int]:
-  """The parameters of one checkpoint, or the mean of several, and the step of the newest.
-
-  Args:
-    workdir: of the run.
-    which: "latest", "best", "ema", "average" or a step.
-    abstract_params: shapes and dtypes.
-    shardings: of each leaf.
-    average_last: how many of the latest checkpoints "average" is the mean of; with a warning it
-      is of all where there are fewer.
-    ema: whether the run keeps a moving average; it is what was validated, so "best" means that.
-
-  Raises:
-    UserError: if there is no such checkpoint.
-  """
-  folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
-  if not os.path.isdir(folder):
-    raise UserError(f"{workdir} holds no checkpoints: train it first")
-  target = jax.tree.map(
-    lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-    abstract_params,
-    shardings,
-  )
-  with ocp.CheckpointManager(folder) as manager:
-    steps = sorted(manager.all_steps())
-    if not steps:
-      raise UserError(f"{workdir} holds no checkpoints: train it first")
-    if which == "ema" and not ema:
-      raise UserError(f"{workdir} holds no moving average: it has train.ema_decay=0")
-    if which == "average":
-      chosen = steps[-average_last:]
-      if len(chosen) < average_last:
-        logging.warning("%s: %d checkpoints to average, not %d", workdir, len(chosen), average_last)
-    else:
-      chosen = [_choose(manager, steps, which, workdir)]
-    field = "ema" if which == "ema" or (which == "best" and ema) else "params"
-    total = None
-    for step in chosen:
-      params = _restore_field(manager, step, field, target)
-      total = params if total is None else jax.tree.map(jnp.add, total, params)
-  if len(chosen) > 1:
-    total = jax.tree.map(lambda x: x / len(chosen), total)
-  return total, chosen[-1]
-
-
-def _restore_field(manager: ocp.CheckpointManager, step: int, field: str, target: Any) -> Any:
-  """One field of the state that was saved at `step`."""
-  target = {field: target}
-  arguments = ocp.args.PyTreeRestore(
-    target,
-    restore_args=ocp.checkpoint_utils.construct_restore_args(target),
-    partial_restore=True,
-  )
-  return manager.restore(step, args=ocp.args.Composite(state=arguments))["state"][field]
-
-
-def _choose(manager: ocp.CheckpointManager, steps: Sequence[int], which: str, workdir: str) -> int:
-  """The step that `which` means."""
-  if which == "best":
-    which = str(_progress(manager, steps[-1]).get("best_step") or "latest")
-  if which in ("latest", "ema"):
-    return steps[-1]
-  known = {str(step): step for step in steps}
-  if which not in known:
-    raise UserError(
-      f"{workdir} holds no checkpoint '{which}': set evaluate.checkpoint to "
-      f"{', '.join(SELECTIONS)} or one of the steps {', '.join(known)}"
-    )
-  return known[which]
-
-
-def _progress(manager: ocp.CheckpointManager, step: int) -> dict:
-  arguments = ocp.args.Composite(progress=ocp.args.JsonRestore())
-  return manager.restore(step, args=arguments)["progress"]

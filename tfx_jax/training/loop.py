@@ -2,21 +2,20 @@
 
 import contextlib
 import dataclasses
-import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import jax
-
 from tfx_jax.data.loader import Loader, Position
 from tfx_jax.errors import UserError
+from tfx_jax.heartbeat import beat
 from tfx_jax.metrics.perplexity import LOSS_FIGURES
 from tfx_jax.parallel import Parallel
 from tfx_jax.report import MetricsLog, Progress
 from tfx_jax.training.checkpoint import Checkpoints
+from tfx_jax.training.recorder import SKIPPED, Counters, Recorder, SkippedLog
+from tfx_jax.training.signals import caught_signals
 from tfx_jax.training.state import TrainState
 
 Validate = Callable[[Any, int, bool, Callable[[], None]], dict[str, float | str]]
@@ -24,33 +23,6 @@ Validate = Callable[[Any, int, bool, Callable[[], None]], dict[str, float | str]
 
 class Stopped(Exception):
   """Raised inside a validation when the run has been asked to stop."""
-
-
-@dataclasses.dataclass
-class Counters:
-  """What a run must remember besides its state, saved with every checkpoint.
-
-  Attributes:
-    position: of the data, the next batch's.
-    evaluated: the last step that was validated.
-    best_step: the step with the best validation so far.
-    best_value: its value.
-    worse: validations since.
-    window: sums of the loss and their weight since the last line of the log.
-    log_bytes: length of the metrics log.
-    stopped_early: whether training ended because validations no longer got better.
-    seconds: of wall time so far, in all sessions, validations and compiling included.
-  """
-
-  position: tuple[int, int] = Position()
-  evaluated: int = 0
-  best_step: int | None = None
-  best_value: float | None = None
-  worse: int = 0
-  window: tuple[float, float, float] = (0.0, 0.0, 0.0)
-  log_bytes: int = 0
-  stopped_early: bool = False
-  seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +37,7 @@ class Timetable:
     checkpoint_every: a checkpoint; a best validation makes one too.
     best_metric: the figure of a validation that decides which is best.
     patience: validations without a better one after which training ends; 0: never.
+    max_skipped_steps: steps skipped in a row after which one more ends training.
   """
 
   num_steps: int
@@ -74,6 +47,7 @@ class Timetable:
   checkpoint_every: int
   best_metric: str
   patience: int
+  max_skipped_steps: int
 
   def due(self, every: int, step: int) -> bool:
     """Whether what happens every so many steps happens at `step`."""
@@ -89,6 +63,7 @@ def train(
   parallel: Parallel,
   checkpoints: Checkpoints,
   log: MetricsLog,
+  skipped: SkippedLog,
   validate: Validate,
   timetable: Timetable,
 ) -> tuple[TrainState, Counters, int]:
@@ -102,6 +77,7 @@ def train(
     parallel: the mesh.
     checkpoints: where to save.
     log: of the metrics, cut back to `counters.log_bytes`.
+    skipped: of the steps that are skipped, cut back to the state's step.
     validate: (params, step, whether to decode, a function to call between batches) -> figures.
     timetable: when what happens.
 
@@ -109,11 +85,11 @@ def train(
     the state, its counters, and the number of the signal that stopped it, or 0.
 
   Raises:
-    UserError: if the loss is no longer finite, or something cannot be written.
+    UserError: if too many steps in a row had to be skipped, or something cannot be written.
   """
   step = int(state.step)
   progress = Progress(timetable.num_steps, step)
-  recorder = _Recorder(log, progress, counters, timetable.log_every)
+  recorder = Recorder(log, skipped, progress, counters, timetable.log_every)
   began = time.perf_counter() - counters.seconds
 
   def save() -> None:
@@ -123,11 +99,12 @@ def train(
     if checkpoints.latest() != step:
       checkpoints.save(state, dataclasses.asdict(counters))
 
-  with _signals() as caught, _prefetch(loader, counters.position) as next_batch:
+  with caught_signals() as stop_at, _prefetch(loader, counters.position) as next_batch:
 
     def between_batches() -> None:
+      beat()
       # The last validation is finished: its result belongs to the last checkpoint.
-      if caught and step < timetable.num_steps:
+      if stop_at(step) and step < timetable.num_steps:
         raise Stopped
 
     while True:
@@ -138,25 +115,35 @@ def train(
         try:
           figures = validate(state.eval_params, step, decode, between_batches)
         except Stopped:
+          caught = stop_at(step)
           save()
           break
         log.write(step, "validation", figures)
         progress.message(_line(step, figures))
         best = _judge(counters, step, figures.get(timetable.best_metric), timetable)
         recorder.restart_clock()
+      caught = stop_at(step)
       finished = step >= timetable.num_steps or counters.stopped_early
-      if best or caught or finished or timetable.due(timetable.checkpoint_every, step):
+      hopeless = counters.skipped_in_a_row > timetable.max_skipped_steps
+      due = timetable.due(timetable.checkpoint_every, step)
+      if best or caught or finished or hopeless or due:
         save()
         recorder.restart_clock()
+      if hopeless:
+        checkpoints.wait()
+        progress.close()
+        raise UserError(_hopeless(counters, step))
       if caught or finished:
         break
+      position = counters.position
       batch, counters.position = next_batch()
       state, figures = train_step(state, parallel.place(batch))
       step += 1
-      recorder.add(step, figures)
+      recorder.add(step, position, figures)
+      beat()
   checkpoints.wait()
   progress.close()
-  return state, counters, caught[0] if caught else 0
+  return state, counters, caught
 
 
 def _judge(counters: Counters, step: int, value: Any, timetable: Timetable) -> bool:
@@ -172,92 +159,6 @@ def _judge(counters: Counters, step: int, value: Any, timetable: Timetable) -> b
   counters.worse += 1
   counters.stopped_early = 0 < timetable.patience <= counters.worse
   return False
-
-
-class _Recorder:
-  """Fetches each step's figures one step late, while the next one runs, and writes them down."""
-
-  def __init__(self, log: MetricsLog, progress: Progress, counters: Counters, every: int):
-    self._log, self._progress, self._counters, self._every = log, progress, counters, every
-    self._pending: tuple[int, Mapping[str, Any]] | None = None
-    # Time and tokens since the last line, the compiling first step of a session left out.
-    self._clock: float | None = None
-    self._elapsed = self._tokens = 0.0
-
-  def add(self, step: int, figures: Mapping[str, Any]) -> None:
-    """Takes the figures of the step just started, and fetches those of the step before."""
-    self.flush()
-    self._pending = step, figures
-
-  def restart_clock(self) -> None:
-    """Leaves what happened since the last step out of the speed."""
-    self._clock = time.perf_counter() if self._clock is not None else None
-
-  def flush(self) -> None:
-    """Fetches the figures that have not been fetched."""
-    if self._pending is None:
-      return
-    step, figures = self._pending
-    self._pending = None
-    figures = jax.device_get(figures)
-    loss, weight = float(figures["loss"].total), float(figures["loss"].count)
-    gradient = float(figures["grad_norm"].value)
-    if not math.isfinite(loss) or not math.isfinite(gradient):
-      self._progress.close()
-      raise UserError(
-        f"the loss is {loss} and its gradient's norm {gradient} at step {step}: try a lower "
-        "optimizer.learning_rate or more optimizer.warmup_steps; the checkpoints before are kept"
-      )
-    old = self._counters.window
-    objective = float(figures["objective"].total)
-    self._counters.window = (old[0] + loss, old[1] + objective, old[2] + weight)
-    now = time.perf_counter()
-    if self._clock is not None:
-      self._tokens += weight
-      self._elapsed += now - self._clock
-    self._clock = now
-    speed = {"tokens_per_second": self._tokens / self._elapsed} if self._tokens else {}
-    rate = float(figures["learning_rate"].value)
-    self._progress.update(step, {"loss": loss / weight, "learning_rate": rate, **speed})
-    if step % self._every == 0:
-      self._write(step, figures, rate, speed)
-
-  def _write(
-    self, step: int, figures: Mapping[str, Any], rate: float, speed: Mapping[str, float]
-  ) -> None:
-    loss, objective, weight = self._counters.window
-    line = {
-      "loss": loss / weight,
-      "objective": objective / weight,
-      "learning_rate": rate,
-      "grad_norm": float(figures["grad_norm"].value),
-      "tokens": weight,
-      **speed,
-    }
-    self._log.write(step, "train", line)
-    self._counters.window = (0.0, 0.0, 0.0)
-    self._tokens = self._elapsed = 0.0
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-  """Catches SIGINT and SIGTERM into a list; a second one ends the process at once."""
-  caught: list[int] = []
-
-  def handle(number: int, frame: Any) -> None:
-    caught.append(number)
-    for name, handler in before.items():
-      signal.signal(name, handler)
-
-  try:
-    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
-  except ValueError:  # not the main thread, as in some notebooks
-    before = {}
-  try:
-    yield caught
-  finally:
-    for name, handler in before.items():
-      signal.signal(name, handler)
 
 
 @contextlib.contextmanager
@@ -278,3 +179,12 @@ def _prefetch(loader: Loader, position: Position) -> Iterator[Callable]:
 def _line(step: int, figures: Mapping[str, float | str]) -> str:
   numbers = (f"{name} {value:.4g}" for name, value in figures.items() if not isinstance(value, str))
   return f"step {step:,}: validation {', '.join(numbers)}"
+
+
+def _hopeless(counters: Counters, step: int) -> str:
+  return (
+    f"{counters.skipped_in_a_row} steps in a row were skipped, their loss or gradient not finite: "
+    f"the last good state is saved as step {step:,}, and {SKIPPED} names the examples; try a lower "
+    "optimizer.learning_rate or more optimizer.warmup_steps, or raise train.max_skipped_steps to "
+    "go on"
+  )

@@ -39,8 +39,12 @@ def make_train_step(
   from (seed, step) alone. With `r_drop` every row is read under two dropout masks, side by side,
   and the sums are halved. With `ema_decay` the state's average follows the parameters.
 
+  Where the loss or the norm of its gradient is not finite, the step is skipped: it counts, and all
+  else stays as it was.
+
   Figures are clu metrics: `loss`, the cross-entropy in nats per token, and `objective`, which is
-  minimised, carry their sums and weights; `grad_norm` and `learning_rate` are of this step.
+  minimised, carry their sums and weights; `grad_norm` and `learning_rate` are of this step, and so
+  is `skipped`, 1 or 0.
   """
 
   def sums(params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -86,15 +90,20 @@ def make_train_step(
     weight = batch["weights"].sum()
     grads = jax.tree.map(lambda g: g / jnp.maximum(weight, 1.0), grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    norm = optax.tree.norm(grads)
+    finite = jnp.isfinite(nll) & jnp.isfinite(objective) & jnp.isfinite(norm)
     figures = {
       "loss": metrics.Average(total=nll, count=weight),
       "objective": metrics.Average(total=objective, count=weight),
-      "grad_norm": metrics.LastValue(value=optax.tree.norm(grads)),
+      "grad_norm": metrics.LastValue(value=norm),
       "learning_rate": metrics.LastValue(value=schedule(state.step)),
+      "skipped": metrics.LastValue(value=1.0 - finite),
     }
     params = optax.apply_updates(state.params, updates)
     ema = update_ema(state.ema, params, ema_decay, state.step) if ema_decay else None
-    return TrainState(state.step + 1, params, opt_state, ema), figures
+    updated = TrainState(state.step, params, opt_state, ema)
+    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
+    return kept.replace(step=state.step + 1), figures
 
   return step
 

@@ -1,0 +1,206 @@
+"""The supervising parent, with children that do as they are told."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tiny_run import write_experiment
+
+from tfx_jax.supervisor import RESTART, Supervisor
+
+CHILD = """
+import os, signal, sys, time
+sys.path.insert(0, {root!r})
+from tfx_jax import heartbeat
+heartbeat.connect()
+number = len(open({log!r}).readlines())
+with open({log!r}, "a") as file:
+  file.write("started\\n")
+{body}
+"""
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@pytest.fixture
+def supervised(tmp_path, capfd):
+  """Runs a child that is this Python text; `number` counts its starts from 0."""
+  log = tmp_path / "log"
+  log.write_text("")
+
+  def run(body, **options):
+    code = CHILD.format(root=ROOT, log=str(log), body=body)
+    began = time.monotonic()
+    result = Supervisor([sys.executable, "-c", code], **options).run()
+    seconds = time.monotonic() - began
+    lines = [line for line in capfd.readouterr().err.splitlines() if "supervisor:" in line]
+    return result, len(log.read_text().splitlines()), lines, seconds
+
+  return run
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 130])
+def test_what_ends_by_itself_is_not_started_again(supervised, code):
+  assert supervised(f"sys.exit({code})", restarts=3)[:3] == (code, 1, [])
+
+
+def test_a_killed_child_is_started_again(supervised):
+  body = "if number < 2: os.kill(os.getpid(), (signal.SIGKILL, signal.SIGABRT)[number])"
+  result, starts, lines, _ = supervised(body, restarts=3)
+  assert (result, starts) == (0, 3)
+  assert [line.split(" after ")[0] for line in lines] == [
+    "supervisor: the run was killed by SIGKILL",
+    "supervisor: the run was killed by SIGABRT",
+  ]
+  assert lines[1].endswith("; started again, 2 of 3")
+
+
+def test_the_code_for_restart_starts_it_again(supervised):
+  result, starts, lines, _ = supervised(f"sys.exit({RESTART} if number < 2 else 2)", restarts=9)
+  assert (result, starts, len(lines)) == (2, 3, 2)
+  assert lines[0].startswith("supervisor: the run stopped unfinished after ")
+
+
+@pytest.mark.parametrize("restarts", [0, 2])
+def test_in_the_end_who_started_it_is_asked_to(supervised, restarts):
+  result, starts, lines, _ = supervised("os.kill(os.getpid(), 9)", restarts=restarts)
+  assert (result, starts, len(lines)) == (RESTART, restarts + 1, restarts + 1)
+  assert lines[-1].endswith(f"; not started again ({restarts} restarts)")
+
+
+def test_silence_is_told_and_ended(supervised):
+  result, starts, lines, seconds = supervised("time.sleep(60)", silence=0.6)
+  assert (result, starts, len(lines)) == (RESTART, 1, 1)
+  assert lines[0].startswith("supervisor: the run hung: no sign of life for 1 s after ")
+  assert 0.6 < seconds < 10
+
+
+def test_a_hung_child_that_does_not_listen_is_killed(supervised):
+  body = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nheartbeat.beat()\ntime.sleep(60)"
+  result, _, lines, seconds = supervised(body, silence=0.5, grace=0.3)
+  assert result == RESTART and "hung" in lines[0] and seconds < 10
+
+
+def test_signs_of_life_are_heard(supervised):
+  body = "for _ in range(15):\n  heartbeat.beat()\n  time.sleep(0.1)"
+  result, starts, lines, seconds = supervised(body, silence=0.8)
+  assert (result, starts, lines) == (0, 1, []) and seconds > 1.5
+
+
+PARENT = """
+import sys
+sys.path.insert(0, {root!r})
+from tfx_jax.supervisor import Supervisor
+sys.exit(Supervisor([sys.executable, "-c", {child!r}], restarts=5).run())
+"""
+
+
+def start_parent(tmp_path, body):
+  """A parent process with such a child, when the child has started."""
+  log = tmp_path / "log"
+  log.write_text("")
+  child = CHILD.format(root=ROOT, log=str(log), body=body)
+  parent = subprocess.Popen([sys.executable, "-c", PARENT.format(root=ROOT, child=child)])
+  wait_for(lambda: "ready" in log.read_text())
+  return parent, log
+
+
+def wait_for(condition, seconds=30):
+  deadline = time.monotonic() + seconds
+  while not condition():
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+
+
+READY = """
+def tell(line):
+  with open({log!r}, "a") as file:
+    file.write(line + "\\n")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_are_passed_on_once_and_nothing_is_started_again(tmp_path, number):
+  tell = READY.format(log=str(tmp_path / "log"))
+  body = f"""{tell}
+def handle(number, frame):
+  tell(f"got {{number}}")
+  time.sleep(0.3)
+  sys.exit({RESTART})
+signal.signal({int(number)}, handle)
+tell("ready")
+time.sleep(60)
+"""
+  parent, log = start_parent(tmp_path, body)
+  parent.send_signal(number)
+  assert parent.wait(30) == RESTART
+  assert log.read_text().splitlines() == ["started", "ready", f"got {int(number)}"]
+
+
+def test_a_child_that_dies_of_the_signal_gives_its_code(tmp_path):
+  tell = READY.format(log=str(tmp_path / "log"))
+  body = f"{tell}signal.signal(signal.SIGINT, signal.SIG_DFL)\ntell('ready')\ntime.sleep(60)"
+  parent, _ = start_parent(tmp_path, body)
+  parent.send_signal(signal.SIGINT)
+  assert parent.wait(30) == 128 + signal.SIGINT
+
+
+def test_without_its_parent_a_child_stops(tmp_path):
+  tell = READY.format(log=str(tmp_path / "log"))
+  body = f"""{tell}
+signal.signal(signal.SIGTERM, lambda *_: (tell("stopping"), sys.exit(0)))
+tell("ready")
+for _ in range(600):
+  heartbeat.beat()
+  time.sleep(0.05)
+"""
+  parent, log = start_parent(tmp_path, body)
+  parent.kill()
+  parent.wait()
+  wait_for(lambda: "stopping" in log.read_text())
+
+
+def test_the_parent_stays_light():
+  code = "import sys, tfx_jax.supervisor; print(*{'jax', 'numpy', 'flax'} & set(sys.modules))"
+  out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+  assert out.stdout.split() == []
+
+
+def children(process):
+  """The processes that a process has started."""
+  with open(f"/proc/{process}/task/{process}/children") as file:
+    return [int(number) for number in file.read().split()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="needs Linux's /proc")
+def test_a_run_that_is_killed_ends_as_if_it_had_not_been(tmp_path):
+  """A real one: killed at its first checkpoint, then stopped by its parent, then finished."""
+  experiment, workdir = write_experiment(tmp_path), tmp_path / "run"
+  command = [sys.executable, "-m", "tfx_jax.main", experiment, f"--workdir={workdir}"]
+  environment = os.environ | {"PYTHONPATH": ROOT}
+
+  def start():
+    return subprocess.Popen(
+      [*command, "--restarts=2"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+  def wait_for_step(step):
+    wait_for(lambda: (workdir / "checkpoints" / str(step) / "manifest.json").exists(), 300)
+
+  parent = start()
+  wait_for_step(4)
+  (child,) = children(parent.pid)
+  os.kill(child, signal.SIGKILL)
+  wait_for(lambda: children(parent.pid) not in ([], [child]), 60)
+  parent.terminate()
+  err = parent.communicate(timeout=300)[1]
+  assert parent.returncode == RESTART, err
+  assert "supervisor: the run was killed by SIGKILL after" in err
+  assert "started again, 1 of 2" in err and "stopped by SIGTERM" in err
+  parent = start()
+  err = parent.communicate(timeout=300)[1]
+  assert parent.returncode == 0, err
+  assert "going on at step" in err and "chrf_signature" in err

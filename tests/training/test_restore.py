@@ -1,0 +1,92 @@
+import contextlib
+import os
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from saved_state import Run, bits
+
+from tfx_jax.errors import UserError
+from tfx_jax.training.checkpoint import Checkpoints
+from tfx_jax.training.restore import read_progress, restore_params
+
+
+def test_the_progress_is_read_without_the_state(tmp_path, save):
+  assert read_progress(str(tmp_path)) is None and not os.listdir(tmp_path)
+  save({3: 3, 8: 3})
+  assert read_progress(str(tmp_path)) == (8, {"best_step": 3})
+
+
+@pytest.mark.parametrize(("which", "step"), [("latest", 5), ("best", 2), ("2", 2), ("5", 5)])
+def test_parameters_of_the_checkpoint_asked_for(tmp_path, run, save, which, step):
+  save({1: 1, 2: 2, 5: 2})
+  params, found = restore_params(str(tmp_path), which, *run.params)
+  assert found == step
+  assert bits(params) == bits(run.state(step).params)
+
+
+@pytest.mark.parametrize(
+  ("last", "steps"), [(1, [6]), (2, [4, 6]), (3, [3, 4, 6]), (9, [1, 3, 4, 6])]
+)
+def test_an_average_is_the_mean_of_the_last(tmp_path, run, save, last, steps, caplog):
+  save({1: 1, 2: 1, 3: 1, 4: 1, 6: 1}, keep=2)
+  params, newest = restore_params(str(tmp_path), "average", *run.params, average_last=last)
+  assert newest == 6
+  expected = np.mean([run.state(step).params["kernel"] for step in steps], axis=0)
+  np.testing.assert_allclose(params["kernel"], expected, rtol=1e-6)
+  assert params["kernel"].sharding == run.params[1]["kernel"]
+  assert ("4 checkpoints to average, not 9" in caplog.text) == (last == 9)
+
+
+def test_the_moving_average_is_what_was_validated(tmp_path):
+  run = Run(ema=True, fsdp=8)
+  with contextlib.closing(Checkpoints(str(tmp_path))) as checkpoints:
+    for step, best in {1: 1, 2: 1}.items():
+      state = run.state(step)
+      shifted = jax.device_put(jax.tree.map(lambda x: x + 100, state.ema), run.shardings.ema)
+      checkpoints.save(state.replace(ema=shifted), {"best_step": best})
+  for which, step, shift in (("ema", 2, 100), ("best", 1, 100), ("latest", 2, 0), ("1", 1, 0)):
+    params, found = restore_params(str(tmp_path), which, *run.params, ema=True)
+    assert found == step
+    np.testing.assert_allclose(
+      params["kernel"], run.state(step).params["kernel"] + shift, rtol=1e-6
+    )
+
+
+def test_a_run_without_a_moving_average_says_so(tmp_path, run, save):
+  save({1: 1})
+  with pytest.raises(UserError, match=r"holds no moving average: it has train\.ema_decay=0$"):
+    restore_params(str(tmp_path), "ema", *run.params)
+
+
+def test_without_a_best_one_the_latest_is_used(tmp_path, run, save):
+  save({1: None, 4: None}, keep=2)
+  assert restore_params(str(tmp_path), "best", *run.params)[1] == 4
+
+
+@pytest.mark.parametrize("which", ["3", "bets", "02", "²"])
+def test_a_checkpoint_that_is_not_there_is_refused(tmp_path, run, save, which):
+  save({1: 1, 2: 1})
+  with pytest.raises(UserError) as error:
+    restore_params(str(tmp_path), which, *run.params)
+  told = (
+    f"no checkpoint '{which}': set evaluate.checkpoint to best, latest, ema, average or one of "
+    "the steps 1, 2"
+  )
+  assert str(error.value) == f"{tmp_path} holds {told}"
+
+
+def test_a_best_checkpoint_that_was_deleted_is_told(tmp_path, run, save):
+  save({1: 1, 2: 1})
+  shutil.rmtree(tmp_path / "checkpoints" / "1")
+  with pytest.raises(UserError, match=r"holds no checkpoint '1': .* steps 2$"):
+    restore_params(str(tmp_path), "best", *run.params)
+
+
+@pytest.mark.parametrize("folder", ["", "checkpoints"])
+def test_a_workdir_without_checkpoints_is_refused(tmp_path, run, folder):
+  (tmp_path / folder).mkdir(exist_ok=True)
+  with pytest.raises(UserError, match=r"holds no checkpoints: train it first"):
+    restore_params(str(tmp_path), "latest", *run.params)
+  assert os.listdir(tmp_path) == [folder] * bool(folder)
