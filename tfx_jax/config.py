@@ -294,10 +294,16 @@ def base() -> ConfigDict:
         "alignments": False,
       },
       "mesh": {
-        # Devices along each axis; -1: all that are left.
+        # Devices along each axis; -1: all that are left; docs/scale.md says which to choose. The
+        # batch is split over data, and over fsdp, which splits parameters too.
         "data": -1,
         "fsdp": 1,
+        # Heads, feed-forward layers and vocabulary are split over these.
         "tensor": 1,
+        # Rows are split over these along their length.
+        "sequence": 1,
+        # Groups of devices that are joined by a slower network; the batch is split over them.
+        "slices": 1,
       },
     }
   )

@@ -13,6 +13,7 @@ from tfx_jax.layers.block import NORM_PLACEMENTS
 from tfx_jax.layers.feed_forward import ACTIVATIONS
 from tfx_jax.layers.stack import REMAT_POLICIES
 from tfx_jax.metrics.perplexity import LOSS_FIGURES
+from tfx_jax.parallel import AXES
 from tfx_jax.training import checkpoint
 from tfx_jax.training.optimizer import arguments
 
@@ -43,7 +44,7 @@ CHOICES = {
 # Numbers that may be negative.
 SIGNED = (
   *(f"generate.{name}" for name in ("length_penalty", "alignment_layer", "presence_penalty")),
-  *("mesh.data", "mesh.fsdp", "mesh.tensor"),
+  *(f"mesh.{axis}" for axis in AXES),
 )
 
 

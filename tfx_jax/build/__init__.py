@@ -15,11 +15,11 @@ from tfx_jax.build.data import (
   saved_tokenizers,
 )
 from tfx_jax.build.generation import make_generate_settings, make_generator
+from tfx_jax.build.mesh import make_parallel, mesh_sizes
 from tfx_jax.build.model import ARCHITECTURES, DTYPES, NORMS, POSITIONS, make_model, rotary_scaling
 from tfx_jax.build.training import (
   make_adapted,
   make_optimization,
-  make_parallel,
   make_step,
   make_timetable,
 )
@@ -47,6 +47,7 @@ __all__ = [
   "make_task",
   "make_timetable",
   "make_tokenizers",
+  "mesh_sizes",
   "read_examples",
   "rotary_scaling",
   "saved_tokenizers",

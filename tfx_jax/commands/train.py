@@ -44,9 +44,9 @@ def train(config: ConfigDict, workdir: str) -> int:
   source = functools.cache(lambda: load(config.train.init_from))
   given = (lambda: source().tokenizers) if config.train.init_from else None
   tokenizers = build.make_tokenizers(config, workdir, given)
-  loader = _open_data(config, tokenizers, "train")
-  validation = _open_data(config, tokenizers, "validation")
-  _open_data(config, tokenizers, "test")
+  loader = _open_data(config, tokenizers, parallel, "train")
+  validation = _open_data(config, tokenizers, parallel, "validation")
+  _open_data(config, tokenizers, parallel, "test")
 
   model = build.make_model(config, tokenizers)
   optimizer, schedule = build.make_optimization(config)
@@ -56,7 +56,7 @@ def train(config: ConfigDict, workdir: str) -> int:
   )
   # Left to itself, the compiler names the same shardings otherwise, and step 2 compiles again.
   train_step = parallel.jit(
-    build.make_step(config, trained, optimizer, schedule),
+    build.make_step(config, trained, optimizer, schedule, parallel),
     donate_argnums=0,
     out_shardings=(shardings, None),
   )
@@ -111,10 +111,10 @@ def check(config: ConfigDict) -> Parallel:
   return build.make_parallel(config)
 
 
-def _open_data(config: ConfigDict, tokenizers: tuple, split: str) -> Loader:
+def _open_data(config: ConfigDict, tokenizers: tuple, parallel: Parallel, split: str) -> Loader:
   """The loader of a split; says what it holds and what was dropped."""
   corpora = build.make_corpora(config, split, tokenizers)
-  loader = build.make_loader(config, corpora, tokenizers)
+  loader = build.make_loader(config, corpora, parallel, tokenizers)
   counts = loader.report
   long, empty = counts["pairs_too_long"], counts["pairs_empty"]
   cut = counts["pairs_cut"]
@@ -141,7 +141,7 @@ def _make_validate(
   if isinstance(trained, Adapted):
     model, merge = trained.model, parallel.jit(trained.merge)
   generator = build.make_generator(config, model, tokenizers, parallel)
-  loss_step = parallel.jit(make_loss_step(model))
+  loss_step = parallel.jit(make_loss_step(model, parallel.batch_parts))
   task = build.make_task(config)
   examples = build.read_examples(config, "validation", config.train.decode_examples)
 

@@ -4,8 +4,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import jax
-
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
 from tfx_jax.evaluation.generate import Generator
@@ -33,7 +31,7 @@ def loss_figures(
 ) -> dict[str, float]:
   """The figures of the cross-entropy over all of a corpus, see `metrics/perplexity.py`."""
   parts = [loss_step(params, parallel.place(batch)) for batch in loader.once()]
-  whole = functools.reduce(lambda a, b: a.merge(b), jax.device_get(parts))
+  whole = functools.reduce(lambda a, b: a.merge(b), parallel.fetch(parts))
   sizes = loader.report["target_bytes"], loader.report["target_words"]
   return perplexity.loss_figures(float(whole.total), float(whole.count), *sizes)
 
