@@ -21,14 +21,15 @@ LEAVES = (
   "curves",
   "heat_map",
   "parallel",
+  "processes",
 )
-LEARNING = ("parallel", "losses", "metrics", "decoding", "report", "curves", "data")
+LEARNING = ("parallel", "processes", "losses", "metrics", "decoding", "report", "curves", "data")
 BELOW_BUILD = (*LEAVES, "config", "models", "tasks", "training", "evaluation", "pretrained")
 TOP = ("build", "validation", "config_io", "training", "evaluation", "pretrained")
 MAY_IMPORT = {
   "experiments": ("config",),
   "__init__": ("loading", "run"),
-  "main": (*TOP, "commands", "loading", "sweep"),
+  "main": (*TOP, "commands", "loading", "processes", "sweep"),
   "commands": (*TOP, "loading", "run", *LEARNING, "tasks", "sweep"),
   "run": (*TOP, "config", "data", "heat_map"),
   "loading": (*TOP, "config", "run"),

@@ -22,7 +22,10 @@ USAGE = """python -m tfx_jax.main --config=FILE.py[:ARGUMENT] [--workdir=DIR] [-
        python -m tfx_jax.main --workdir=DIR --mode=chat
        python -m tfx_jax.main --config=FILE.py --mode=prepare
        python -m tfx_jax.main --config=FILE.py --workdir=DIR --mode=sweep --sweep.KEY=VALUE,VALUE,…
-           [--sweep.KEY=VALUE,… …]"""
+           [--sweep.KEY=VALUE,… …]
+
+Of a run of several processes each is started with the same command and
+       --coordinator=HOST:PORT --processes=N --process=I, or --coordinator=auto"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,6 +73,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   parser.add_argument("--input", default="-", help="texts to generate from, one a line; -: stdin")
   parser.add_argument("--output", default="-", help="where outputs are written; -: stdout")
   parser.add_argument("--baseline", default="", help="workdir of a run to compare with (evaluate)")
+  parser.add_argument(
+    "--coordinator", default="", help="HOST:PORT of process 0, or auto: as the cluster says"
+  )
+  parser.add_argument("--processes", type=int, help="how many there are")
+  parser.add_argument("--process", type=int, help="which of them this is, from 0")
   parser.set_defaults(overrides=overrides, sweeps=sweeps)
   try:
     options, unknown = parser.parse_known_args(rest)
@@ -77,7 +85,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     raise UserError(str(error)) from error
   if unknown:
     name = unknown[0].split("=")[0]
-    known = ["--config", "--workdir", "--mode", "--input", "--output", "--baseline"]
+    known = [option for option in parser._option_string_actions if option.startswith("--")]
     raise UserError(f"unknown argument {unknown[0]}{nearest(name, known)}")
   if options.mode not in MODES:
     raise UserError(f"--mode={options.mode}{nearest(options.mode, MODES)}")
@@ -121,6 +129,14 @@ def _run(options: argparse.Namespace) -> int:
   # Everything slow to import comes after the quick mistakes.
   import jax
 
+  from tfx_jax import processes
+
+  processes.join(options.coordinator, options.processes, options.process)
+  if processes.several() and options.mode == "chat":
+    raise UserError("--mode=chat is for one process")
+  if processes.several() and options.mode == "generate" and options.input == "-":
+    raise UserError("--input=FILE: several processes must read the same")
+
   from tfx_jax import build
   from tfx_jax.commands import chat, evaluate, generate, prepare, sweep, train
   from tfx_jax.validation import validate
@@ -136,7 +152,7 @@ def _run(options: argparse.Namespace) -> int:
   if options.mode == "evaluate":
     return evaluate.evaluate(config, workdir, options.baseline)
   if options.mode == "generate":
-    with _writing(options.output) as target:
+    with _writing(options.output if processes.is_first() else os.devnull) as target:
       return generate.generate(config, workdir, texts, target)
   if options.mode == "chat":
     with _writing("-") as target:

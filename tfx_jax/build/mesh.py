@@ -7,10 +7,12 @@ from ml_collections import ConfigDict
 from tfx_jax.build.data import make_layout
 from tfx_jax.errors import UserError
 from tfx_jax.parallel import Parallel, filled
+from tfx_jax.processes import check_joined
 
 
 def make_parallel(config: ConfigDict) -> Parallel:
   """The mesh; checked against the sizes it must divide."""
+  check_joined()
   parallel = Parallel(**config.mesh)
   check_mesh(config, parallel.sizes)
   return parallel

@@ -13,14 +13,15 @@ from ml_collections import ConfigDict
 from tfx_jax import build
 from tfx_jax.commands.console import listing, say
 from tfx_jax.commands.evaluate import evaluate
-from tfx_jax.commands.workdir import final_figures, read_counters, settle_config
+from tfx_jax.commands.workdir import final_figures, open_log, read_counters, settle_config
 from tfx_jax.curves import draw_curves
 from tfx_jax.data.loader import Loader
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
 from tfx_jax.loading import load
 from tfx_jax.parallel import Parallel
-from tfx_jax.report import MetricsLog, write_samples
+from tfx_jax.processes import first_goes_ahead, is_first
+from tfx_jax.report import write_samples
 from tfx_jax.run import EXAMPLE, count_parameters
 from tfx_jax.training.checkpoint import Checkpoints
 from tfx_jax.training.loop import Counters, Validate
@@ -43,10 +44,11 @@ def train(config: ConfigDict, workdir: str) -> int:
   # What training begins with: looked at only if it has not begun.
   source = functools.cache(lambda: load(config.train.init_from))
   given = (lambda: source().tokenizers) if config.train.init_from else None
-  tokenizers = build.make_tokenizers(config, workdir, given)
-  loader = _open_data(config, tokenizers, parallel, "train")
-  validation = _open_data(config, tokenizers, parallel, "validation")
-  _open_data(config, tokenizers, parallel, "test")
+  with first_goes_ahead("data"):
+    tokenizers = build.make_tokenizers(config, workdir, given)
+    loader, validation, _ = (
+      _open_data(config, tokenizers, parallel, split) for split in build.SPLITS
+    )
 
   model = build.make_model(config, tokenizers)
   optimizer, schedule = build.make_optimization(config)
@@ -75,7 +77,7 @@ def train(config: ConfigDict, workdir: str) -> int:
     counters = Counters(**saved)
     say(f"going on at step {latest:,}")
 
-  log = MetricsLog(workdir, resume_at=counters.log_bytes)
+  log = open_log(workdir, resume_at=counters.log_bytes)
   try:
     state, counters, caught = train_loop(
       state=state,
@@ -93,7 +95,7 @@ def train(config: ConfigDict, workdir: str) -> int:
     raise
   finally:
     log.close()
-  draw_curves(workdir)
+  _draw(workdir)
   if caught:
     say(
       f"stopped by {signal.Signals(caught).name} at step {int(state.step):,}; "
@@ -153,16 +155,24 @@ def _make_validate(
     if decode:
       texts, rows = text_figures(generator, params, task, examples, lambda _: between_batches())
       figures |= texts
-      write_samples(workdir, step, "validation", rows, 0)
-    draw_curves(workdir)
+      if is_first():
+        write_samples(workdir, step, "validation", rows, 0)
+    _draw(workdir)
     return figures
 
   return validate
 
 
+def _draw(workdir: str) -> None:
+  if is_first():
+    draw_curves(workdir)
+
+
 def _describe(workdir: str, params: Any, parallel: Parallel) -> None:
   from clu import parameter_overview
 
+  if not is_first():
+    return
   overview = parameter_overview.get_parameter_overview(params, include_stats=False)
   try:
     with open(os.path.join(workdir, "parameters.txt"), "w", encoding="utf-8") as file:
