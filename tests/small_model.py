@@ -43,7 +43,7 @@ def small_model(dropout=0.0, layers=1, copy=False):
   )
 
 
-def small_decoder(layers=1):
+def small_decoder(layers=1, **stack):
   """What the other model has not: RMSNorm, rotary positions, gates, a head of its own."""
   norm = functools.partial(RMSNorm, FEATURES)
   block = functools.partial(
@@ -56,7 +56,7 @@ def small_decoder(layers=1):
   return DecoderOnly(
     embed=functools.partial(TokenEmbed, VOCABULARY, FEATURES),
     position=None,
-    decoder=functools.partial(Stack, block, layers, final_norm=norm),
+    decoder=functools.partial(Stack, block, layers, final_norm=norm, **stack),
     head=functools.partial(VocabularyHead, FEATURES, VOCABULARY, TOKENS, tied=False, use_bias=True),
   )
 

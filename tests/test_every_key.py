@@ -48,6 +48,7 @@ OTHER = {
   "model.dtype": "bfloat16",
   "optimizer.name": "lion",
   "optimizer.schedule": "constant",
+  "optimizer.state_dtype": "bfloat16",
   "optimizer.settings": ("eps=0.5",),
   "optimizer.groups": ("kernel scale=0.5",),
   "lora.targets": ("mlp",),

@@ -174,6 +174,8 @@ def base() -> ConfigDict:
         "weight_decay": 0.0,
         # Greatest norm of the gradient; 0: no clipping.
         "clip_norm": 1.0,
+        # float32, or bfloat16, rounded at random: half the memory for moments and averages.
+        "state_dtype": "float32",
         # More of its arguments, "NAME=NUMBER" each: muon's ("consistent_rms=0.2",).
         "settings": (),
         # Arguments of their own for parameters whose path holds a pattern, the first that does:
