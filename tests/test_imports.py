@@ -22,6 +22,7 @@ LEAVES = (
   "heat_map",
   "parallel",
   "processes",
+  "cost",
 )
 LEARNING = ("parallel", "processes", "losses", "metrics", "decoding", "report", "curves", "data")
 BELOW_BUILD = (*LEAVES, "config", "models", "tasks", "training", "evaluation", "pretrained")
@@ -30,7 +31,7 @@ MAY_IMPORT = {
   "experiments": ("config",),
   "__init__": ("loading", "run"),
   "main": (*TOP, "commands", "loading", "processes", "sweep"),
-  "commands": (*TOP, "loading", "run", *LEARNING, "tasks", "sweep"),
+  "commands": (*TOP, "loading", "run", *LEARNING, "cost", "tasks", "sweep"),
   "run": (*TOP, "config", "data", "heat_map"),
   "loading": (*TOP, "config", "run"),
   "validation": ("build", *BELOW_BUILD),

@@ -53,7 +53,7 @@ def start(count, *arguments):
 def finish(started, code=0):
   """What each has said on standard output and error."""
   try:
-    found = [process.communicate(timeout=300) for process in started]
+    found = [process.communicate(timeout=900) for process in started]
   finally:
     for process in started:
       process.kill()

@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, generate, chat, prepare, sweep. `--help` says how."""
+"""The command line: train, evaluate, generate, chat, prepare, sweep, plan. `--help` says how."""
 
 import argparse
 import contextlib
@@ -15,12 +15,13 @@ from tfx_jax import config_io
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.sweep.grid import make_grid
 
-MODES = ("train", "evaluate", "generate", "chat", "prepare", "sweep")
+MODES = ("train", "evaluate", "generate", "chat", "prepare", "sweep", "plan")
 USAGE = """python -m tfx_jax.main --config=FILE.py[:ARGUMENT] [--workdir=DIR] [--config.KEY=VALUE …]
        python -m tfx_jax.main --workdir=DIR --mode=evaluate [--baseline=DIR]
        python -m tfx_jax.main --workdir=DIR --mode=generate --input=FILE|- --output=FILE|-
        python -m tfx_jax.main --workdir=DIR --mode=chat
        python -m tfx_jax.main --config=FILE.py --mode=prepare
+       python -m tfx_jax.main --config=FILE.py --mode=plan --devices=N
        python -m tfx_jax.main --config=FILE.py --workdir=DIR --mode=sweep --sweep.KEY=VALUE,VALUE,…
            [--sweep.KEY=VALUE,… …]
 
@@ -73,6 +74,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   parser.add_argument("--input", default="-", help="texts to generate from, one a line; -: stdin")
   parser.add_argument("--output", default="-", help="where outputs are written; -: stdout")
   parser.add_argument("--baseline", default="", help="workdir of a run to compare with (evaluate)")
+  parser.add_argument("--devices", type=int, help="that there would be (plan)")
   parser.add_argument(
     "--coordinator", default="", help="HOST:PORT of process 0, or auto: as the cluster says"
   )
@@ -92,6 +94,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
   for option, given, mode in (
     ("--baseline", options.baseline, "evaluate"),
     ("--sweep.KEY", options.sweeps, "sweep"),
+    ("--devices", options.devices is not None, "plan"),
   ):
     if given and options.mode != mode:
       raise UserError(f"{option} needs --mode={mode}")
@@ -138,7 +141,7 @@ def _run(options: argparse.Namespace) -> int:
     raise UserError("--input=FILE: several processes must read the same")
 
   from tfx_jax import build
-  from tfx_jax.commands import chat, evaluate, generate, prepare, sweep, train
+  from tfx_jax.commands import chat, evaluate, generate, plan, prepare, sweep, train
   from tfx_jax.validation import validate
 
   if not jax.config.jax_compilation_cache_dir:
@@ -147,6 +150,8 @@ def _run(options: argparse.Namespace) -> int:
   if options.mode == "sweep":
     return sweep.sweep(cells, workdir)
   validate(config)
+  if options.mode == "plan":
+    return plan.plan(config, jax.device_count() if options.devices is None else options.devices)
   if options.mode == "prepare":
     return prepare.prepare(config, workdir)
   if options.mode == "evaluate":
