@@ -177,7 +177,7 @@ def start_again(folder: str, pairs: int, overrides: list[str], format: str) -> C
     step("fingerprint", lambda: reader.fingerprint)
     tokenizers = step("tokenizers", lambda: build.make_tokenizers(config, folder))
     corpora = step("corpus", lambda: build.make_corpora(config, "train", tokenizers))
-    loader = build.make_loader(config, corpora)
+    loader = build.make_loader(config, corpora, build.make_parallel(config))
     step("plan", lambda: loader.rows(0))
     step("batch", lambda: loader.batch(Position()))
     return marks
@@ -216,7 +216,9 @@ def make_loader(config: Any, folder: str) -> Any:
   from tfx_jax import build
 
   tokenizers = build.make_tokenizers(config, folder)
-  return build.make_loader(config, build.make_corpora(config, "train", tokenizers))
+  return build.make_loader(
+    config, build.make_corpora(config, "train", tokenizers), build.make_parallel(config)
+  )
 
 
 def made_pairs(count: int) -> Iterator[tuple[str, str]]:

@@ -42,14 +42,16 @@ def main() -> None:
 
   with tempfile.TemporaryDirectory() as workdir:
     tokenizers = build.make_tokenizers(config, workdir)
-    loader = build.make_loader(config, build.make_corpora(config, "train", tokenizers))
-  parallel = build.make_parallel(config)
+    parallel = build.make_parallel(config)
+    loader = build.make_loader(config, build.make_corpora(config, "train", tokenizers), parallel)
   model = build.make_model(config, tokenizers)
   optimizer, schedule = build.make_optimization(config)
   ema = config.train.ema_decay > 0
   make_state, _ = plan_state(model, optimizer, config.seed, EXAMPLE, parallel, ema)
   state = make_state()
-  step = parallel.jit(build.make_step(config, model, optimizer, schedule), donate_argnums=0)
+  step = parallel.jit(
+    build.make_step(config, model, optimizer, schedule, parallel), donate_argnums=0
+  )
 
   position, seconds, rates, real = Position(), [], [], []
   began = time.perf_counter()

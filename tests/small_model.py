@@ -1,4 +1,4 @@
-"""A small encoder-decoder and packed batches for it."""
+"""A small encoder-decoder, a small decoder, and packed batches for both."""
 
 import functools
 
@@ -11,9 +11,10 @@ from tfx_jax.layers.copy import CopyAttention
 from tfx_jax.layers.embed import TokenEmbed
 from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.head import VocabularyHead
-from tfx_jax.layers.norm import LayerNorm
+from tfx_jax.layers.norm import LayerNorm, RMSNorm
 from tfx_jax.layers.position import sinusoidal
 from tfx_jax.layers.stack import Stack
+from tfx_jax.models.decoder_only import DecoderOnly
 from tfx_jax.models.encoder_decoder import EncoderDecoder
 
 FEATURES, TOKENS, VOCABULARY = 16, 37, 40
@@ -39,6 +40,24 @@ def small_model(dropout=0.0, layers=1, copy=False):
     head=functools.partial(VocabularyHead, FEATURES, VOCABULARY, TOKENS, tied=True),
     dropout_rate=dropout,
     copy_attention=functools.partial(CopyAttention, FEATURES) if copy else None,
+  )
+
+
+def small_decoder(layers=1, **stack):
+  """What the other model has not: RMSNorm, rotary positions, gates, a head of its own."""
+  norm = functools.partial(RMSNorm, FEATURES)
+  block = functools.partial(
+    Block,
+    functools.partial(Attention, FEATURES, 4, 2, 4, use_bias=False, rotary=True),
+    functools.partial(FeedForward, FEATURES, 32, "silu", gated=True, use_bias=False),
+    norm,
+    norm_placement="sandwich",
+  )
+  return DecoderOnly(
+    embed=functools.partial(TokenEmbed, VOCABULARY, FEATURES),
+    position=None,
+    decoder=functools.partial(Stack, block, layers, final_norm=norm, **stack),
+    head=functools.partial(VocabularyHead, FEATURES, VOCABULARY, TOKENS, tied=False, use_bias=True),
   )
 
 

@@ -44,10 +44,11 @@ OTHER = {
   "model.dropout": 0.2,
   "model.rotary_scaling": "linear 2.0",
   "model.remat": "full",
-  "model.attention_rows": 2,
+  "model.attention_rows": 8,
   "model.dtype": "bfloat16",
   "optimizer.name": "lion",
   "optimizer.schedule": "constant",
+  "optimizer.state_dtype": "bfloat16",
   "optimizer.settings": ("eps=0.5",),
   "optimizer.groups": ("kernel scale=0.5",),
   "lora.targets": ("mlp",),
@@ -64,6 +65,8 @@ OTHER = {
   "mesh.data": 3,
   "mesh.fsdp": 2,
   "mesh.tensor": 2,
+  "mesh.sequence": 2,
+  "mesh.slices": 2,
 }
 # Under which other settings a key means something.
 WHERE = {
@@ -160,14 +163,15 @@ def portrait(config, monkeypatch):
   monkeypatch.setattr(CharacterTokenizer, "save", lambda self, folder: told.append(folder))
   for split in build.SPLITS:
     build.make_corpora(config, split, TOKENIZERS)(0)
-  build.make_loader(config, None)
+  parallel = build.make_parallel(config)
+  build.make_loader(config, None, parallel)
   build.make_tokenizers(config, "no such folder")
-  build.make_step(config, None, None, None)
+  build.make_step(config, None, None, None, parallel)
   optimizer, schedule = build.make_optimization(config)
   told.append([float(schedule(step)) for step in (0, 10_000, 90_000)])
   told.append(jax.tree.map(lambda x: x.tolist(), updates(optimizer)))
   told += [build.make_task(config), build.make_timetable(config)]
-  told += [build.make_generate_settings(config), build.make_parallel(config).sizes]
+  told += [build.make_generate_settings(config), parallel.sizes]
   told.append(build.make_model(config, TOKENIZERS))
   if config.lora.rank:
     told.append(vars(build.make_adapted(config, None)))

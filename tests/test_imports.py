@@ -21,17 +21,25 @@ LEAVES = (
   "curves",
   "heat_map",
   "parallel",
+  "processes",
   "compilation_cache",
   "allocator",
+  "cost",
+  "options",
+  "text_files",
 )
-LEARNING = ("parallel", "losses", "metrics", "decoding", "report", "curves", "data")
+LEARNING = ("parallel", "processes", "losses", "metrics", "decoding", "report", "curves", "data")
 BELOW_BUILD = (*LEAVES, "config", "models", "tasks", "training", "evaluation", "pretrained")
 TOP = ("build", "validation", "config_io", "training", "evaluation", "pretrained")
 MAY_IMPORT = {
   "experiments": ("config",),
   "__init__": ("loading", "run"),
-  "main": (*TOP, "allocator", "commands", "compilation_cache", "loading", "supervisor", "sweep"),
-  "commands": (*TOP, "loading", "run", *LEARNING, "supervisor", "tasks", "sweep"),
+  "main": (
+    *TOP,
+    *("allocator", "commands", "compilation_cache", "loading", "options", "processes"),
+    *("supervisor", "sweep", "text_files"),
+  ),
+  "commands": (*TOP, "loading", "run", *LEARNING, "cost", "supervisor", "tasks", "sweep"),
   "run": (*TOP, "config", "data", "heat_map"),
   "loading": (*TOP, "config", "run"),
   "validation": ("build", *BELOW_BUILD),

@@ -1,4 +1,10 @@
 import functools
+import json
+import os
+import re
+import subprocess
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -6,17 +12,21 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
-from small_model import small_batch, small_model
+from small_model import TARGET_LENGTH, VOCABULARY, small_batch, small_decoder, small_model
 
 from tfx_jax.errors import UserError
 from tfx_jax.layers import axes
-from tfx_jax.parallel import AXES, Parallel
+from tfx_jax.losses import cross_entropy
+from tfx_jax.parallel import AXES, Parallel, arrange
 from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.state import TrainState, init_params, plan_state
 from tfx_jax.training.step import make_train_step
 
 SEED, STEPS, ROWS = 0, 5, 8
-MESHES = [(8, 1, 1), (1, 8, 1), (2, 2, 2), (4, 1, 2)]
+KEYS = ("data", "fsdp", "tensor", "sequence", "slices")
+MESHES = [(8, 1, 1, 1, 1), (1, 8, 1, 1, 1), (2, 1, 2, 2, 1), (1, 2, 2, 1, 2)]
+MIXED = {"data": 1, "fsdp": 2, "tensor": 2, "sequence": 2}
+BOTH = ["encoder_decoder", "decoder_only"]
 MODEL = small_model(dropout=0.1, copy=True)
 SCHEDULE = make_schedule("constant", 0.01, 0, 0.0, STEPS)
 # A large epsilon: else Adam turns the rounding of a gradient that is zero into an update.
@@ -31,7 +41,7 @@ STEP = make_train_step(
   z_loss=0.01,
   r_drop=0.5,
   loss_chunks=2,
-  microbatches=1,
+  microbatches=2,
   ema_decay=0.9,
 )
 
@@ -44,10 +54,14 @@ EXPECTED = {
   "value": HEADS,
   "out": {"kernel": ("tensor", None, "fsdp"), "bias": ("fsdp",)},
   "up": {"kernel": ("fsdp", "tensor"), "bias": ("tensor",)},
+  "gate": {"kernel": ("fsdp", "tensor")},
   "down": {"kernel": ("tensor", "fsdp"), "bias": ("fsdp",)},
   "norms_0": NORM,
+  "norms_1": NORM,
   "norm": NORM,
   "target_embed": {"embedding": ("tensor", "fsdp")},
+  "token_embed": {"embedding": ("tensor", "fsdp")},
+  "output": {"kernel": ("tensor", "fsdp"), "bias": ("tensor",)},
   "score": {"kernel": ("fsdp", None)},
   "source_gate": {"kernel": ("fsdp", None)},
   "target_gate": {"kernel": ("fsdp", None), "bias": (None,)},
@@ -84,20 +98,14 @@ def assert_sharded(path, leaf, mesh):
   assert leaf.addressable_shards[0].data.shape == shard
 
 
-@pytest.mark.parametrize("sizes", MESHES, ids=str)
-def test_a_mesh_changes_nothing_but_where_things_are(sizes):
-  parallel = Parallel(*sizes)
+def test_a_mesh_changes_nothing_but_where_things_are():
+  """With dropout, which hangs on no mesh, and an optimizer that keeps two moments."""
+  parallel = Parallel(**MIXED)
   init, shardings = plan_state(MODEL, OPTIMIZER, SEED, BATCHES[0], parallel, ema=True)
   first, expected, expected_losses = on_one_device()
-  if sizes == (2, 2, 2):
-    state = init()
-    all_close(first, jax.device_get(state))
-  else:
-    state = jax.device_put(first, shardings)
+  state = init()
+  all_close(first, jax.device_get(state))
   step = parallel.jit(STEP, out_shardings=(shardings, None))
-  with parallel.context():
-    assert "sharding_constraint" in step.jitted.lower(state, parallel.place(BATCHES[0])).as_text()
-
   trained = []
 
   def kept(state, batch):
@@ -113,6 +121,108 @@ def test_a_mesh_changes_nothing_but_where_things_are(sizes):
     jax.tree.map_with_path(lambda path, x: assert_sharded(path, x, parallel.mesh), made)
 
 
+def in_float64(cases):
+  """What the program of that name reports of meshes and kinds of models."""
+  folder = os.path.dirname(__file__)
+  path = os.pathsep.join([os.path.dirname(folder), folder])
+  done = subprocess.run(
+    [sys.executable, os.path.join(folder, "meshes_in_float64.py"), json.dumps(cases)],
+    env=os.environ | {"PYTHONPATH": path},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout)
+
+
+def check_in_float64(cases):
+  report = in_float64(cases)
+  assert report["moved"] > 0.1
+  for (sizes, kinds), found in zip(cases, report["meshes"], strict=True):
+    assert found["difference"] < 1e-9, sizes
+    assert {kind for kind, *_ in found["specs"]} == set(kinds)
+    for _, names, spec, shard, shape in found["specs"]:
+      expected = (None,) * ("stacked" in names) + EXPECTED[names[-2]][names[-1]]
+      assert tuple(spec) == expected, names
+      split = [sizes.get(axis, 1) if axis else 1 for axis in expected]
+      assert shard == [size // parts for size, parts in zip(shape, split, strict=True)]
+
+
+def test_twenty_steps_of_sgd_are_those_of_one_device():
+  check_in_float64(
+    [
+      ({"data": 8}, BOTH[1:]),
+      ({"data": 1, "fsdp": 8}, BOTH[1:]),
+      ({"data": 4, "tensor": 2}, BOTH[:1]),
+      ({"data": 2, "sequence": 4}, BOTH[:1]),
+      (MIXED, BOTH),
+    ]
+  )
+
+
+@pytest.mark.slow
+def test_twenty_steps_of_both_models_on_all_meshes_are_those_of_one_device():
+  meshes = [
+    {"data": 8},
+    {"data": 1, "fsdp": 8},
+    {"data": 4, "tensor": 2},
+    {"data": 2, "sequence": 4},
+    MIXED,
+    {"data": 2, "slices": 2, "tensor": 2},
+    {"data": 1, "slices": 2, "fsdp": 2, "sequence": 2},
+  ]
+  check_in_float64([(sizes, BOTH) for sizes in meshes])
+
+
+@pytest.mark.parametrize("model", [MODEL, small_decoder()], ids=BOTH)
+def test_every_constraint_is_in_the_lowered_program(model, monkeypatch):
+  parallel, calls = Parallel(**MIXED), []
+  constrain = axes.constrain
+  monkeypatch.setattr(
+    axes, "constrain", lambda x, *names: calls.append(names) or constrain(x, *names)
+  )
+
+  def forward(params, batch):
+    hidden = model.apply({"params": params}, batch)
+    return model.apply({"params": params}, hidden, batch.get("inputs"), method="logits")
+
+  params = nn.unbox(jax.eval_shape(lambda: init_params(model, SEED, BATCHES[0])))
+  calls.clear()
+  with parallel.context():
+    text = jax.jit(forward).lower(params, BATCHES[0]).as_text()
+  assert len(calls) >= 10
+  assert text.count("sharding_constraint") == len(calls)
+
+
+def test_no_logits_are_gathered_where_the_vocabulary_is_split():
+  parallel, model = Parallel(data=4, tensor=2), small_model()
+  params = nn.unbox(jax.eval_shape(lambda: init_params(model, SEED, BATCHES[0])))
+  batch = parallel.place(BATCHES[0])
+
+  def gathered(nll):
+    def loss(params, batch):
+      hidden = model.apply({"params": params}, batch)
+      logits = model.apply({"params": params}, hidden, method="logits")
+      return nll(logits, batch["targets"], batch["weights"])
+
+    placed = jax.tree.map(
+      lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+      params,
+      plan_state(model, OPTIMIZER, SEED, BATCHES[0], parallel)[1].params,
+    )
+    with parallel.context():
+      text = jax.jit(jax.grad(loss)).lower(placed, batch).compile().as_text()
+    shapes = re.findall(r"= \w+\[([\d,]*)\]\S* all-gather\(", text)
+    return [shape for shape in shapes if shape.endswith(f"{TARGET_LENGTH},{VOCABULARY}")]
+
+  def by_gather(logits, targets, weights):
+    log_probs = jax.nn.log_softmax(jax.lax.with_sharding_constraint(logits, parallel.by_row))
+    return -(jnp.take_along_axis(log_probs, targets[..., None], -1)[..., 0] * weights).sum()
+
+  assert not gathered(lambda *args: cross_entropy(*args, label_smoothing=0.1, z_loss=0.01)[0])
+  assert gathered(by_gather)  # so that is how it would look
+
+
 def test_without_a_mesh_there_are_no_constraints():
   # So what is looked for above is not in any program.
   assert "sharding_constraint" not in jax.jit(STEP).lower(on_one_device()[0], BATCHES[0]).as_text()
@@ -122,7 +232,8 @@ def test_without_a_mesh_there_are_no_constraints():
 def test_batches_are_split_by_row(sizes):
   parallel = Parallel(*sizes)
   batch = parallel.place(BATCHES[0])
-  assert parallel.batch_shards == sizes[0] * sizes[1]
+  assert parallel.batch_shards == sizes[0] * sizes[1] * sizes[4]
+  assert parallel.own_shards == list(range(parallel.batch_shards))
   for name, array in batch.items():
     assert array.addressable_shards[0].data.shape[0] == ROWS // parallel.batch_shards
     np.testing.assert_array_equal(array, BATCHES[0][name])
@@ -130,17 +241,26 @@ def test_batches_are_split_by_row(sizes):
 
 @pytest.mark.parametrize(
   ("sizes", "full"),
-  [({}, (8, 1, 1)), ({"tensor": 2}, (4, 1, 2)), ({"data": 1, "fsdp": -1}, (1, 8, 1))],
+  [
+    ({}, (8, 1, 1, 1, 1)),
+    ({"tensor": 2}, (4, 1, 2, 1, 1)),
+    ({"data": 1, "fsdp": -1}, (1, 8, 1, 1, 1)),
+    ({"slices": 2, "sequence": 2}, (2, 1, 1, 2, 2)),
+  ],
 )
 def test_one_size_may_be_what_is_left(sizes, full):
-  assert Parallel(**sizes).mesh.shape == dict(zip(AXES, full, strict=True))
+  mesh = Parallel(**sizes).mesh
+  assert mesh.axis_names == AXES
+  assert mesh.shape == dict(zip(KEYS, full, strict=True))
 
 
 @pytest.mark.parametrize(
-  "sizes", [(3, 1, 1), (-1, 3, 1), (-1, -1, 1), (-1, 0, 1), (0, 1, 1), (-1, 16, 1), (-2, -2, 2)]
+  "sizes",
+  [(3,), (-1, 3), (-1, -1), (-1, 0), (0,), (-1, 16), (-2, -2, 2), (-1, 1, 1, 3), (8, 1, 1, 1, 2)],
 )
 def test_sizes_that_do_not_fit_the_devices_are_refused(sizes):
-  asked = ", ".join(f"mesh.{axis}={size}" for axis, size in zip(AXES, sizes, strict=True))
+  every = [*sizes, *[1] * (len(KEYS) - len(sizes))]
+  asked = ", ".join(f"mesh.{key}={size}" for key, size in zip(KEYS, every, strict=True))
   with pytest.raises(UserError, match=rf"^{asked}: .* 8 devices"):
     Parallel(*sizes)
 
@@ -176,8 +296,43 @@ def test_rows_stay_split_and_other_axes_as_they_are():
   heads = NamedSharding(parallel.mesh, PartitionSpec(None, "tensor"))
   tree = {"a": jax.device_put(jnp.ones((8, 4, 3)), heads), "b": jnp.ones(8), "c": jnp.ones(())}
   found = parallel.jit(parallel.split_rows)(tree)
-  rows = ("data", "fsdp")
+  rows = ("slices", "data", "fsdp")
   for name, spec in (("a", (rows, "tensor")), ("b", (rows,)), ("c", ())):
     expected = NamedSharding(parallel.mesh, PartitionSpec(*spec))
     assert found[name].sharding.is_equivalent_to(expected, tree[name].ndim)
     np.testing.assert_array_equal(found[name], tree[name])
+
+
+def devices(platform="gpu", slices=1, processes=1):
+  """Eight of them as JAX lists them, in no order."""
+  numbers = [5, 2, 7, 0, 3, 6, 1, 4]
+  return [
+    types.SimpleNamespace(
+      id=n,
+      platform=platform,
+      device_kind="fake",
+      slice_index=n * slices // 8,
+      process_index=n * processes // 8,
+    )
+    for n in numbers
+  ]
+
+
+@pytest.mark.parametrize(("slices", "processes"), [(2, 4), (1, 2)])
+def test_a_slice_is_what_a_fast_network_joins(slices, processes):
+  found = arrange(devices("gpu", slices, processes), (2, 1, 4, 1, 1))
+  groups = [{device.id // 4 for device in part.flat} for part in found]
+  assert groups == [{0}, {1}]
+
+
+def test_tpu_devices_say_how_many_slices_they_are_of():
+  with pytest.raises(UserError, match=r"^mesh\.slices=1, but the TPU devices are of 2 slices$"):
+    arrange(devices("tpu", 2), (1, 8, 1, 1, 1))
+
+
+def test_what_all_processes_have_is_placed_as_what_each_has_a_share_of(monkeypatch):
+  parallel = Parallel(2, 2, 2)
+  for placed in (parallel.place(BATCHES[0]), parallel.place_whole(BATCHES[0])):
+    fetched = parallel.fetch(placed)
+    for name, array in BATCHES[0].items():
+      np.testing.assert_array_equal(fetched[name], array)

@@ -131,11 +131,17 @@ def validate_all(config):
     {"optimizer.name": "chain"},
     {"optimizer.schedule": "cosin"},
     {"optimizer.momentum": 0.9},
+    {"optimizer.state_dtype": "float16"},
     {"optimizer.b1": 0.8, "optimizer.name": "sgd"},
     {"mesh.data": 3},
     {"mesh.data": 0},
     {"mesh.fsdp": -1},
     {"mesh.tensor": 4},
+    {"mesh.slices": 3},
+    {"mesh.sequence": 4, "data.source_length": 18},
+    {"mesh.sequence": 4, "model.architecture": "decoder_only", "data.source_length": 18},
+    {"train.loss_chunks": 12, "mesh.sequence": 4},
+    {"model.attention_rows": 4},
     {"data.batch_size": 12},
     {"train.microbatches": 2},
     {"model.features": 18, "mesh.fsdp": 4},
@@ -187,6 +193,7 @@ def test_usual_and_unusual_configurations_are_valid():
     {"evaluate.checkpoint": "12"},
     {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
     {"mesh.data": 2, "mesh.fsdp": 2, "mesh.tensor": 2},
+    {"mesh.sequence": 4, "mesh.slices": 2, "train.loss_chunks": 6},
   ):
     module = types.ModuleType("own")
     module.figures = lambda predictions, references: {"figure": 1.0}

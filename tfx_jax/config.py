@@ -174,6 +174,8 @@ def base() -> ConfigDict:
         "weight_decay": 0.0,
         # Greatest norm of the gradient; 0: no clipping.
         "clip_norm": 1.0,
+        # float32, or bfloat16, rounded at random: half the memory for moments and averages.
+        "state_dtype": "float32",
         # More of its arguments, "NAME=NUMBER" each: muon's ("consistent_rms=0.2",).
         "settings": (),
         # Arguments of their own for parameters whose path holds a pattern, the first that does:
@@ -297,10 +299,16 @@ def base() -> ConfigDict:
         "alignments": False,
       },
       "mesh": {
-        # Devices along each axis; -1: all that are left.
+        # Devices along each axis; -1: all that are left; docs/scale.md says which to choose. The
+        # batch is split over data, and over fsdp, which splits parameters too.
         "data": -1,
         "fsdp": 1,
+        # Heads, feed-forward layers and vocabulary are split over these.
         "tensor": 1,
+        # Rows are split over these along their length.
+        "sequence": 1,
+        # Groups of devices that are joined by a slower network; the batch is split over them.
+        "slices": 1,
       },
     }
   )

@@ -88,6 +88,12 @@ def _backward(label_smoothing: float, z_loss: float, saved: tuple, cotangents: t
 _cross_entropy.defvjp(_forward, _backward)
 
 
+def log_probs(logits: jax.Array, targets: jax.Array) -> jax.Array:
+  """The log-probability in nats [B,T] of each of the `targets`, int32 [B,T]; logits are [B,T,V]."""
+  x = logits.astype(jnp.float32)
+  return jnp.where(_is_target(x, targets), x, 0.0).sum(axis=-1) - jax.nn.logsumexp(x, axis=-1)
+
+
 def _is_target(logits: jax.Array, targets: jax.Array) -> jax.Array:
   """A comparison with an iota instead of a gather: it fuses, and a sharded vocabulary stays put."""
   return jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2) == targets[..., None]
@@ -171,9 +177,12 @@ def chunked_cross_entropy(
 
 
 def split(tree: Any, chunks: int) -> Any:
-  """Cuts arrays [B,T,…] into `chunks` pieces along T: [chunks,B,T/chunks,…]."""
+  """Cuts arrays [B,T,…] into `chunks` pieces along T: [chunks,B,T/chunks,…].
+
+  Strided, so that each device has as much of every piece where T is split over devices.
+  """
   return jax.tree.map(
-    lambda x: jnp.moveaxis(x.reshape(x.shape[0], chunks, -1, *x.shape[2:]), 1, 0), tree
+    lambda x: jnp.moveaxis(x.reshape(x.shape[0], -1, chunks, *x.shape[2:]), 2, 0), tree
   )
 
 

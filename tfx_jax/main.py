@@ -1,32 +1,22 @@
-"""The command line: train, evaluate, generate, chat, prepare, sweep. `--help` says how."""
+"""The command line: train, evaluate, generate, chat, prepare, sweep, plan. `--help` says how."""
 
 import argparse
-import contextlib
 import logging as stdlib_logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from typing import TextIO
+from collections.abc import Sequence
 
 from absl import logging
 
 from tfx_jax import config_io, heartbeat
 from tfx_jax.allocator import keep_large_buffers
-from tfx_jax.errors import UserError, nearest
+from tfx_jax.errors import UserError
+from tfx_jax.options import parse
 from tfx_jax.supervisor import RESTART, SILENCE, Supervisor
 from tfx_jax.sweep.grid import make_grid
+from tfx_jax.text_files import read_lines, writing
 from tfx_jax.training.signals import Terminated, is_of_another_process, raising_terminated
-
-MODES = ("train", "evaluate", "generate", "chat", "prepare", "sweep")
-USAGE = """python -m tfx_jax.main --config=FILE.py[:ARGUMENT] [--workdir=DIR] [--config.KEY=VALUE …]
-       python -m tfx_jax.main --workdir=DIR --mode=evaluate [--baseline=DIR]
-       python -m tfx_jax.main --workdir=DIR --mode=generate --input=FILE|- --output=FILE|-
-       python -m tfx_jax.main --workdir=DIR --mode=chat
-       python -m tfx_jax.main --config=FILE.py --mode=prepare
-       python -m tfx_jax.main --config=FILE.py --workdir=DIR --mode=sweep --sweep.KEY=VALUE,VALUE,…
-           [--sweep.KEY=VALUE,… …]
-       train and sweep: [--restarts=N] [--silence=SECONDS]"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,60 +55,11 @@ def is_news(record: stdlib_logging.LogRecord) -> bool:
 def _start(arguments: Sequence[str]) -> int:
   """Runs the command, or a parent that supervises it."""
   supervised = heartbeat.connect()
-  options = _parse(arguments)
+  options = parse(arguments)
   if supervised or (options.restarts is None and options.silence is None):
     return _run(options)
   command = [sys.executable, "-m", "tfx_jax.main", *arguments]
   return Supervisor(command, options.restarts or 0, options.silence or SILENCE).run()
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-  """Options; `overrides` and `sweeps` are pairs of config key and text in the order given."""
-  overrides, sweeps, rest = [], [], []
-  for word in arguments:
-    option, given, value = word.partition("=")
-    if option.startswith("--config."):
-      overrides.append((option.removeprefix("--config."), value if given else "True"))
-    elif option.startswith("--sweep."):
-      sweeps.append((option.removeprefix("--sweep."), value))
-    else:
-      rest.append(word)
-  parser = argparse.ArgumentParser(
-    "tfx_jax.main", usage=USAGE, allow_abbrev=False, exit_on_error=False
-  )
-  parser.add_argument("--config", default="", help="experiment file, and its argument")
-  parser.add_argument("--workdir", default="", help="where the run is kept; default runs/NAME")
-  parser.add_argument("--mode", default="train", help=", ".join(MODES))
-  parser.add_argument("--input", default="-", help="texts to generate from, one a line; -: stdin")
-  parser.add_argument("--output", default="-", help="where outputs are written; -: stdout")
-  parser.add_argument("--baseline", default="", help="workdir of a run to compare with (evaluate)")
-  parser.add_argument("--restarts", type=int, help="how often a run that died is started again")
-  parser.add_argument("--silence", type=float, help="seconds after which a silent run hangs")
-  parser.set_defaults(overrides=overrides, sweeps=sweeps)
-  try:
-    options, unknown = parser.parse_known_args(rest)
-  except argparse.ArgumentError as error:
-    raise UserError(str(error)) from error
-  if unknown:
-    name = unknown[0].split("=")[0]
-    known = ["--config", "--workdir", "--mode", "--input", "--output", "--baseline"]
-    known += ["--restarts", "--silence"]
-    raise UserError(f"unknown argument {unknown[0]}{nearest(name, known)}")
-  if options.mode not in MODES:
-    raise UserError(f"--mode={options.mode}{nearest(options.mode, MODES)}")
-  for option, given, modes in (
-    ("--baseline", options.baseline, ("evaluate",)),
-    ("--sweep.KEY", options.sweeps, ("sweep",)),
-    ("--restarts", options.restarts is not None, ("train", "sweep")),
-    ("--silence", options.silence is not None, ("train", "sweep")),
-  ):
-    if given and options.mode not in modes:
-      raise UserError(f"{option} needs --mode={' or '.join(modes)}")
-  if (options.restarts or 0) < 0:
-    raise UserError(f"--restarts={options.restarts}: use 0 or more")
-  if options.silence is not None and options.silence <= 0:
-    raise UserError(f"--silence={options.silence}: use seconds above 0")
-  return options
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -148,13 +89,21 @@ def _run(options: argparse.Namespace) -> int:
 
     for line in loading.adopt(config, workdir):
       print(f"by train.init_from: {line}", file=sys.stderr)
-  texts = _read_lines(options.input) if options.mode == "generate" else []
+  texts = read_lines(options.input) if options.mode == "generate" else []
   keep_large_buffers()
   # Everything slow to import comes after the quick mistakes.
   import jax
 
+  from tfx_jax import processes
+
+  processes.join(options.coordinator, options.processes, options.process)
+  if processes.several() and options.mode == "chat":
+    raise UserError("--mode=chat is for one process")
+  if processes.several() and options.mode == "generate" and options.input == "-":
+    raise UserError("--input=FILE: several processes must read the same")
+
   from tfx_jax import build, compilation_cache
-  from tfx_jax.commands import chat, evaluate, generate, prepare, sweep, train
+  from tfx_jax.commands import chat, evaluate, generate, plan, prepare, sweep, train
   from tfx_jax.validation import validate
 
   if not jax.config.jax_compilation_cache_dir:
@@ -162,15 +111,17 @@ def _run(options: argparse.Namespace) -> int:
   if options.mode == "sweep":
     return sweep.sweep(cells, workdir)
   validate(config)
+  if options.mode == "plan":
+    return plan.plan(config, jax.device_count() if options.devices is None else options.devices)
   if options.mode == "prepare":
     return prepare.prepare(config, workdir)
   if options.mode == "evaluate":
     return evaluate.evaluate(config, workdir, options.baseline)
   if options.mode == "generate":
-    with _writing(options.output) as target:
+    with writing(options.output if processes.is_first() else os.devnull) as target:
       return generate.generate(config, workdir, texts, target)
   if options.mode == "chat":
-    with _writing("-") as target:
+    with writing("-") as target:
       return chat.chat(config, workdir, chat.typed(), target)
   return train.train(config, workdir)
 
@@ -180,48 +131,6 @@ def _name(config: str) -> str:
   path, _, argument = config.partition(":")
   name = os.path.splitext(os.path.basename(path))[0]
   return f"{name}-{argument}" if argument else name
-
-
-def _read_lines(path: str) -> list[str]:
-  """The lines of a UTF-8 file, or for '-' of standard input."""
-  try:
-    if path == "-":
-      content = sys.stdin.buffer.read()
-    else:
-      with open(path, "rb") as file:
-        content = file.read()
-  except OSError as error:
-    raise UserError(f"cannot read --input={path}: {error.strerror}") from error
-  lines = []
-  for number, line in enumerate(content.removesuffix(b"\n").split(b"\n") if content else [], 1):
-    try:
-      lines.append(line.removesuffix(b"\r").decode())
-    except UnicodeDecodeError as error:
-      raise UserError(f"--input={path}, line {number}: not UTF-8 ({error.reason})") from error
-  return lines
-
-
-@contextlib.contextmanager
-def _writing(path: str) -> Iterator[TextIO]:
-  """A UTF-8 file that appears when it is whole, or for '-' standard output."""
-  if path == "-":
-    sys.stdout.reconfigure(encoding="utf-8", newline="\n")
-    yield sys.stdout
-    sys.stdout.flush()
-    return
-  # A device or a pipe is written to, not replaced.
-  name = f"{path}.tmp" if os.path.isfile(path) or not os.path.exists(path) else path
-  try:
-    with open(name, "w", encoding="utf-8", newline="\n") as file:
-      yield file
-    if name != path:
-      os.replace(name, path)
-  except OSError as error:
-    raise UserError(f"cannot write --output={path}: {error.strerror}") from error
-  finally:
-    if name != path:
-      with contextlib.suppress(OSError):
-        os.remove(name)
 
 
 if __name__ == "__main__":

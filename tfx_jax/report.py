@@ -82,6 +82,20 @@ class MetricsLog:
         self.flush()
 
 
+class NoLog:
+  """What a process that does not write has for a log."""
+
+  def write(self, step: int, split: str, figures: Mapping[str, Any]) -> None:
+    """Writes nothing."""
+
+  def flush(self) -> int:
+    """0, for there is nothing."""
+    return 0
+
+  def close(self) -> None:
+    """Does nothing."""
+
+
 class _Events:
   """TensorBoard's event file, written in the calling thread.
 
@@ -135,18 +149,23 @@ class Progress:
     "learning_rate": "lr {:.3g}",
   }
 
-  def __init__(self, total: int, start: int = 0, line_every_seconds: float = 30.0) -> None:
+  def __init__(
+    self, total: int, start: int = 0, line_every_seconds: float = 30.0, shown: bool = True
+  ) -> None:
     """Begins to measure time.
 
     Args:
       total: steps of the whole run.
       start: steps done before this session.
       line_every_seconds: least time between two plain lines.
+      shown: whether anything is.
     """
     self._total, self._start, self._step = total, start, start
     self._line_every_seconds = line_every_seconds
     self._figures: dict[str, float] = {}
-    self._bar = None
+    self._bar, self._shown = None, shown
+    if not shown:
+      return
     if "ipykernel" in sys.modules or _is_screen(sys.stderr):
       from tqdm.auto import tqdm
 
@@ -174,6 +193,8 @@ class Progress:
     """
     self._figures.update(figures)
     self._step = step
+    if not self._shown:
+      return
     if self._bar is not None:
       self._bar.set_description_str(self._description(), refresh=False)
       self._bar.update(step - self._bar.n)
@@ -187,6 +208,8 @@ class Progress:
 
   def message(self, text: str) -> None:
     """Prints `text` above the bar."""
+    if not self._shown:
+      return
     if self._bar is not None:
       self._bar.write(text, file=sys.stderr)
     else:
@@ -196,7 +219,7 @@ class Progress:
     """Leaves the bar as it stands, or prints the last line."""
     if self._bar is not None:
       self._bar.close()
-    elif self._step > self._line_step:
+    elif self._shown and self._step > self._line_step:
       self._print_line(time.monotonic())
 
   def _print_line(self, now: float) -> None:

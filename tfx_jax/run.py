@@ -196,8 +196,8 @@ class Run:
     """Figures on a split by loss and by decoded text, and rows of texts to look at."""
     examples = build.read_examples(self.config, split)
     corpus = build.make_corpus(self.config, split, self.tokenizers)
-    loader = build.make_loader(self.config, lambda epoch: corpus, self.tokenizers)
-    loss_step = self.parallel.jit(make_loss_step(self.model))
+    loader = build.make_loader(self.config, lambda epoch: corpus, self.parallel, self.tokenizers)
+    loss_step = self.parallel.jit(make_loss_step(self.model, self.parallel.batch_parts))
     figures = loss_figures(loss_step, self.params, loader, self.parallel)
     task = build.make_task(self.config)
     texts, rows = text_figures(self.generator, self.params, task, examples, on_batch)

@@ -13,8 +13,9 @@ from tfx_jax.layers.block import NORM_PLACEMENTS
 from tfx_jax.layers.feed_forward import ACTIVATIONS
 from tfx_jax.layers.stack import REMAT_POLICIES
 from tfx_jax.metrics.perplexity import LOSS_FIGURES
+from tfx_jax.parallel import AXES
 from tfx_jax.training import restore
-from tfx_jax.training.optimizer import arguments
+from tfx_jax.training.optimizer import STATE_DTYPES, arguments
 
 POSITIVE = (
   *(f"data.{name}" for name in ("batch_size", "source_length", "target_length")),
@@ -38,12 +39,13 @@ CHOICES = {
   "model.position": build.POSITIONS,
   "model.remat": REMAT_POLICIES,
   "model.dtype": (*build.DTYPES, "auto"),
+  "optimizer.state_dtype": STATE_DTYPES,
   "evaluate.split": build.SPLITS,
 }
 # Numbers that may be negative.
 SIGNED = (
   *(f"generate.{name}" for name in ("length_penalty", "alignment_layer", "presence_penalty")),
-  *("mesh.data", "mesh.fsdp", "mesh.tensor"),
+  *(f"mesh.{axis}" for axis in AXES),
 )
 
 
@@ -246,7 +248,7 @@ def _check_best_metric(config: ConfigDict) -> None:
 def _check_optimizer(config: ConfigDict) -> None:
   """A setting that the optimizer would not read must be at its default."""
   own = ("name", "schedule", "learning_rate", "warmup_steps", "final_share", "clip_norm")
-  own += ("settings", "groups")
+  own += ("state_dtype", "settings", "groups")
   takes, defaults = arguments(config.optimizer.name), base_config().optimizer
   for key, value in config.optimizer.items():
     if key not in takes and key not in own and value not in (0, defaults[key]):

@@ -122,16 +122,14 @@ def test_another_seed_gives_other_batches(loader):
 @pytest.mark.parametrize("count", [2, 4])
 def test_shares_of_processes_make_the_batch_of_one(loader, count):
   whole, _ = walk(loader(8), 6)
-  shares = [
-    walk(loader(8, process_index=index, process_count=count), 6)[0] for index in range(count)
-  ]
+  shares = [walk(loader(8, shards=[index], shard_count=count), 6)[0] for index in range(count)]
   for batch, *parts in zip(whole, *shares, strict=True):
     assert all(len(part["inputs"]) == 8 // count for part in parts)
     joined = {name: np.concatenate([part[name] for part in parts]) for name in batch}
     assert same(joined, batch)
   for batch, *parts in zip(
     loader(8).once(),
-    *(loader(8, process_index=i, process_count=count).once() for i in range(count)),
+    *(loader(8, shards=[i], shard_count=count).once() for i in range(count)),
     strict=True,
   ):
     assert same({name: np.concatenate([part[name] for part in parts]) for name in batch}, batch)
@@ -161,5 +159,5 @@ def test_it_tells_the_share_of_real_tokens(loader):
 
 
 def test_a_batch_that_does_not_divide_is_refused(loader):
-  with pytest.raises(UserError, match=r"data\.batch_size=6 does not divide over 4 processes"):
-    loader(6, process_index=0, process_count=4)
+  with pytest.raises(UserError, match=r"data\.batch_size=6 does not divide over 4 devices"):
+    loader(6, shards=[0], shard_count=4)

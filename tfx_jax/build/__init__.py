@@ -15,11 +15,12 @@ from tfx_jax.build.data import (
   saved_tokenizers,
 )
 from tfx_jax.build.generation import make_generate_settings, make_generator
+from tfx_jax.build.mesh import make_parallel, mesh_sizes
 from tfx_jax.build.model import ARCHITECTURES, DTYPES, NORMS, POSITIONS, make_model, rotary_scaling
+from tfx_jax.build.plan import make_size, planned_tokenizers
 from tfx_jax.build.training import (
   make_adapted,
   make_optimization,
-  make_parallel,
   make_step,
   make_timetable,
 )
@@ -43,10 +44,13 @@ __all__ = [
   "make_optimization",
   "make_parallel",
   "make_reader",
+  "make_size",
   "make_step",
   "make_task",
   "make_timetable",
   "make_tokenizers",
+  "mesh_sizes",
+  "planned_tokenizers",
   "read_examples",
   "rotary_scaling",
   "saved_tokenizers",

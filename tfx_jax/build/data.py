@@ -4,7 +4,6 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 
-import jax
 from ml_collections import ConfigDict
 
 from tfx_jax.build.named import arguments_of, named
@@ -19,6 +18,7 @@ from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
 from tfx_jax.data.stream import StreamLayout
 from tfx_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from tfx_jax.errors import UserError
+from tfx_jax.parallel import Parallel
 from tfx_jax.tasks.dialogue import Dialogue
 from tfx_jax.tasks.summarize import Summarize
 from tfx_jax.tasks.task import Task
@@ -175,16 +175,17 @@ def make_layout(
 def make_loader(
   config: ConfigDict,
   corpora: Callable[[int], Corpus],
+  parallel: Parallel,
   tokenizers: tuple[Tokenizer, Tokenizer] | None = None,
 ) -> Loader:
-  """The loader of a corpus, for this process."""
+  """The loader of a corpus, for this process's share of it."""
   return Loader(
     corpora,
     config.seed,
     make_layout(config, tokenizers),
     config.data.batch_size,
-    jax.process_index(),
-    jax.process_count(),
+    parallel.own_shards,
+    parallel.batch_shards,
   )
 
 

@@ -1,4 +1,4 @@
-"""From the configuration to the mesh, the optimizer, the training step and its timetable."""
+"""From the configuration to the optimizer, the training step and its timetable."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,38 +7,11 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from tfx_jax.build.named import arguments_of
-from tfx_jax.errors import UserError
 from tfx_jax.parallel import Parallel
 from tfx_jax.training.loop import Timetable
 from tfx_jax.training.lora import Adapted, adapters_only
 from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.step import make_train_step
-
-
-def make_parallel(config: ConfigDict) -> Parallel:
-  """The mesh; checked against the sizes it must divide."""
-  parallel = Parallel(**config.mesh)
-  tensor, shards = parallel.sizes["tensor"], parallel.batch_shards
-  model = config.model
-  for key, size in (
-    ("num_heads", model.num_heads),
-    ("num_kv_heads", model.num_kv_heads or model.num_heads),
-    ("feed_forward", model.feed_forward),
-    ("vocab_multiple", model.vocab_multiple),
-  ):
-    if size % tensor:
-      raise UserError(f"mesh.tensor={tensor} does not divide model.{key}={size}")
-  if model.features % parallel.sizes["fsdp"]:
-    raise UserError(
-      f"mesh.fsdp={parallel.sizes['fsdp']} does not divide model.features={model.features}"
-    )
-  rows = config.data.batch_size // config.train.microbatches
-  if rows % shards:
-    raise UserError(
-      f"data.batch_size / train.microbatches = {rows} rows do not divide over "
-      f"mesh.data * mesh.fsdp = {shards} devices"
-    )
-  return parallel
 
 
 def make_optimization(config: ConfigDict) -> tuple[Any, Callable]:
@@ -57,10 +30,13 @@ def make_adapted(config: ConfigDict, model: nn.Module) -> nn.Module | Adapted:
   return Adapted(model, **config.lora) if config.lora.rank else model
 
 
-def make_step(config: ConfigDict, model: nn.Module, optimizer: Any, schedule: Callable) -> Callable:
-  """The training step, to be jitted."""
+def make_step(
+  config: ConfigDict, model: nn.Module, optimizer: Any, schedule: Callable, parallel: Parallel
+) -> Callable:
+  """The training step, to be jitted on the mesh."""
   settings = arguments_of(make_train_step, config.train)
-  return make_train_step(model, optimizer, schedule, config.seed, **settings)
+  parts = parallel.batch_parts
+  return make_train_step(model, optimizer, schedule, config.seed, parts=parts, **settings)
 
 
 def make_timetable(config: ConfigDict) -> Timetable:

@@ -4,10 +4,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tfx_jax.processes import is_first
+
 
 def say(text: str) -> None:
-  """Tells the user; standard output is for results."""
-  print(text, file=sys.stderr, flush=True)
+  """Tells the user, once whatever the number of processes; standard output is for results."""
+  if is_first():
+    print(text, file=sys.stderr, flush=True)
 
 
 def listing(figures: Mapping[str, Any]) -> str:
@@ -37,4 +40,5 @@ def bar(total: int, title: str) -> Any:
   """A progress bar of texts, on a terminal only."""
   from tqdm.auto import tqdm
 
-  return tqdm(total=total, desc=title, unit=" texts", file=sys.stderr, disable=None)
+  disable = None if is_first() else True
+  return tqdm(total=total, desc=title, unit=" texts", file=sys.stderr, disable=disable)

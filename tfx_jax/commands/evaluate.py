@@ -12,6 +12,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.evaluation.compare import check_same, compare, comparison_figures, comparison_rows
 from tfx_jax.evaluation.evaluate import best_texts
 from tfx_jax.loading import load
+from tfx_jax.processes import is_first
 from tfx_jax.report import MetricsLog, write_samples
 from tfx_jax.run import Run, count_parameters
 
@@ -56,6 +57,8 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
     left_out = [name for name in config.task.metrics if name not in comparisons]
     if left_out:
       shown += f"\nnot compared, for sacreBLEU's test is of its own metrics: {', '.join(left_out)}"
+  if not is_first():
+    return 0
   log = MetricsLog(workdir)
   log.write(run.step, split, recorded)
   log.close()

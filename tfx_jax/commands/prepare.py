@@ -8,6 +8,7 @@ from tfx_jax import build
 from tfx_jax.commands.console import say
 from tfx_jax.commands.workdir import settle_config
 from tfx_jax.loading import load
+from tfx_jax.processes import first_goes_ahead
 
 
 def prepare(config: ConfigDict, workdir: str) -> int:
@@ -17,7 +18,8 @@ def prepare(config: ConfigDict, workdir: str) -> int:
   settle_config(config, workdir)
   begin = config.train.init_from
   given = (lambda: load(begin).tokenizers) if begin else None
-  tokenizers = build.make_tokenizers(config, workdir, given)
-  for split in build.SPLITS:
-    say(f"{split}: {json.dumps(build.make_corpus(config, split, tokenizers).report)}")
+  with first_goes_ahead("data"):
+    tokenizers = build.make_tokenizers(config, workdir, given)
+    for split in build.SPLITS:
+      say(f"{split}: {json.dumps(build.make_corpus(config, split, tokenizers).report)}")
   return 0

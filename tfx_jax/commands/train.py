@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from tfx_jax import build
 from tfx_jax.commands.console import listing, say
 from tfx_jax.commands.evaluate import evaluate
-from tfx_jax.commands.workdir import final_figures, read_counters, settle_config
+from tfx_jax.commands.workdir import final_figures, open_log, read_counters, settle_config
 from tfx_jax.curves import draw_curves
 from tfx_jax.data.loader import Loader
 from tfx_jax.errors import UserError
@@ -21,7 +21,8 @@ from tfx_jax.evaluation.evaluate import loss_figures, text_figures
 from tfx_jax.heartbeat import beat
 from tfx_jax.loading import load
 from tfx_jax.parallel import Parallel
-from tfx_jax.report import MetricsLog, write_samples
+from tfx_jax.processes import first_goes_ahead, is_first
+from tfx_jax.report import write_samples
 from tfx_jax.run import EXAMPLE, count_parameters
 from tfx_jax.supervisor import RESTART
 from tfx_jax.training.checkpoint import Checkpoints
@@ -46,10 +47,11 @@ def train(config: ConfigDict, workdir: str) -> int:
   # What training begins with: looked at only if it has not begun.
   source = functools.cache(lambda: load(config.train.init_from))
   given = (lambda: source().tokenizers) if config.train.init_from else None
-  tokenizers = build.make_tokenizers(config, workdir, given)
-  loader = _open_data(config, tokenizers, "train")
-  validation = _open_data(config, tokenizers, "validation")
-  _open_data(config, tokenizers, "test")
+  with first_goes_ahead("data"):
+    tokenizers = build.make_tokenizers(config, workdir, given)
+    loader, validation, _ = (
+      _open_data(config, tokenizers, parallel, split) for split in build.SPLITS
+    )
 
   model = build.make_model(config, tokenizers)
   optimizer, schedule = build.make_optimization(config)
@@ -59,7 +61,7 @@ def train(config: ConfigDict, workdir: str) -> int:
   )
   # Left to itself, the compiler names the same shardings otherwise, and step 2 compiles again.
   train_step = parallel.jit(
-    build.make_step(config, trained, optimizer, schedule),
+    build.make_step(config, trained, optimizer, schedule, parallel),
     donate_argnums=0,
     out_shardings=(shardings, None),
   )
@@ -78,7 +80,7 @@ def train(config: ConfigDict, workdir: str) -> int:
     counters = Counters(**saved)
     say(f"going on at step {int(state.step):,}")
 
-  log = MetricsLog(workdir, resume_at=counters.log_bytes)
+  log = open_log(workdir, resume_at=counters.log_bytes)
   try:
     state, counters, caught = train_loop(
       state=state,
@@ -97,7 +99,7 @@ def train(config: ConfigDict, workdir: str) -> int:
     raise
   finally:
     log.close()
-  draw_curves(workdir)
+  _draw(workdir)
   if caught:
     say(
       f"stopped by {signal.Signals(caught).name} at step {int(state.step):,}; "
@@ -115,10 +117,10 @@ def check(config: ConfigDict) -> Parallel:
   return build.make_parallel(config)
 
 
-def _open_data(config: ConfigDict, tokenizers: tuple, split: str) -> Loader:
+def _open_data(config: ConfigDict, tokenizers: tuple, parallel: Parallel, split: str) -> Loader:
   """The loader of a split; says what it holds and what was dropped."""
   corpora = build.make_corpora(config, split, tokenizers)
-  loader = build.make_loader(config, corpora, tokenizers)
+  loader = build.make_loader(config, corpora, parallel, tokenizers)
   beat()
   counts = loader.report
   long, empty = counts["pairs_too_long"], counts["pairs_empty"]
@@ -146,7 +148,7 @@ def _make_validate(
   if isinstance(trained, Adapted):
     model, merge = trained.model, parallel.jit(trained.merge)
   generator = build.make_generator(config, model, tokenizers, parallel)
-  loss_step = parallel.jit(make_loss_step(model))
+  loss_step = parallel.jit(make_loss_step(model, parallel.batch_parts))
   task = build.make_task(config)
   examples = build.read_examples(config, "validation", config.train.decode_examples)
 
@@ -158,16 +160,24 @@ def _make_validate(
     if decode:
       texts, rows = text_figures(generator, params, task, examples, lambda _: between_batches())
       figures |= texts
-      write_samples(workdir, step, "validation", rows, 0)
-    draw_curves(workdir)
+      if is_first():
+        write_samples(workdir, step, "validation", rows, 0)
+    _draw(workdir)
     return figures
 
   return validate
 
 
+def _draw(workdir: str) -> None:
+  if is_first():
+    draw_curves(workdir)
+
+
 def _describe(workdir: str, params: Any, parallel: Parallel) -> None:
   from clu import parameter_overview
 
+  if not is_first():
+    return
   overview = parameter_overview.get_parameter_overview(params, include_stats=False)
   try:
     with open(os.path.join(workdir, "parameters.txt"), "w", encoding="utf-8") as file:

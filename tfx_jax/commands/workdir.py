@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 from tfx_jax import config_io
 from tfx_jax.commands.console import say
 from tfx_jax.errors import UserError
+from tfx_jax.processes import is_first
+from tfx_jax.report import MetricsLog, NoLog
 from tfx_jax.training.recorder import Counters
 from tfx_jax.training.restore import read_progress
 
@@ -47,8 +49,13 @@ def settle_config(config: ConfigDict, workdir: str) -> None:
     cores = config_io.recorded_cpu_count(workdir)
     if cores != config_io.cpu_count():
       say(f"begun on {cores} processors, now {config_io.cpu_count()}: results differ by rounding")
-  if changes != []:
+  if changes != [] and is_first():
     config_io.write_config(workdir, config)
+
+
+def open_log(workdir: str, resume_at: int | None = None) -> MetricsLog | NoLog:
+  """The log of a run, see `MetricsLog`; one process writes it."""
+  return MetricsLog(workdir, resume_at) if is_first() else NoLog()
 
 
 def read_counters(workdir: str) -> tuple[int, Counters]:

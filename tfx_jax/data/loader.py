@@ -1,6 +1,6 @@
 """Batches as a function of (seed, position), for one process of several."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,11 +29,11 @@ class Loader:
     seed: of the run.
     layout: what rows are.
     batch_size: rows of a batch, over all processes.
-    process_index: which share of each batch is this process's.
-    process_count: how many shares there are.
+    shards: which parts of each batch this process reads.
+    shard_count: how many equal parts a batch has.
 
   Raises:
-    UserError: if the batch does not divide over the processes.
+    UserError: if the batch does not divide into them.
   """
 
   def __init__(
@@ -42,19 +42,17 @@ class Loader:
     seed: int,
     layout: Layout,
     batch_size: int,
-    process_index: int = 0,
-    process_count: int = 1,
+    shards: Sequence[int] = (0,),
+    shard_count: int = 1,
   ):
-    if batch_size % process_count:
-      raise UserError(
-        f"data.batch_size={batch_size} does not divide over {process_count} processes"
-      )
+    if batch_size % shard_count:
+      raise UserError(f"data.batch_size={batch_size} does not divide over {shard_count} devices")
     self._corpora = corpora
     self._seed = seed
     self._layout = layout
     self._batch_size = batch_size
-    share = batch_size // process_count
-    self._share = slice(process_index * share, (process_index + 1) * share)
+    size = batch_size // shard_count
+    self._own = [row for shard in shards for row in range(shard * size, (shard + 1) * size)]
     self._epochs: dict[int, Rows] = {}
 
   def batch(self, position: Position) -> tuple[dict[str, np.ndarray], Position]:
@@ -107,4 +105,4 @@ class Loader:
     return self._epochs[epoch]
 
   def _arrays(self, rows: list[Any]) -> dict[str, np.ndarray]:
-    return self._layout.arrays(rows[self._share])
+    return self._layout.arrays([rows[number] for number in self._own])

@@ -105,7 +105,7 @@ class Aligner:
     """The weights [T,S] of each pair."""
     found = [np.zeros((0, 0))] * len(sources)
     for members, batch in in_batches(self._layout, sources, targets, self._rows):
-      weights = np.asarray(self._weights(params, self._parallel.place(batch)))
+      weights = self._parallel.fetch(self._weights(params, self._parallel.place_whole(batch)))
       for member, row in zip(members, weights, strict=False):
         found[member] = row[: len(targets[member]), : len(sources[member])].copy()
     return found

@@ -4,8 +4,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import jax
-
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
 from tfx_jax.evaluation.generate import Generator
@@ -37,7 +35,7 @@ def loss_figures(
   for batch in loader.once():
     parts.append(loss_step(params, parallel.place(batch)))
     beat()
-  whole = functools.reduce(lambda a, b: a.merge(b), jax.device_get(parts))
+  whole = functools.reduce(lambda a, b: a.merge(b), parallel.fetch(parts))
   sizes = loader.report["target_bytes"], loader.report["target_words"]
   return perplexity.loss_figures(float(whole.total), float(whole.count), *sizes)
 

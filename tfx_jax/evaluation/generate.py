@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from flax import linen as nn
 
@@ -156,8 +155,8 @@ class Generator:
     settings, starts = request.settings, request.starts if any(request.starts) else None
     arrays, room = batches.search_arrays(group, request.prompts, starts, settings)
     arrays["number"] += np.int32(first)
-    batch = self._parallel.place(batches.model_arrays(group, request.prompts, self._layout))
-    arrays = self._parallel.place(arrays)
+    batch = self._parallel.place_whole(batches.model_arrays(group, request.prompts, self._layout))
+    arrays = self._parallel.place_whole(arrays)
     coverage = None
     if settings.covers:
       if "inputs_segments" not in batch:
@@ -190,7 +189,8 @@ class Generator:
     self, found: Found, request: Request, members: Sequence[int]
   ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """What was found for each of the inputs `members`, which the first rows are."""
-    for member, tokens, scores, log_probs in zip(members, *jax.device_get(found), strict=False):
+    arrays = self._parallel.fetch(found)
+    for member, tokens, scores, log_probs in zip(members, *arrays, strict=False):
       # A place with no score was never filled: a row may have fewer hypotheses than asked for.
       filled = np.isfinite(scores)
       ids = [trimmed(sequence) for sequence in tokens[filled].tolist()]

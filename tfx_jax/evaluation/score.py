@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from tfx_jax.data.layout import Layout
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.pairs import in_batches
+from tfx_jax.losses import log_probs
 from tfx_jax.parallel import Parallel
 
 
@@ -43,8 +43,8 @@ class Scorer:
         )
     scores = np.zeros(len(sources))
     for members, batch in in_batches(self._layout, sources, targets, self._rows):
-      found = self._log_probs(params, self._parallel.place(batch))
-      scores[members] = np.asarray(found)[: len(members)]
+      found = self._log_probs(params, self._parallel.place_whole(batch))
+      scores[members] = self._parallel.fetch(found)[: len(members)]
     return scores.tolist()
 
 
@@ -52,8 +52,4 @@ def _log_probs(model: nn.Module, params: Any, batch: dict[str, jax.Array]) -> ja
   """Sums [B] over each row's targets."""
   hidden = model.apply({"params": params}, batch)
   logits = model.apply({"params": params}, hidden, batch.get("inputs"), method="logits")
-  logits = logits.astype(jnp.float32)
-  log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), batch["targets"][..., None], axis=-1)[
-    ..., 0
-  ]
-  return (log_probs * batch["weights"]).sum(axis=1)
+  return (log_probs(logits, batch["targets"]) * batch["weights"]).sum(axis=1)

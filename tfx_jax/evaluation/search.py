@@ -114,24 +114,27 @@ class Search:
 
   def cut(self, kept: np.ndarray) -> None:
     """Ends samples after `kept` [B,W] tokens; T: they are left as they are."""
-    placed = self._searcher.parallel.place({"kept": kept})
+    placed = self._searcher.parallel.place_whole({"kept": kept})
     self.state = self._searcher.cut(state=self.state, **placed)
 
   @property
   def finished(self) -> bool:
     """Whether samples have no token to come."""
-    length, ended = jax.device_get((self.state.length, self.state.ended))
+    length, ended = self._fetch((self.state.length, self.state.ended))
     return bool(ended.all() or length == self.room)
 
   def samples(self) -> list[list[list[int]]]:
     """The tokens of each row's samples so far, EOS included."""
-    return [[trimmed(ids) for ids in row] for row in jax.device_get(self.state.tokens).tolist()]
+    return [[trimmed(ids) for ids in row] for row in self._fetch(self.state.tokens).tolist()]
 
   def found(self) -> Found:
     """What has been found, still on the device."""
     if isinstance(self.state, sample.SampleState):
       return Found(self.state.tokens, self.state.log_prob, self.state.log_prob)
     return Found(self.state.done_tokens, self.state.done_score, self.state.done_log_prob)
+
+  def _fetch(self, tree: Any) -> Any:
+    return self._searcher.parallel.fetch(tree)
 
 
 def trimmed(tokens: list[int]) -> list[int]:

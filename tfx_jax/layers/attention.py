@@ -181,5 +181,6 @@ def _in_parts(function: Callable, size: int, rows: Any, key: jax.Array | None) -
 
 
 def _key_values(key: jax.Array, value: jax.Array) -> KeyValues:
-  """From [B,S,K,H] to the layout of the cache."""
-  return KeyValues(*(jnp.swapaxes(x, 1, 2) for x in (key, value)))
+  """From [B,S,K,H] to the layout of the cache, gathered where rows are split along their length."""
+  names = axes.BATCH, axes.ACT_HEADS, axes.KEY_LENGTH, None
+  return KeyValues(*(axes.constrain(jnp.swapaxes(x, 1, 2), *names) for x in (key, value)))

@@ -6,8 +6,9 @@ Shapes in docstrings and comments:
   H dimension of a head    F feed-forward dimension     V vocabulary (padded)
   L layers of a stack      W beams or samples of a row
 
-Parameters are named by EMBED, HEADS, MLP, VOCAB and LAYERS; activations by the names that begin
-with BATCH, LENGTH or `act_`. Which mesh axis shards which name is decided in `parallel.py`.
+Parameters are named by EMBED, HEADS, MLP, VOCAB and LAYERS; activations by BATCH, LENGTH,
+KEY_LENGTH and the names that begin with `act_`. Which mesh axis shards which name is decided in
+`parallel.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ from flax import linen as nn
 from flax.linen.spmd import RulesFallback
 
 EMBED, HEADS, MLP, VOCAB, LAYERS = "embed", "heads", "mlp", "vocab", "layers"
-BATCH, LENGTH = "batch", "length"
+# Of what attention reads, which it needs all of.
+BATCH, LENGTH, KEY_LENGTH = "batch", "length", "key_length"
 ACT_EMBED, ACT_HEADS, ACT_MLP, ACT_VOCAB = "act_embed", "act_heads", "act_mlp", "act_vocab"
 
 

@@ -48,7 +48,8 @@ class CopyAttention(nn.Module):
 
   def project_memory(self, memory: jax.Array, tokens: jax.Array) -> CopyMemory:
     """What is read of the encoder's states [B,S,D] of `tokens` [B,S], whatever the target."""
-    return CopyMemory(self.score(memory), self.source_gate(memory)[..., 0], tokens)
+    keys = axes.constrain(self.score(memory), axes.BATCH, axes.KEY_LENGTH, axes.ACT_EMBED)
+    return CopyMemory(keys, self.source_gate(memory)[..., 0], tokens)
 
   def __call__(self, states: jax.Array, memory: CopyMemory, mask: Mask) -> Pointed:
     """Where states [B,T,D] point; one that may see nothing points everywhere, and is no NaN."""
@@ -76,6 +77,8 @@ def with_copies(logits: jax.Array, pointed: Pointed, tokens: jax.Array) -> jax.A
     float32 [B,T,V]; their softmax is P.
   """
   generated = jax.nn.log_softmax(logits) + jax.nn.log_sigmoid(pointed.gate)[..., None]
+  # Anything in the vocabulary may be read and added to: it is not left split over devices.
+  generated = axes.constrain(generated, axes.BATCH, axes.LENGTH, None)
   same = tokens[:, :, None] == tokens[:, None, :]
   share = jnp.einsum("bts,bsr->btr", pointed.weights, same.astype(jnp.float32))
   copied = jnp.log(jnp.maximum(share, jnp.finfo(jnp.float32).tiny))

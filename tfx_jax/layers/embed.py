@@ -33,7 +33,9 @@ class TokenEmbed(nn.Module):
     self.embedding = axes.param(self, "embedding", init, shape, (axes.VOCAB, axes.EMBED))
 
   def __call__(self, tokens: jax.Array) -> jax.Array:
-    x = jnp.take(self.embedding, tokens, axis=0, mode="clip").astype(self.dtype)
+    # Whole vectors: else each device would make its share of those of all rows.
+    table = axes.constrain(self.embedding, axes.VOCAB, axes.ACT_EMBED)
+    x = jnp.take(table, tokens, axis=0, mode="clip").astype(self.dtype)
     return axes.constrain(x * self.scale, axes.BATCH, axes.LENGTH, axes.ACT_EMBED)
 
   def table(self) -> jax.Array:

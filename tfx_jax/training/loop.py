@@ -12,6 +12,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.heartbeat import beat
 from tfx_jax.metrics.perplexity import LOSS_FIGURES
 from tfx_jax.parallel import Parallel
+from tfx_jax.processes import is_first
 from tfx_jax.report import MetricsLog, Progress
 from tfx_jax.training.checkpoint import Checkpoints
 from tfx_jax.training.recorder import SKIPPED, Counters, Recorder, SkippedLog
@@ -88,7 +89,7 @@ def train(
     UserError: if too many steps in a row had to be skipped, or something cannot be written.
   """
   step = int(state.step)
-  progress = Progress(timetable.num_steps, step)
+  progress = Progress(timetable.num_steps, step, shown=is_first())
   recorder = Recorder(log, skipped, progress, counters, timetable.log_every)
   began = time.perf_counter() - counters.seconds
 

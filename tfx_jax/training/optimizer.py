@@ -12,10 +12,12 @@ import optax
 import optax.contrib
 
 from tfx_jax.errors import UserError, nearest
+from tfx_jax.training.rounding import in_bfloat16
 
 Schedule = Callable[[jax.Array], jax.Array]
 
 KNOWN = ("adam", "adamw", "sgd", "lion", "adafactor", "muon", "lamb", "radam", "novograd")
+STATE_DTYPES = ("float32", "bfloat16")
 MATRICES = ("kernel", "embedding")
 
 SHAPES: dict[str, Callable[[jax.Array, float, float], jax.Array]] = {
@@ -55,6 +57,7 @@ def make_optimizer(
   schedule: Schedule,
   name: str,
   clip_norm: float = 0.0,
+  state_dtype: str = "float32",
   settings: Sequence[str] = (),
   groups: Sequence[str] = (),
   **usual: Any,
@@ -65,6 +68,7 @@ def make_optimizer(
     schedule: step -> learning rate.
     name: of a function of `optax` or `optax.contrib`.
     clip_norm: greatest norm of the gradient; 0 for no clipping.
+    state_dtype: that the arrays of its state are kept in, one of `STATE_DTYPES`.
     settings: 'NAME=NUMBER' each, more of its arguments.
     groups: 'REGEX NAME=NUMBER …' each: arguments of its own for the parameters whose path, such as
       `decoder_stack/layers/stacked/mlp/up/kernel`, holds the pattern; the first that does counts.
@@ -91,7 +95,9 @@ def make_optimizer(
   if groups:
     makers = {str(number): make(numbers) for number, numbers in enumerate(own)}
     optimizer = optax.partition(makers | {"rest": optimizer}, _labels(patterns))
-  return optax.chain(optax.clip_by_global_norm(clip_norm), optimizer) if clip_norm else optimizer
+  if clip_norm:
+    optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
+  return in_bfloat16(optimizer) if state_dtype == "bfloat16" else optimizer
 
 
 def arguments(name: str) -> set[str]:

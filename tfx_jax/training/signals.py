@@ -1,6 +1,7 @@
 """Signals that ask a run to stop: noticed between steps, and anywhere else at once."""
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -27,14 +28,14 @@ def caught_signals() -> Iterator[Callable[[int], int]]:
   """Within this, SIGINT and SIGTERM are only noted; a second one does what it did before.
 
   Yields a function that is called with the number of each step, and returns the signal that asks
-  to stop there, or 0. Of several processes all stop at the same step, by JAX's own agreement: a
-  signal may come to one of them only.
+  to stop there, or 0. Of several processes all stop at the same step: a signal may come to one of
+  them only, where JAX catches SIGTERM, and SIGINT is taken for one.
   """
-  import jax
-  from jax.experimental import multihost_utils
+  from tfx_jax.processes import several, stop_agreed
 
-  if jax.process_count() > 1:
-    yield lambda step: signal.SIGTERM * multihost_utils.reached_preemption_sync_point(step)
+  if several():
+    with _handling(lambda *_: os.kill(os.getpid(), signal.SIGTERM), signal.SIGINT):
+      yield lambda step: signal.SIGTERM * stop_agreed(step)
     return
   caught: list[int] = []
   with contextlib.ExitStack() as handlers:

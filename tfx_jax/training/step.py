@@ -31,12 +31,14 @@ def make_train_step(
   loss_chunks: int,
   microbatches: int,
   ema_decay: float,
+  parts: tuple[int, int] = (1, 1),
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]:
   """Returns step(state, batch) -> (state, figures), to be jitted with the state donated.
 
   The gradient is that of the loss summed over the whole batch, divided once by the batch's weight:
   `microbatches` parts of the rows, however padded, give the same update as one. Randomness comes
-  from (seed, step) alone. With `r_drop` every row is read under two dropout masks, side by side,
+  from (seed, step) alone. `parts` is into how many parts devices split a batch's rows, and a row's
+  length. With `r_drop` every row is read under two dropout masks, side by side,
   and the sums are halved. With `ema_decay` the state's average follows the parameters.
 
   Where the loss or the norm of its gradient is not finite, the step is skipped: it counts, and all
@@ -56,7 +58,7 @@ def make_train_step(
       hidden,
       batch["targets"],
       batch["weights"],
-      chunks=loss_chunks or default_chunks(*batch["targets"].shape),
+      chunks=loss_chunks or default_chunks(*batch["targets"].shape, *parts),
       label_smoothing=label_smoothing,
       z_loss=z_loss,
       r_drop=r_drop,
@@ -108,14 +110,15 @@ def make_train_step(
   return step
 
 
-def make_loss_step(model: nn.Module) -> Callable[[Any, Batch], metrics.Average]:
+def make_loss_step(
+  model: nn.Module, parts: tuple[int, int] = (1, 1)
+) -> Callable[[Any, Batch], metrics.Average]:
   """Returns loss(params, batch): the cross-entropy's sum and weight, in nats and tokens."""
 
   def loss(params: Any, batch: Batch) -> metrics.Average:
     hidden = model.apply({"params": params}, batch)
-    pieces = split(
-      (hidden, batch["targets"], batch["weights"]), default_chunks(*batch["targets"].shape)
-    )
+    chunks = default_chunks(*batch["targets"].shape, *parts)
+    pieces = split((hidden, batch["targets"], batch["weights"]), chunks)
 
     def nll(piece: tuple) -> jax.Array:
       hidden, targets, weights = piece
@@ -127,7 +130,11 @@ def make_loss_step(model: nn.Module) -> Callable[[Any, Batch], metrics.Average]:
   return loss
 
 
-def default_chunks(rows: int, length: int) -> int:
-  """The divisor of `length` whose pieces come closest to `CHUNK_TOKENS` tokens from above."""
+def default_chunks(rows: int, length: int, row_parts: int = 1, length_parts: int = 1) -> int:
+  """The divisor of `length` whose pieces come closest to `CHUNK_TOKENS` tokens from above.
+
+  Of tokens of a device, where rows and their length are split into parts; all have as many.
+  """
+  rows, length = max(rows // row_parts, 1), max(length // length_parts, 1)
   wanted = max(rows * length // CHUNK_TOKENS, 1)
   return max(n for n in range(1, length + 1) if length % n == 0 and n <= wanted)

@@ -1,0 +1,106 @@
+"""Several processes that are one run: how they find each other, and which of them speaks."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import jax
+
+from tfx_jax.errors import UserError
+
+# What Slurm tells each task of a step.
+_SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
+
+
+def join(coordinator: str = "", count: int | None = None, index: int | None = None) -> None:
+  """Joins the other processes of the run; before anything is computed.
+
+  Args:
+    coordinator: HOST:PORT of the first process; "auto": it is found out, with count and index, from
+      what the cluster says of itself (Slurm, TPU VMs, Kubernetes, Open MPI). Without it a step of
+      Slurm with several tasks is joined, else the process is alone.
+    count: how many processes there are.
+    index: which of them this is, from 0.
+
+  Raises:
+    UserError: for options that make no sense together, or if nothing says who else there is.
+  """
+  if coordinator not in ("", "auto"):
+    _join(coordinator, count, index)
+    return
+  if count is not None or index is not None:
+    raise UserError("--processes and --process need --coordinator=HOST:PORT")
+  in_slurm = all(name in os.environ for name in _SLURM) and int(os.environ["SLURM_NTASKS"]) > 1
+  if not coordinator and not in_slurm:
+    return
+  try:
+    jax.distributed.initialize()
+  except (ValueError, RuntimeError) as error:
+    reason = str(error).splitlines()[0]
+    raise UserError(
+      f"--coordinator=auto: {reason}; give --coordinator=HOST:PORT --processes=N --process=I"
+    ) from error
+
+
+def _join(coordinator: str, count: int | None, index: int | None) -> None:
+  if not coordinator.rpartition(":")[2].isdigit() or ":" not in coordinator:
+    raise UserError(f"--coordinator={coordinator} is not HOST:PORT")
+  if count is None or index is None:
+    raise UserError(f"--coordinator={coordinator} needs --processes=N and --process=I")
+  if not 0 <= index < count:
+    raise UserError(f"--process={index}: use 0 to {count - 1}, for --processes={count}")
+  jax.distributed.initialize(coordinator, count, index)
+
+
+def is_first() -> bool:
+  """Whether this process is the one that writes what is written once."""
+  return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def several() -> bool:
+  """Whether other processes have been joined."""
+  return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def stop_agreed(step: int) -> bool:
+  """Whether all processes stop at this step, for one of them has been sent SIGTERM.
+
+  Nothing is waited for: the step is agreed on in the background, and lies ahead of all.
+  """
+  if not several():
+    return False
+  from jax.experimental import multihost_utils
+
+  return multihost_utils.reached_preemption_sync_point(step)
+
+
+def check_joined() -> None:
+  """Looks whether all processes that the devices belong to know each other.
+
+  Raises:
+    UserError: if they do not.
+  """
+  if jax.process_count() > 1 and not jax.distributed.is_initialized():
+    raise UserError(
+      f"the devices belong to {jax.process_count()} processes: give --coordinator=auto, "
+      "or --coordinator=HOST:PORT --processes=N --process=I"
+    )
+
+
+@contextlib.contextmanager
+def first_goes_ahead(name: str) -> Iterator[None]:
+  """The first process does what follows, then the others, who find what it has made."""
+  if not is_first():
+    _wait(name)
+  try:
+    yield
+  finally:
+    if is_first():
+      _wait(name)
+
+
+def _wait(name: str) -> None:
+  if several():
+    from jax.experimental import multihost_utils
+
+    multihost_utils.sync_global_devices(name)
