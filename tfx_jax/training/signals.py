@@ -27,8 +27,8 @@ def caught_signals() -> Iterator[Callable[[int], int]]:
   """Within this, SIGINT and SIGTERM are only noted; a second one does what it did before.
 
   Yields a function that is called with the number of each step, and returns the signal that asks
-  to stop there, or 0. Of several processes all stop at the same step, by JAX's own agreement: a
-  signal may come to one of them only.
+  to stop there, or 0. Of several processes all stop at the same step, by JAX's own agreement, for
+  a signal may come to one of them only; JAX takes SIGTERM over when they are connected.
   """
   import jax
   from jax.experimental import multihost_utils
