@@ -37,7 +37,7 @@ from tfx_jax.training.restore import restore_params
 from tfx_jax.training.state import plan_params, plan_state
 
 TIMES = ("tokens_per_second",)
-STEPS = 240
+STEPS = 240  # enough for 60 kills
 SAVE_EVERY = 3
 EXPERIMENT = os.path.join(os.path.dirname(__file__), "..", "experiments", "quickstart.py")
 SETTINGS = {

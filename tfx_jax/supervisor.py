@@ -57,9 +57,12 @@ class Supervisor:
       for number in range(self._restarts + 1):
         began = time.monotonic()
         code, ending = self._run_child()
-        if ending is None or self._told_to_stop:
+        if ending is None:
           return code
         seconds = f"after {time.monotonic() - began:,.0f} s"
+        if self._told_to_stop:
+          _say(f"{ending} {seconds}, as it was told")
+          return code
         if number == self._restarts:
           _say(f"{ending} {seconds}; not started again ({self._restarts} restarts)")
         else:
@@ -87,9 +90,8 @@ class Supervisor:
     if hung:
       return RESTART, f"the run hung: no sign of life for {self._silence:,.0f} s"
     if code < 0:
-      # What the run was told to end by it says itself.
-      stopped = self._told_to_stop and -code in (signal.SIGINT, signal.SIGTERM)
-      return (128 - code if stopped else RESTART), f"the run was killed by {_name(-code)}"
+      interrupted = self._told_to_stop and -code == signal.SIGINT
+      return (128 - code if interrupted else RESTART), f"the run was killed by {_name(-code)}"
     return code, "the run stopped unfinished" if code == RESTART else None
 
   def _watch(self, reading: int) -> bool:
