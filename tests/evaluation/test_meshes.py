@@ -26,9 +26,10 @@ CHANGES = {"beam_size": 2, "num_return": 2, "max_source_length": 8, "batch_size"
 
 def on_one_device(monkeypatch):
   """A mesh of one device."""
+  first = jax.devices()[:1]
   with monkeypatch.context() as patch:
     patch.setattr(jax, "device_count", lambda: 1)
-    patch.setattr(jax, "devices", lambda first=jax.devices()[:1]: first)
+    patch.setattr(jax, "devices", lambda: first)
     return Parallel()
 
 
