@@ -2,11 +2,9 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
@@ -142,20 +140,6 @@ def test_four_processes_train_as_one_however_they_divide_the_work(trained, tmp_p
   assert by_many == out.read_text() and by_many.count("\n") == 3
 
 
-@pytest.mark.slow
-def test_sigterm_of_one_process_stops_all_at_the_same_step(trained, tmp_path):
-  workdir = tmp_path / "run"
-  long = ["--config.train.num_steps=100000", "--config.train.eval_every=0"]
-  started = start(2, trained[0], f"--workdir={workdir}", *long)
-  while not (workdir / "metrics.jsonl").exists() or not read_log(workdir):
-    assert all(process.poll() is None for process in started)
-    time.sleep(0.2)
-  started[1].send_signal(signal.SIGTERM)
-  (_, said), _ = finish(started, 128 + signal.SIGTERM)
-  step = int(said.split("stopped by SIGTERM at step ")[1].split(";")[0].replace(",", ""))
-  assert str(step) in os.listdir(workdir / "checkpoints")
-
-
 @pytest.mark.parametrize(
   ("arguments", "told"),
   [
@@ -190,7 +174,7 @@ def test_tasks_of_a_slurm_step_are_joined(monkeypatch):
 
 
 def test_one_process_is_the_first_and_waits_for_nobody():
-  assert processes.is_first() and not processes.several() and not processes.stop_agreed(3)
+  assert processes.is_first() and not processes.several()
   processes.check_joined()
   with processes.first_goes_ahead("nothing"):
     pass

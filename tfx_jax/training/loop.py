@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import math
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from tfx_jax.data.loader import Loader, Position
 from tfx_jax.errors import UserError
 from tfx_jax.metrics.perplexity import LOSS_FIGURES
 from tfx_jax.parallel import Parallel
-from tfx_jax.processes import is_first, several, stop_agreed
+from tfx_jax.processes import is_first
 from tfx_jax.report import MetricsLog, Progress
 from tfx_jax.training.checkpoint import Checkpoints
 from tfx_jax.training.state import TrainState
@@ -133,8 +132,6 @@ def train(
         raise Stopped
 
     while True:
-      if stop_agreed(step):
-        caught.append(signal.SIGTERM)
       best = False
       decode = timetable.due(timetable.decode_every, step)
       if counters.evaluated < step and (decode or timetable.due(timetable.eval_every, step)):
@@ -245,10 +242,7 @@ class _Recorder:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-  """Catches SIGINT and SIGTERM into a list; a second one ends the process at once.
-
-  Of several processes JAX catches SIGTERM, see `stop_agreed`, and SIGINT is taken for one.
-  """
+  """Catches SIGINT and SIGTERM into a list; a second one ends the process at once."""
   caught: list[int] = []
 
   def handle(number: int, frame: Any) -> None:
@@ -256,11 +250,8 @@ def _signals() -> Iterator[list[int]]:
     for name, handler in before.items():
       signal.signal(name, handler)
 
-  handlers = {signal.SIGINT: handle, signal.SIGTERM: handle}
-  if several():
-    handlers = {signal.SIGINT: lambda *_: os.kill(os.getpid(), signal.SIGTERM)}
   try:
-    before = {n: signal.signal(n, handler) for n, handler in handlers.items()}
+    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
   except ValueError:  # not the main thread, as in some notebooks
     before = {}
   try:
