@@ -70,6 +70,8 @@ def refusal(capture, *arguments):
     (["--workdir=w", "--baseline=v"], "--baseline needs --mode=evaluate"),
     (["--workdir=w", "--sweep.seed=1"], "--sweep.KEY needs --mode=sweep"),
     (["--workdir=w", "--mode=sweep", "--sweep.seed=1"], "--mode=sweep needs --config=FILE.py"),
+    (["--workdir=w", "--processes=two"], "argument --processes: invalid int value: 'two'"),
+    (["--workdir=w", "--proces=0"], "unknown argument --proces=0, did you mean '--process'?"),
   ],
 )
 def test_arguments_that_mean_nothing(arguments, told, capfd, no_training):
@@ -92,8 +94,8 @@ def test_help_is_no_error(capsys):
     ("train.num_steps=0", "train.num_steps=0"),
     ("task.metrics=blue", "unknown metric 'blue', did you mean 'bleu'?"),
     ("task.metrics=json:nothing", "metric 'json:nothing': no function 'nothing' in json"),
-    ("mesh.data=3", "mesh.data=3, mesh.fsdp=1, mesh.tensor=1: the sizes must multiply to the 8"),
-    ("data.batch_size=12", "data.batch_size / train.microbatches = 12 rows do not divide"),
+    ("mesh.data=3", "mesh.data=3, mesh.fsdp=1, mesh.tensor=1, mesh.sequence=1, mesh.slices=1: the"),
+    ("data.batch_size=12", "mesh.slices * mesh.data * mesh.fsdp=8 does not divide data.batch_size"),
     ("data.train=nowhere/train", "no file nowhere/train.en or nowhere/train.en.gz"),
     ("data.test=", "data.test is empty"),
     ("data.format=txt", "data.format='txt' is unknown, did you mean 'text'?"),

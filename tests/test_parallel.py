@@ -16,7 +16,7 @@ from small_model import TARGET_LENGTH, VOCABULARY, small_batch, small_decoder, s
 
 from tfx_jax.errors import UserError
 from tfx_jax.layers import axes
-from tfx_jax.losses import cross_entropy
+from tfx_jax.losses import cross_entropy, split
 from tfx_jax.parallel import AXES, Parallel, arrange
 from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.state import TrainState, init_params, plan_state
@@ -144,8 +144,8 @@ def check_in_float64(cases):
     for _, names, spec, shard, shape in found["specs"]:
       expected = (None,) * ("stacked" in names) + EXPECTED[names[-2]][names[-1]]
       assert tuple(spec) == expected, names
-      split = [sizes.get(axis, 1) if axis else 1 for axis in expected]
-      assert shard == [size // parts for size, parts in zip(shape, split, strict=True)]
+      divided = [sizes.get(axis, 1) if axis else 1 for axis in expected]
+      assert shard == [size // parts for size, parts in zip(shape, divided, strict=True)]
 
 
 def test_twenty_steps_of_sgd_are_those_of_one_device():
@@ -191,7 +191,22 @@ def test_every_constraint_is_in_the_lowered_program(model, monkeypatch):
   with parallel.context():
     text = jax.jit(forward).lower(params, BATCHES[0]).as_text()
   assert len(calls) >= 10
+  gathered = [names for names in calls if axes.KEY_LENGTH in names]
+  # Keys and values of each attention, and what a copy head points at.
+  assert len(gathered) == (7 if model is MODEL else 2)
   assert text.count("sharding_constraint") == len(calls)
+
+
+def test_pieces_of_the_loss_are_where_the_rows_are():
+  parallel = Parallel(sequence=4)
+  sharding = NamedSharding(parallel.mesh, PartitionSpec("data", "sequence"))
+  x = jax.ShapeDtypeStruct((ROWS, TARGET_LENGTH, 3), jnp.float32, sharding=sharding)
+
+  def sums(x):
+    return jax.lax.map(lambda piece: jnp.tanh(piece).sum(axis=(0, 1)), split(x, 4))
+
+  text = jax.jit(sums).lower(x).compile().as_text()
+  assert "all-reduce(" in text and "all-gather(" not in text
 
 
 def test_no_logits_are_gathered_where_the_vocabulary_is_split():
@@ -286,6 +301,10 @@ def test_constraints_hold_under_a_mesh_and_unknown_names_raise():
   assert by_row.is_equivalent_to(parallel.by_row, 2)
   heads = constrain(None, axes.ACT_HEADS).sharding
   assert heads.is_equivalent_to(NamedSharding(parallel.mesh, PartitionSpec(None, "tensor")), 2)
+  parallel = Parallel(sequence=4)
+  for name, spec in ((axes.LENGTH, "sequence"), (axes.KEY_LENGTH, None)):
+    found = constrain(None, name).sharding
+    assert found.is_equivalent_to(NamedSharding(parallel.mesh, PartitionSpec(None, spec)), 2), name
   with pytest.raises(ValueError, match="wings"):
     constrain(axes.BATCH, "wings")
   assert axes.constrain(x, axes.BATCH, axes.ACT_EMBED) is x

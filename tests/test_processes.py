@@ -2,11 +2,9 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
@@ -18,17 +16,16 @@ from tfx_jax import processes
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
 
-DEVICES = 8
 ROOT = os.path.dirname(os.path.dirname(__file__))
 
 
 def start(count, *arguments):
-  """The command in so many processes, which have the devices together."""
+  """The command in so many processes of one device each."""
   with socket.socket() as free:
     free.bind(("localhost", 0))
     port = free.getsockname()[1]
   flags = os.environ["XLA_FLAGS"].split()
-  flags += [f"--xla_force_host_platform_device_count={DEVICES // count}"]
+  flags += ["--xla_force_host_platform_device_count=1"]
   environment = os.environ | {"XLA_FLAGS": " ".join(flags), "PYTHONPATH": ROOT}
   return [
     subprocess.Popen(
@@ -128,7 +125,7 @@ def test_four_processes_go_on_where_two_have_stopped(trained, half, tmp_path):
 def test_four_processes_train_as_one_however_they_divide_the_work(trained, tmp_path, mesh):
   """Where the vocabulary is split over processes, two of them read the same rows."""
   workdir = tmp_path / "run"
-  mesh = ["--config.mesh.fsdp=2"] if mesh == "data" else ["--config.mesh.sequence=4"]
+  mesh = ["--config.mesh.fsdp=2"] if mesh == "data" else ["--config.mesh.sequence=2"]
   mesh += ["--config.mesh.tensor=2"]
   text = tmp_path / "in.txt"
   text.write_text("ab c\n\nfed\n")
@@ -140,20 +137,6 @@ def test_four_processes_train_as_one_however_they_divide_the_work(trained, tmp_p
   by_many = out.read_text()
   assert main([f"--workdir={workdir}", *options]) == 0
   assert by_many == out.read_text() and by_many.count("\n") == 3
-
-
-@pytest.mark.slow
-def test_sigterm_of_one_process_stops_all_at_the_same_step(trained, tmp_path):
-  workdir = tmp_path / "run"
-  long = ["--config.train.num_steps=100000", "--config.train.eval_every=0"]
-  started = start(2, trained[0], f"--workdir={workdir}", *long)
-  while not (workdir / "metrics.jsonl").exists() or not read_log(workdir):
-    assert all(process.poll() is None for process in started)
-    time.sleep(0.2)
-  started[1].send_signal(signal.SIGTERM)
-  (_, said), _ = finish(started, 128 + signal.SIGTERM)
-  step = int(said.split("stopped by SIGTERM at step ")[1].split(";")[0].replace(",", ""))
-  assert str(step) in os.listdir(workdir / "checkpoints")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +173,7 @@ def test_tasks_of_a_slurm_step_are_joined(monkeypatch):
 
 
 def test_one_process_is_the_first_and_waits_for_nobody():
-  assert processes.is_first() and not processes.several() and not processes.stop_agreed(3)
+  assert processes.is_first() and not processes.several()
   processes.check_joined()
   with processes.first_goes_ahead("nothing"):
     pass

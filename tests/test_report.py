@@ -13,7 +13,7 @@ from absl import logging
 
 from tfx_jax import report
 from tfx_jax.errors import UserError
-from tfx_jax.report import MetricsLog, Progress, write_samples
+from tfx_jax.report import MetricsLog, NoLog, Progress, write_samples
 
 
 def shown_on_terminal(monkeypatch, columns, rows, write, encoding="utf-8"):
@@ -274,3 +274,15 @@ def test_samples_are_all_in_the_file_and_few_on_the_terminal(tmp_path):
     "              lines\n"
     "  prediction  gut ✓"
   )
+
+
+def test_a_process_that_does_not_write_shows_nothing_and_keeps_no_log(capsys, tmp_path):
+  progress = Progress(10, line_every_seconds=0.0, shown=False)
+  progress.update(1, {"loss": 1.0})
+  progress.message("here")
+  progress.close()
+  log = NoLog()
+  log.write(1, "train", {"loss": 1.0})
+  assert log.flush() == 0
+  log.close()
+  assert capsys.readouterr() == ("", "") and not os.listdir(tmp_path)

@@ -62,18 +62,6 @@ def several() -> bool:
   return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
-def stop_agreed(step: int) -> bool:
-  """Whether all processes stop at this step, for one of them has been sent SIGTERM.
-
-  Nothing is waited for: the step is agreed on in the background, and lies ahead of all.
-  """
-  if not several():
-    return False
-  from jax.experimental import multihost_utils
-
-  return multihost_utils.reached_preemption_sync_point(step)
-
-
 def check_joined() -> None:
   """Looks whether all processes that the devices belong to know each other.
 

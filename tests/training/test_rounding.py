@@ -6,7 +6,7 @@ import pytest
 from small_model import small_batch, small_decoder
 
 from tfx_jax.parallel import Parallel
-from tfx_jax.training.optimizer import make_optimizer, make_schedule
+from tfx_jax.training.optimizer import KNOWN, STATE_DTYPES, make_optimizer, make_schedule
 from tfx_jax.training.rounding import in_bfloat16, stochastic_round
 from tfx_jax.training.state import plan_state
 
@@ -73,9 +73,23 @@ def test_an_average_that_is_fed_nothing_decays():
   assert jnp.bfloat16(0.999 * begun[0, 0]) == jnp.bfloat16(begun[0, 0])
 
 
-def test_it_is_sharded_as_the_parameters_are():
+@pytest.mark.parametrize("dtype", STATE_DTYPES)
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_state_of_any_optimizer_is_sharded_as_the_parameters_are(name, dtype):
+  """As far as it has their shapes; and a tree of shardings fits it, leaf by leaf."""
   parallel = Parallel(data=1, fsdp=4, tensor=2)
-  optimizer = make_optimizer(RATE, "adamw", 1.0, "bfloat16", **USUAL)
-  _, shardings = plan_state(small_decoder(), optimizer, 0, small_batch(8), parallel)
-  moments = shardings.opt_state.inner[1][0]
-  assert moments.mu == moments.nu == shardings.params
+  optimizer = make_optimizer(RATE, name, 1.0, dtype, **USUAL)
+  init, shardings = plan_state(small_decoder(), optimizer, 0, small_batch(8), parallel)
+  abstract = jax.eval_shape(init.jitted)
+  of_shape = {}
+  for x, s in zip(*map(jax.tree.leaves, (abstract.params, shardings.params)), strict=True):
+    of_shape.setdefault(x.shape, set()).add(s)
+
+  def check(x, sharding):
+    assert len(sharding.spec) <= x.ndim
+    if x.shape in of_shape and x.ndim > 1:
+      assert sharding in of_shape[x.shape]
+    return x.size
+
+  sizes = jax.tree.map(check, abstract.opt_state, shardings.opt_state)
+  assert sum(jax.tree.leaves(sizes)) > 0

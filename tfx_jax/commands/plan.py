@@ -18,6 +18,12 @@ from tfx_jax.errors import UserError
 from tfx_jax.run import EXAMPLE, count_parameters
 from tfx_jax.training.state import TrainState, plan_state
 
+NOTE = """\
+by formula: products only; activations are an estimate
+by shape: counted, exact
+by XLA: the step compiled for {} CPU devices; bodies of loops (pieces of the loss, parts of a batch,
+scanned layers) count once in its FLOPs, and what is bfloat16 may be float32 in its memory"""
+
 
 def plan(config: ConfigDict, devices: int) -> int:
   """Prints parameters, FLOPs and bytes of a device: by formulas and shapes, and as XLA has them.
@@ -47,11 +53,7 @@ def plan(config: ConfigDict, devices: int) -> int:
   say(f"compiling for {devices} devices ({shown})")
   compiled = _compile_elsewhere(config, devices)
   print(table(*_rows(reckoned, compiled, devices)))
-  print(
-    "\nBy formula: products only; activations are an estimate. By shape: counted, exact. By XLA: the"
-    f"\nstep compiled for {devices} CPU devices; bodies of loops (pieces of the loss, microbatches,"
-    "\nscanned layers) count once in its FLOPs, and what is bfloat16 may be float32 in its memory."
-  )
+  print(f"\n{NOTE.format(devices)}")
   return 0
 
 

@@ -28,14 +28,17 @@ def caught_signals() -> Iterator[Callable[[int], int]]:
   """Within this, SIGINT and SIGTERM are only noted; a second one does what it did before.
 
   Yields a function that is called with the number of each step, and returns the signal that asks
-  to stop there, or 0. Of several processes all stop at the same step: a signal may come to one of
-  them only, where JAX catches SIGTERM, and SIGINT is taken for one.
+  to stop there, or 0. Of several processes all stop at the same step, by JAX's own agreement, for
+  a signal may come to one of them only: JAX takes SIGTERM over when they are connected, and SIGINT
+  is taken for one.
   """
-  from tfx_jax.processes import several, stop_agreed
+  from jax.experimental import multihost_utils
+
+  from tfx_jax.processes import several
 
   if several():
     with _handling(lambda *_: os.kill(os.getpid(), signal.SIGTERM), signal.SIGINT):
-      yield lambda step: signal.SIGTERM * stop_agreed(step)
+      yield lambda step: signal.SIGTERM * multihost_utils.reached_preemption_sync_point(step)
     return
   caught: list[int] = []
   with contextlib.ExitStack() as handlers:

@@ -79,5 +79,32 @@ def plan_state(
     average = params if ema else None
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), average)
 
-  shardings = parallel.shardings(jax.eval_shape(boxed))
+  abstract = jax.eval_shape(boxed)
+  opt_state = _with_known_axes(abstract.opt_state, abstract.params)
+  shardings = parallel.shardings(abstract.replace(opt_state=opt_state))
   return parallel.jit(lambda: nn.unbox(boxed()), out_shardings=shardings), shardings
+
+
+def _with_known_axes(opt_state: Any, params: Any) -> Any:
+  """An optimizer's abstract state whose boxes name axes only of what has a parameter's shape.
+
+  Optimizers make it from boxed parameters, and so in their boxes. What is smaller, such as sums
+  over an axis, is not split; where a parameter has no state, there is nothing to be boxed.
+  """
+
+  def is_box(x: Any) -> bool:
+    return isinstance(x, nn.Partitioned)
+
+  boxes = jax.tree.leaves(params, is_leaf=is_box)
+  known = {(box.names, box.value.shape) for box in boxes}
+
+  def named(x: Any) -> Any:
+    if not is_box(x):
+      return x
+    if not jax.tree.leaves(x.value):
+      return x.value
+    if (x.names, x.value.shape) in known:
+      return x
+    return x.replace(names=(None,) * x.value.ndim)
+
+  return jax.tree.map(named, opt_state, is_leaf=is_box)
