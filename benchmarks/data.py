@@ -31,7 +31,9 @@ def main() -> None:
   pin(options.threads)
   with tempfile.TemporaryDirectory() as folder:
     # Nothing but steps: what comes between them is no waiting for input.
-    quiet = [f"--config.train.{key}=0" for key in ("eval_every", "decode_every", "checkpoint_every")]
+    quiet = [
+      f"--config.train.{key}=0" for key in ("eval_every", "decode_every", "checkpoint_every")
+    ]
     arguments = [f"--config={options.config}", f"--workdir={folder}", *quiet, *overrides]
     prepare = [sys.executable, "-m", "tfx_jax.main", "--mode=prepare", *arguments]
     subprocess.run(prepare, check=True, env=environment(), stdout=subprocess.DEVNULL)

@@ -1,7 +1,7 @@
 """How many floating-point operations a model needs, counted from its shapes.
 
-A product of [m,k] and [k,n] is 2mkn operations. Products are all that is counted: not norms, not the
-softmax, not the optimizer. Real tokens are all that is counted, too: no padding, and of causal
+A product of [m,k] and [k,n] is 2mkn operations. Products are all that is counted: not norms, not
+the softmax, not the optimizer. Real tokens are all that is counted, too: no padding, and of causal
 attention only what is seen. So the figure is the same for every system that does the same work, and
 what a system computes in vain makes it slower, not busier. Letters are those of
 `tfx_jax/layers/axes.py`: D features, F inside feed-forward layers, V vocabulary, S and T tokens of

@@ -2,8 +2,8 @@
 
     python benchmarks/watched.py STEPS --config=experiments/multi30k.py --workdir=DIR …
 
-What follows STEPS is the command line of `tfx_jax.main`. The run is left after so many steps, before
-anything is validated or saved if that comes later. Prints one JSON line:
+What follows STEPS is the command line of `tfx_jax.main`. The run is left after so many steps,
+before anything is validated or saved if that comes later. Prints one JSON line:
 
 - `first_step_seconds`: from the start of the process to the end of the first step;
 - `compilations`: of the training step; it is an error if that is not 1;

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 from sentences import pad
+
 from systems.marian import make_marian
 from systems.sources import read_rounds
 
@@ -19,7 +20,7 @@ def make(
   rows: int,
   threads: int,
 ) -> tuple[Callable, dict]:
-  """Rounds of exactly `tokens` tokens for each source, `rows` sources of similar length at a time."""
+  """Rounds of exactly `tokens` tokens a source; batches are `rows` sources of similar length."""
   import torch
   import transformers
 

@@ -9,7 +9,7 @@ from sentences import read_batches
 
 def train(folder: str, per_round: int, allocator: bool) -> tuple[Callable, dict]:
   """Rounds of training steps on packed rows; figures are fetched one step late, as in the loop."""
-  facts = _start(allocator)
+  facts = start(allocator)
   import jax
 
   from tfx_jax import build, config_io
@@ -52,7 +52,7 @@ def train(folder: str, per_round: int, allocator: bool) -> tuple[Callable, dict]
 
 def decode(folder: str, per_round: int, beam: int, tokens: int, allocator: bool) -> tuple:
   """Rounds of generation from texts; with `tokens` above 0 each output has exactly so many."""
-  facts = _start(allocator)
+  facts = start(allocator)
   import jax
   from flax import linen as nn
 
@@ -81,7 +81,7 @@ def decode_trained(
   folder: str, workdir: str, per_round: int, beam: int, tokens: int, allocator: bool
 ) -> tuple:
   """As `decode`, by a run that has been trained."""
-  facts = _start(allocator)
+  facts = start(allocator)
   import tfx_jax
 
   run = tfx_jax.load(workdir)
@@ -106,7 +106,7 @@ def _decoding(
   return run, facts
 
 
-def _start(allocator: bool) -> dict:
+def start(allocator: bool) -> dict:
   """What `main.py` does before it imports JAX."""
   from tfx_jax.allocator import keep_large_buffers
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 from sentences import read_batches
+
 from systems.marian import make_marian
 
 POSITIONS = 512

@@ -31,9 +31,7 @@ def test_padded_and_packed_batches_hold_the_same_sentences_in_each_round(written
       for batch in batches[first : first + 3]:
         names = ("inputs", "targets") if "inputs" in batch else ("sources", "targets")
         # Each sentence ends with its only EOS.
-        texts += [
-          tuple(tuple(text.split()) for text in _sentences(batch[name])) for name in names
-        ]
+        texts += [tuple(tuple(text.split()) for text in _sentences(batch[name])) for name in names]
       sources = [text for side in texts[::2] for text in side]
       targets = [text for side in texts[1::2] for text in side]
       found.append(sorted(zip(sources, targets, strict=True)))
@@ -78,5 +76,5 @@ def test_parts_of_similar_length_hold_equally_many_target_tokens():
 
 def test_unequal_work_is_refused():
   assert sentences.check_equal_work({"a": [100.0], "b": [101.0]}) == pytest.approx(0.01)
-  with pytest.raises(ValueError, match="b has 103.0 real target tokens per update, a 100.0"):
+  with pytest.raises(ValueError, match=r"b has 103\.0 real target tokens per update, a 100\.0"):
     sentences.check_equal_work({"a": [100.0, 100.0], "b": [100.0, 103.0]})
