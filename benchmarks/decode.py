@@ -45,7 +45,7 @@ def main() -> None:
   tokens = 0 if options.workdir and options.lengths != "exact" else TOKENS
   config = _config(options, overrides)
   with tempfile.TemporaryDirectory() as folder:
-    sources, vocab_size = write_sources(folder, options.workdir or folder, config)
+    sources, vocab_size = write_sources(folder, options.workdir, config)
     per_round = options.batches * options.batch_size
     shared = {"folder": folder, "per_round": per_round, "beam": options.beam, "tokens": tokens}
     mine = shared | ({"workdir": options.workdir} if options.workdir else {})
@@ -77,6 +77,8 @@ def main() -> None:
       for f in each
     ]
     found = summary.line(each, "output_tokens", by_round, peak)
+    if "compilations" in each[0]:
+      found["compilations"] = sum(f["compilations"] for f in each)
     lines.append(common | {"system": name} | found | {"peak": peak} | facts[name])
   comparison.show(lines, common | {"ratios": summary.ratios(figures, "output_tokens")})
 
@@ -100,13 +102,21 @@ def _config(options: Any, overrides: list[str]) -> Any:
 def write_sources(folder: str, workdir: str, config: Any) -> tuple[np.ndarray, int]:
   """Writes the test set's sources as texts and as tokens; those of a usual length.
 
+  Args:
+    folder: where to, with the configuration and, without a trained run, a new tokenizer.
+    workdir: of the trained run, or "".
+    config: ours.
+
   Returns:
     tokens of each, EOS counted, int [N], and V.
   """
   from tfx_jax import build, config_io
 
   config_io.write_config(folder, config)
-  tokenizers = build.make_tokenizers(config, workdir)
+  if workdir:
+    tokenizers = build.saved_tokenizers(config, workdir)
+  else:
+    tokenizers = build.make_tokenizers(config, folder)
   texts = [example.source for example in build.read_examples(config, "test")]
   layout = build.make_layout(config, tokenizers)
   sources = [layout.source(ids) for ids in tokenizers[0].encode(texts)]

@@ -70,18 +70,15 @@ def decoding(shape: Shape, sources: np.ndarray, written: np.ndarray, width: int)
   """Operations of a search that writes `written` [P] tokens with `width` beams each.
 
   A source is read, and its keys and values made, once for all beams. Each beam's token costs what a
-  target token costs in training's forward pass; the first token of a row is one beam's.
+  target token costs in training's forward pass; the first token of a row is one beam's. In a
+  decoder alone the first is predicted where the source ends, and no other logits of it are needed.
   """
   s, t = (np.asarray(lengths, np.float64) for lengths in (sources, written))
   none = np.zeros_like(s)
+  if not shape.encoder_layers:
+    read, whole = forward(shape, none, s), forward(shape, none, s + t - 1)
+    unneeded = float((s - 1).sum()) * 2 * shape.features * shape.vocab_size
+    return read - unneeded + width * (whole - read)
   of_source, first = forward(shape, s, none), forward(shape, s, np.ones_like(s))
   whole = forward(shape, s, t)
   return of_source + (first - of_source) + width * (whole - first)
-
-
-def per_token(shape: Shape, length: int) -> float:
-  """Operations of training on one token of a row of a decoder alone, [B,T] of T = `length`.
-
-  6 for each parameter, and causal attention: what shares of a GPU's peak are given for.
-  """
-  return training(shape, np.zeros(1), np.array([length])) / length

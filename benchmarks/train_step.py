@@ -10,6 +10,7 @@ drop out at the same sites. Prints a JSON line a system, then one of ratios. `+m
 the settings of the C library that ours has from `tfx_jax/allocator.py`.
 """
 
+import statistics
 import tempfile
 
 import comparison
@@ -46,9 +47,7 @@ def main() -> None:
     ]
     figures, facts, peak = comparison.run(specifications, options)
 
-  tokens = {
-    name: [f["target_tokens"] / options.batches for f in each] for name, each in figures.items()
-  }
+  tokens = {name: [f["update_tokens"] for f in each] for name, each in figures.items()}
   difference = check_equal_work(tokens)
   shape = shape_of(config, vocab_size)
   operations = [
@@ -63,11 +62,13 @@ def main() -> None:
   common |= {"threads": options.threads, "batches": options.batches}
   lines = []
   for name, each in figures.items():
+    updates = [count for of_round in tokens[name] for count in of_round]
     line = common | {"system": name} | summary.line(each, "target_tokens", by_round, peak)
     real, places = (sum(f[key] for f in each) for key in ("target_tokens", "target_places"))
     line |= {
       "step_seconds": summary.rounded(line["round_seconds"] / options.batches),
-      "target_tokens_per_update": round(sum(tokens[name]) / len(each), 1),
+      "target_tokens_per_update": round(statistics.mean(updates), 1),
+      "target_tokens_per_update_range": [min(updates), max(updates)],
       "real_share_of_targets": summary.rounded(real / places, 3),
       "loss": summary.rounded(each[-1]["loss"]),
       "peak": peak,

@@ -27,17 +27,24 @@ class Numbers:
 
 
 def make_config(point: dict):
-  """A configuration of the width, depth, length, batch and vocabulary of `point`."""
+  """A configuration of the sizes of `point`; see `mfu.py` and `growth.py` for what they are."""
+  from tfx_jax import config_io
   from tfx_jax.config import base
 
   config = base()
   width, depth, length = point["width"], point["depth"], point["length"]
   config.model.update(
-    features=width, feed_forward=2 * width, num_heads=max(width // 32, 1), encoder_layers=depth,
-    decoder_layers=depth, dtype=point["dtype"],
+    features=width, feed_forward=point.get("feed_forward", 2 * width),
+    num_heads=point.get("heads", max(width // 32, 1)), encoder_layers=depth, decoder_layers=depth,
+    dtype=point["dtype"],
   )  # fmt: skip
   config.data.update(source_length=length, target_length=length, batch_size=point["batch"])
   config.tokenizer.vocab_size = point["vocabulary"]
+  if point.get("decoder_only"):
+    config.model.architecture = "decoder_only"
+    config.task.update(name="text", metrics=())
+  for key, text in point.get("overrides", {}).items():
+    config_io.override(config, key, text)
   config.optimizer.warmup_steps = 1
   config.generate.update(
     beam_size=point.get("beam", 1), max_source_length=length, min_length=length, max_length=length,
@@ -62,7 +69,10 @@ def train(point: dict, steps: int) -> tuple[Callable, dict]:
   )
   before = peak_mb()
   parallel = build.make_parallel(config)
-  batch = parallel.place(pack(*tokens, point["length"], point["length"]))
+  batch = pack(*tokens, point["length"], point["length"])
+  if point.get("decoder_only"):
+    batch = {name: x for name, x in batch.items() if not name.startswith("inputs")}
+  batch = parallel.place(batch)
   model = build.make_model(config, (Numbers(point["vocabulary"]),) * 2)
   optimizer, schedule = build.make_optimization(config)
   make_state, shardings = plan_state(model, optimizer, 0, EXAMPLE, parallel)

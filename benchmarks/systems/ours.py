@@ -6,6 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from sentences import read_batches
 
+COMPILED = "/jax/core/compile/backend_compile_duration"
+
 
 def train(folder: str, per_round: int, allocator: bool) -> tuple[Callable, dict]:
   """Rounds of training steps on packed rows; figures are fetched one step late, as in the loop."""
@@ -41,8 +43,10 @@ def train(folder: str, per_round: int, allocator: bool) -> tuple[Callable, dict]
     jax.block_until_ready(state)
     losses.append(jax.device_get(before)["loss"])
     assert step.jitted._cache_size() == 1, "the training step was compiled more than once"
+    tokens = [float(loss.count) for loss in losses]
     return {
-      "target_tokens": float(sum(loss.count for loss in losses)),
+      "target_tokens": sum(tokens),
+      "update_tokens": tokens,
       "loss": float(losses[-1].total / losses[-1].count),
       "target_places": sum(batch["weights"].size for batch in part),
     }
@@ -83,8 +87,9 @@ def decode_trained(
   """As `decode`, by a run that has been trained."""
   facts = start(allocator)
   import tfx_jax
+  from tfx_jax import config_io
 
-  run = tfx_jax.load(workdir)
+  run = tfx_jax.load(workdir, config=config_io.read_config(folder))
   return _decoding(run.generator, run.params, folder, per_round, beam, tokens, facts)
 
 
@@ -94,14 +99,32 @@ def _decoding(
 ) -> tuple[Callable, dict]:  # fmt: skip
   with open(os.path.join(folder, "texts.txt"), encoding="utf-8") as file:
     texts = file.read().splitlines()
+  compiled = 0
+
+  def count(name: str, *_: object, **__: object) -> None:
+    nonlocal compiled
+    compiled += name == COMPILED
+
+  import jax
+
+  jax.monitoring.register_event_duration_secs_listener(count)
   exactly = {"min_length": tokens, "max_length": tokens, "max_length_ratio": 0.0} if tokens else {}
 
+  # Some of all lengths, the longest too, so that there is nothing left to compile.
+  ordered = sorted(texts, key=len, reverse=True)
+  generator(params, ordered[:: -(-len(texts) // per_round)], beam_size=beam, **exactly)
+
   def run(number: int) -> dict:
+    before = compiled
     part = np.arange(number * per_round, (number + 1) * per_round) % len(texts)
     found = generator(params, [texts[i] for i in part], beam_size=beam, **exactly)
     lengths = [len(hypotheses[0].tokens) for hypotheses in found]
     assert not tokens or set(lengths) == {tokens}, f"outputs have {set(lengths)} tokens"
-    return {"output_tokens": sum(lengths), "lengths": lengths}
+    return {
+      "output_tokens": sum(lengths),
+      "lengths": lengths,
+      "compilations": compiled - before,
+    }
 
   return run, facts
 

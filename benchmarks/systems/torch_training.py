@@ -59,8 +59,10 @@ def make(
   def run(number: int) -> dict:
     part = batches[number * per_round : (number + 1) * per_round]
     losses = [step(batch) for batch in part]
+    tokens = [float((batch["targets"] != PAD).sum()) for batch in part]
     return {
-      "target_tokens": float(sum((batch["targets"] != PAD).sum() for batch in part)),
+      "target_tokens": sum(tokens),
+      "update_tokens": tokens,
       "loss": losses[-1],
       "target_places": sum(batch["targets"].size for batch in part),
     }

@@ -144,6 +144,17 @@ def test_data(run):
 
 
 @pytest.mark.slow
+def test_mfu(run):
+  # The command with one layer and few pieces: its models are for GPUs.
+  changes = ["model.decoder_layers=1", "model.encoder_layers=1", "model.features=16"]
+  (line,) = run(
+    "mfu", "--model=decoder", "--rows=1", "--steps=1", "--rounds=1", "--peak=1e9",
+    *(f"--config.{change}" for change in changes), "--config.model.feed_forward=16",
+  )  # fmt: skip
+  assert line["share_of_peak"] > 0 and line["rounds"] == 1
+
+
+@pytest.mark.slow
 def test_matmul(run):
   *libraries, best = run("matmul", "--sizes=32,64", "--threads=1")
   assert best["flops_per_second"] == max(line["flops_per_second"] for line in libraries)

@@ -5,6 +5,7 @@ import types
 
 import flops
 import jax
+import mfu
 import numpy as np
 import optax
 import pytest
@@ -144,11 +145,21 @@ def test_decoding_reads_a_source_once_and_writes_with_every_beam():
   assert flops.decoding(SHAPE, [7], [written], width) == shared + width * (alone - shared)
 
 
-def test_per_token_is_six_times_the_parameters_and_attention():
-  shape = flops.Shape(0, 24, 1024, 4096, 32_000, 16)
-  length = 2048
-  attention = 3 * 24 * 2 * (length + 1) * 1024
-  assert flops.per_token(shape, length) == pytest.approx(6 * shape.parameters + attention, rel=1e-9)
+def test_a_decoder_alone_reads_its_source_once_and_needs_the_logits_of_its_end():
+  shape, logits = dataclasses.replace(SHAPE, encoder_layers=0), 2 * 16 * 40
+  read, whole = loops(shape, 0, 7), loops(shape, 0, 7 + 5 - 1)
+  assert flops.decoding(shape, [7], [5], 1) == whole - 6 * logits
+  assert flops.decoding(shape, [7], [5], 4) == read - 6 * logits + 4 * (whole - read)
+
+
+def test_of_a_decoder_alone_it_is_six_times_the_parameters_and_causal_attention():
+  point = mfu.MODELS["decoder"] | {"batch": 3}
+  depth, width, length = point["depth"], point["width"], point["length"]
+  shape = flops.Shape(0, depth, width, point["feed_forward"], point["vocabulary"], 16)
+  assert 340e6 < shape.parameters < 360e6
+  attention = 3 * depth * 2 * (length + 1) * width
+  expected = 3 * length * (6 * shape.parameters + attention)
+  assert mfu.operations(point) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("encoder_layers", [0, 2])

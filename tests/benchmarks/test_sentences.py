@@ -75,6 +75,8 @@ def test_parts_of_similar_length_hold_equally_many_target_tokens():
 
 
 def test_unequal_work_is_refused():
-  assert sentences.check_equal_work({"a": [100.0], "b": [101.0]}) == pytest.approx(0.01)
+  assert sentences.check_equal_work({"a": [[90, 110]], "b": [[101, 101]]}) == pytest.approx(0.01)
   with pytest.raises(ValueError, match=r"b has 103\.0 real target tokens per update, a 100\.0"):
-    sentences.check_equal_work({"a": [100.0, 100.0], "b": [100.0, 103.0]})
+    sentences.check_equal_work({"a": [[100], [100, 100]], "b": [[100], [100, 106]]})
+  with pytest.raises(ValueError):
+    sentences.check_equal_work({"a": [[100, 100]], "b": [[100]]})
