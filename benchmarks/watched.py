@@ -65,7 +65,8 @@ class Watch:
     if self.done == 1:
       jax.block_until_ready(out)
       self.first, self.compiled_first = since_process_start(), self.compiled
-      self.waits.clear(), self.loading.clear()
+      self.waits.clear()
+      self.loading.clear()
       self.begin, self.processor = time.perf_counter(), time.process_time()
     else:
       self.tokens.append(out[1]["loss"].count)

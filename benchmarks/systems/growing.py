@@ -1,10 +1,10 @@
 """Ours at any size, on random tokens, without data: rows are full and outputs as long as asked."""
 
-import resource
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from systems.memory import Memory
 from systems.ours import start
 
 
@@ -67,7 +67,6 @@ def train(point: dict, steps: int) -> tuple[Callable, dict]:
   tokens = np.random.default_rng(0).integers(
     4, point["vocabulary"], (2, point["batch"], 1, point["length"])
   )
-  before = peak_mb()
   parallel = build.make_parallel(config)
   batch = pack(*tokens, point["length"], point["length"])
   if point.get("decoder_only"):
@@ -91,12 +90,17 @@ def train(point: dict, steps: int) -> tuple[Callable, dict]:
     "program_mb": round((planned - plan.alias_size_in_bytes) / 1e6, 1),
   }
 
+  memory = Memory()
+
   def run(number: int) -> dict:
     nonlocal state
+    if not number:
+      state, _ = jax.block_until_ready(compiled(state, batch))
+      memory.begin()
     for _ in range(steps):
       state, figures = compiled(state, batch)
     jax.block_until_ready(state)
-    return {"loss": float(figures["loss"].total), "peak_mb": peak_mb() - before}
+    return {"loss": float(figures["loss"].total), "peak_mb": memory.mb()}
 
   return run, facts
 
@@ -112,7 +116,6 @@ def decode(point: dict, steps: int) -> tuple[Callable, dict]:
   from tfx_jax.training.state import init_params
 
   config = make_config(point)
-  before = peak_mb()
   tokenizers = (Numbers(point["vocabulary"]),) * 2
   parallel = build.make_parallel(config)
   model = build.make_model(config, tokenizers)
@@ -125,21 +128,16 @@ def decode(point: dict, steps: int) -> tuple[Callable, dict]:
   texts = tokenizers[0].decode(tokens.tolist())
   jax.block_until_ready(params)
 
+  memory = Memory()
+
   def run(number: int) -> dict:
+    if not number:
+      generator(params, texts)
+      memory.begin()
     for _ in range(steps):
       found = generator(params, texts)
     lengths = {len(hypotheses[0].tokens) for hypotheses in found}
     assert lengths == {point["length"]}, f"outputs have {lengths} tokens"
-    return {"peak_mb": peak_mb() - before}
+    return {"peak_mb": memory.mb()}
 
   return run, facts
-
-
-def peak_mb() -> float:
-  """The most memory that has been held: of the device if it has its own, else of this process."""
-  import jax
-
-  figures = jax.local_devices()[0].memory_stats()
-  if figures and "peak_bytes_in_use" in figures:
-    return round(figures["peak_bytes_in_use"] / 1e6, 1)
-  return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)
