@@ -1,6 +1,7 @@
 """What commands share that put ours beside peers: options, systems, and what is printed."""
 
 import argparse
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +15,18 @@ from sizes import SIZES
 OURS = "tfx_jax"
 
 
-def make_parser(description: str, peers: Sequence[str]) -> argparse.ArgumentParser:
-  """Options that all have; each peer also with the settings of C memory that ours has."""
+def make_parser(description: str, peers: Mapping[str, str]) -> argparse.ArgumentParser:
+  """Options that all have; each peer also with the settings of C memory that ours has.
+
+  Args:
+    description: of the command.
+    peers: name -> the package that it needs.
+  """
   parser = argparse.ArgumentParser(
     description=description, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   names = [name for peer in peers for name in (peer, f"{peer}+malloc")]
+  parser.set_defaults(packages=peers)
   parser.add_argument("--size", default="tiny", choices=list(SIZES))
   parser.add_argument("--peer", action="append", default=[], choices=names)
   parser.add_argument("--threads", type=int, default=0, help="0: all processors there are")
@@ -36,6 +43,12 @@ def parse(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str
   for word in overrides:
     if not word.startswith("--config."):
       parser.error(f"unrecognized argument: {word}")
+  options.peer = list(dict.fromkeys(options.peer))
+  for name in options.peer:
+    if importlib.util.find_spec(package := options.packages[plain(name)]) is None:
+      parser.error(f"--peer={name} needs pip install {package}")
+  if options.peer and options.dtype != "float32":
+    parser.error(f"--dtype={options.dtype} is for ours alone: leave out --peer")
   options.threads = options.threads or len(rounds.processors())
   return options, overrides
 

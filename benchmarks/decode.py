@@ -23,6 +23,11 @@ import summary
 from sizes import SIZES, make_config, shape_of
 
 PEERS = {
+  "ctranslate2": "ctranslate2",
+  "ctranslate2_int8": "ctranslate2",
+  "huggingface": "transformers",
+}
+TARGETS = {
   "ctranslate2": "systems.ctranslate2_decoding:make",
   "ctranslate2_int8": "systems.ctranslate2_decoding:make",
   "huggingface": "systems.huggingface_decoding:make",
@@ -31,7 +36,7 @@ ROWS, TOKENS = 32, 32
 
 
 def main() -> None:
-  parser = comparison.make_parser(__doc__, tuple(PEERS))
+  parser = comparison.make_parser(__doc__, PEERS)
   parser.add_argument("--batches", type=int, default=6, help="batches of a round")
   parser.add_argument("--batch_size", type=int, default=ROWS, help="sentences of a batch")
   parser.add_argument("--beam", type=int, default=4, help="1: greedy")
@@ -59,7 +64,7 @@ def main() -> None:
       comparison.peer(
         name,
         options,
-        PEERS[comparison.plain(name)],
+        TARGETS[comparison.plain(name)],
         theirs | {"int8": "int8" in name} if "ctranslate2" in name else theirs,
       )
       for name in options.peer

@@ -19,7 +19,7 @@ import summary
 from sentences import check_equal_work, write_batches
 from sizes import DROPOUT, SIZES, make_config, shape_of
 
-PEERS = ("torch", "marian")
+PEERS = {"torch": "torch", "marian": "transformers"}
 
 
 def main() -> None:
