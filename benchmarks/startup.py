@@ -9,6 +9,7 @@ before. Prints a JSON line each, and one of ratios to `import jax`.
 """
 
 import argparse
+import glob
 import json
 import os
 import shutil
@@ -58,18 +59,20 @@ def main() -> None:
     arguments = [f"--config={options.config}", f"--workdir={folder}/run", *overrides]
     # Of its own, so that what is compiled there is of this run alone.
     own = environment() | {"TFX_JAX_CACHE": f"{folder}/cache"}
+    own.pop("JAX_COMPILATION_CACHE_DIR", None)
     prepare = [sys.executable, "-m", "tfx_jax.main", "--mode=prepare", *arguments]
     subprocess.run(prepare, check=True, env=own, stdout=subprocess.DEVNULL)
     found: dict[str, list] = {"cold": [], "warm": []}
     for _ in range(options.rounds):
       shutil.rmtree(f"{folder}/cache/xla", ignore_errors=True)
-      for cache, runs in found.items():
-        runs.append(watch(STEPS, arguments, own))
-        assert cache == "warm" or os.listdir(f"{folder}/cache/xla"), "nothing was kept on disk"
+      for runs in found.values():
+        kept = {"programs_on_disk": count(f"{folder}/cache/xla")}
+        runs.append(watch(STEPS, arguments, own) | kept)
   for cache, runs in found.items():
     seconds = [run["first_step_seconds"] for run in runs]
     programs = {
-      key: max(run[key] for run in runs) for key in ("compilations", "compilations_later")
+      key: max(run[key] for run in runs)
+      for key in ("compilations", "compilations_later", "programs_on_disk")
     }
     show({"name": "first_step", "compilation_cache": cache} | spread(seconds) | programs)
 
@@ -81,6 +84,11 @@ def watch(steps: int, arguments: list[str], environment: dict[str, str]) -> dict
   if done.returncode:
     sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
   return json.loads(done.stdout.splitlines()[-1])
+
+
+def count(folder: str) -> int:
+  """Compiled programs in a folder."""
+  return len(glob.glob(f"{folder}/*-cache"))
 
 
 def environment() -> dict[str, str]:
