@@ -10,12 +10,10 @@ for what exactly. What tokenising and packing cost is timed by `corpus.py`.
 
 import argparse
 import statistics
-import subprocess
-import sys
 import tempfile
 
 from sizes import EXPERIMENT
-from startup import environment, pin, show, spread, watch
+from startup import environment, pin, prepare, show, spread, watch
 from summary import rounded
 
 SHARES = ("waiting_share", "loader_share")
@@ -35,8 +33,7 @@ def main() -> None:
       f"--config.train.{key}=0" for key in ("eval_every", "decode_every", "checkpoint_every")
     ]
     arguments = [f"--config={options.config}", f"--workdir={folder}", *quiet, *overrides]
-    prepare = [sys.executable, "-m", "tfx_jax.main", "--mode=prepare", *arguments]
-    subprocess.run(prepare, check=True, env=environment(), stdout=subprocess.DEVNULL)
+    prepare(arguments, environment())
     runs = [watch(options.steps, arguments, environment()) for _ in range(options.rounds)]
   figures = {"name": "input", "config": options.config, "overrides": overrides}
   figures |= {"steps": options.steps} | spread([run["step_seconds"] for run in runs])

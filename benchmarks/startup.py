@@ -60,8 +60,7 @@ def main() -> None:
     # Of its own, so that what is compiled there is of this run alone.
     own = environment() | {"TFX_JAX_CACHE": f"{folder}/cache"}
     own.pop("JAX_COMPILATION_CACHE_DIR", None)
-    prepare = [sys.executable, "-m", "tfx_jax.main", "--mode=prepare", *arguments]
-    subprocess.run(prepare, check=True, env=own, stdout=subprocess.DEVNULL)
+    prepare(arguments, own)
     found: dict[str, list] = {"cold": [], "warm": []}
     for _ in range(options.rounds):
       shutil.rmtree(f"{folder}/cache/xla", ignore_errors=True)
@@ -75,6 +74,14 @@ def main() -> None:
       for key in ("compilations", "compilations_later", "programs_on_disk")
     }
     show({"name": "first_step", "compilation_cache": cache} | spread(seconds) | programs)
+
+
+def prepare(arguments: list[str], environment: dict[str, str]) -> None:
+  """Makes tokenizer and corpus of a run."""
+  command = [sys.executable, "-m", "tfx_jax.main", "--mode=prepare", *arguments]
+  done = subprocess.run(command, capture_output=True, text=True, env=environment)
+  if done.returncode:
+    sys.exit(done.stderr[-3000:].strip())
 
 
 def watch(steps: int, arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
