@@ -62,13 +62,13 @@ def main() -> None:
   common |= {"threads": options.threads, "batches": options.batches}
   lines = []
   for name, each in figures.items():
-    updates = [count for of_round in tokens[name] for count in of_round]
+    each_update = [count for of_round in tokens[name] for count in of_round]
     line = common | {"system": name} | summary.line(each, "target_tokens", by_round, peak)
     real, places = (sum(f[key] for f in each) for key in ("target_tokens", "target_places"))
     line |= {
       "step_seconds": summary.rounded(line["round_seconds"] / options.batches),
-      "target_tokens_per_update": round(statistics.mean(updates), 1),
-      "target_tokens_per_update_range": [min(updates), max(updates)],
+      "target_tokens_per_update": round(statistics.mean(each_update), 1),
+      "target_tokens_per_update_range": [min(each_update), max(each_update)],
       "real_share_of_targets": summary.rounded(real / places, 3),
       "loss": summary.rounded(each[-1]["loss"]),
       "peak": peak,

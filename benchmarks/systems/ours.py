@@ -97,19 +97,19 @@ def _decoding(
   generator: Callable, params: object, folder: str, per_round: int, beam: int, tokens: int,
   facts: dict,
 ) -> tuple[Callable, dict]:  # fmt: skip
+  """See `decode`."""
+  import jax
+
   with open(os.path.join(folder, "texts.txt"), encoding="utf-8") as file:
-    texts = file.read().splitlines()
+    texts = file.read().split("\n")[:-1]
   compiled = 0
 
   def count(name: str, *_: object, **__: object) -> None:
     nonlocal compiled
     compiled += name == COMPILED
 
-  import jax
-
   jax.monitoring.register_event_duration_secs_listener(count)
   exactly = {"min_length": tokens, "max_length": tokens, "max_length_ratio": 0.0} if tokens else {}
-
   # Some of all lengths, the longest too, so that there is nothing left to compile.
   ordered = sorted(texts, key=len, reverse=True)
   generator(params, ordered[:: -(-len(texts) // per_round)], beam_size=beam, **exactly)
