@@ -1,92 +1,84 @@
-"""Times the training step of an experiment on its own data, after warm-up.
+"""Times training steps on Multi30k, ours beside those of peers, in turns in one run.
 
-    python benchmarks/train_step.py --config=experiments/multi30k.py [--config.KEY=VALUE …]
+    python benchmarks/train_step.py --size=tiny --peer=torch --peer=marian --peer=marian+malloc
+        [--threads=2] [--rounds=5] [--batches=6] [--rows=64] [--dtype=float32] [--no_allocator]
+        [--peak=1.6e11] [--config.KEY=VALUE …]
 
-Prints one JSON line: the median time of a step with its spread, the processor time of a step (which
-a busy machine changes less), and real (non-padding) target tokens a second, the median over
-batches.
+Every system is a process of its own that does a round of steps when it is told to. All read the
+same sentences in the same tokenisation, ours packed, the peers' sorted by length and padded; all
+drop out at the same sites. Prints a JSON line a system, then one of ratios. `+malloc` gives a peer
+the settings of the C library that ours has from `tfx_jax/allocator.py`.
 """
 
-import argparse
-import json
-import os
 import statistics
-import sys
 import tempfile
-import time
 
-import jax
-import numpy as np
+import comparison
+import flops
+import summary
+from sentences import check_equal_work, write_batches
+from sizes import DROPOUT, SIZES, make_config, shape_of
 
-from tfx_jax import build, config_io
-from tfx_jax.data.loader import Position
-from tfx_jax.run import EXAMPLE, count_parameters
-from tfx_jax.training.state import plan_state
-from tfx_jax.validation import validate
-
-# Places of a batch that hold tokens have a segment.
-SEGMENTS = ("inputs_segments", "targets_segments")
+PEERS = {"torch": "torch", "marian": "transformers"}
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--config", required=True)
-  parser.add_argument("--batches", type=int, default=30)
-  parser.add_argument("--warm_up", type=int, default=3)
-  options, overrides = parser.parse_known_args()
-  config = config_io.read_experiment(options.config)
-  for word in overrides:
-    key, _, text = word.removeprefix("--config.").partition("=")
-    config_io.override(config, key, text)
-  validate(config)
+  parser = comparison.make_parser(__doc__, PEERS)
+  parser.add_argument("--batches", type=int, default=6, help="updates of a round")
+  parser.add_argument("--rows", type=int, default=64, help="packed rows of our batch")
+  options, overrides = comparison.parse(parser)
+  config = make_config(options.size, options.dtype, overrides)
+  config.data.batch_size = options.rows
+  with tempfile.TemporaryDirectory() as folder:
+    # The first round only warms up.
+    updates = (options.rounds + 1) * options.batches
+    lengths, vocab_size = write_batches(folder, config, updates, options.batches)
+    shared = {"folder": folder, "per_round": options.batches}
+    theirs = shared | {
+      "size": SIZES[options.size],
+      "vocab_size": vocab_size,
+      "dropout": DROPOUT,
+    }
+    specifications = [comparison.ours(options, "systems.ours:train", shared)] + [
+      comparison.peer(
+        name, options, "systems.torch_training:make", theirs | {"model": comparison.plain(name)}
+      )
+      for name in options.peer
+    ]
+    figures, facts, peak = comparison.run(specifications, options)
 
-  with tempfile.TemporaryDirectory() as workdir:
-    tokenizers = build.make_tokenizers(config, workdir)
-    parallel = build.make_parallel(config)
-    loader = build.make_loader(config, build.make_corpora(config, "train", tokenizers), parallel)
-  model = build.make_model(config, tokenizers)
-  optimizer, schedule = build.make_optimization(config)
-  ema = config.train.ema_decay > 0
-  make_state, _ = plan_state(model, optimizer, config.seed, EXAMPLE, parallel, ema)
-  state = make_state()
-  step = parallel.jit(
-    build.make_step(config, model, optimizer, schedule, parallel), donate_argnums=0
-  )
-
-  position, seconds, rates, real = Position(), [], [], []
-  began = time.perf_counter()
-  for number in range(options.warm_up + options.batches):
-    batch, position = loader.batch(position)
-    placed = parallel.place(batch)
-    start = time.perf_counter()
-    state, figures = step(state, placed)
-    jax.block_until_ready((state, figures))
-    if number == options.warm_up - 1:
-      processor = time.process_time()
-    if number == 0:
-      first = time.perf_counter() - began
-    if number >= options.warm_up:
-      seconds.append(time.perf_counter() - start)
-      rates.append(float(batch["weights"].sum()) / seconds[-1])
-      real.append({name: (batch[name] > 0).mean() for name in SEGMENTS if name in batch})
-  print(
-    json.dumps(
-      {
-        "name": "train_step",
-        "config": options.config,
-        "overrides": overrides,
-        "parameters": count_parameters(state.params),
-        "step_ms": round(1e3 * statistics.median(seconds), 1),
-        "step_ms_range": [round(1e3 * min(seconds), 1), round(1e3 * max(seconds), 1)],
-        "processor_ms": round(1e3 * (time.process_time() - processor) / len(seconds), 1),
-        "target_tokens_per_second": round(statistics.median(rates)),
-        "real": {name: round(float(np.mean([r[name] for r in real])), 3) for name in real[0]},
-        "first_step_s": round(first, 1),
-        "load": round(os.getloadavg()[0], 2),
-      }
-    )
+  tokens = {name: [f["update_tokens"] for f in each] for name, each in figures.items()}
+  difference = check_equal_work(tokens)
+  shape = shape_of(config, vocab_size)
+  operations = [
+    flops.training(shape, lengths.sources[number], lengths.targets[number])
+    for number in range(updates)
+  ]
+  by_round = [
+    sum(operations[number : number + options.batches])
+    for number in range(options.batches, updates, options.batches)
+  ]
+  common = {"name": "train_step", "size": options.size, "dtype": options.dtype}
+  common |= {"threads": options.threads, "batches": options.batches}
+  lines = []
+  for name, each in figures.items():
+    each_update = [count for of_round in tokens[name] for count in of_round]
+    line = common | {"system": name} | summary.line(each, "target_tokens", by_round, peak)
+    real, places = (sum(f[key] for f in each) for key in ("target_tokens", "target_places"))
+    line |= {
+      "step_seconds": summary.rounded(line["round_seconds"] / options.batches),
+      "target_tokens_per_update": round(statistics.mean(each_update), 1),
+      "target_tokens_per_update_range": [min(each_update), max(each_update)],
+      "real_share_of_targets": summary.rounded(real / places, 3),
+      "loss": summary.rounded(each[-1]["loss"]),
+      "peak": peak,
+    }
+    lines.append(line | facts[name])
+  ratios = summary.ratios(figures, "target_tokens")
+  comparison.show(
+    lines, common | {"ratios": ratios, "tokens_differ_by": summary.rounded(difference)}
   )
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  comparison.told(main)

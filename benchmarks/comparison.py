@@ -1,0 +1,109 @@
+"""What commands share that put ours beside peers: options, systems, and what is printed."""
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matmul
+import rounds
+import summary
+from sizes import SIZES
+
+OURS = "tfx_jax"
+
+
+def make_parser(description: str, peers: Mapping[str, str]) -> argparse.ArgumentParser:
+  """Options that all have; each peer also with the settings of C memory that ours has.
+
+  Args:
+    description: of the command.
+    peers: name -> the package that it needs.
+  """
+  parser = argparse.ArgumentParser(
+    description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  names = [name for peer in peers for name in (peer, f"{peer}+malloc")]
+  parser.set_defaults(packages=peers)
+  parser.add_argument("--size", default="tiny", choices=list(SIZES))
+  parser.add_argument("--peer", action="append", default=[], choices=names)
+  parser.add_argument("--threads", type=int, default=0, help="0: all processors there are")
+  parser.add_argument("--rounds", type=int, default=5)
+  parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+  parser.add_argument("--no_allocator", action="store_true", help="leave glibc as it is in ours")
+  parser.add_argument("--peak", type=float, default=0.0, help="FLOP/s; 0: measured first")
+  return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+  """Options, and the words "--config.KEY=VALUE"; `threads` is their number."""
+  options, overrides = parser.parse_known_args()
+  for word in overrides:
+    if not word.startswith("--config."):
+      parser.error(f"unrecognized argument: {word}")
+  options.peer = list(dict.fromkeys(options.peer))
+  for name in options.peer:
+    if importlib.util.find_spec(package := options.packages[plain(name)]) is None:
+      parser.error(f"--peer={name} needs pip install {package}")
+  if options.peer and options.dtype != "float32":
+    parser.error(f"--dtype={options.dtype} is for ours alone: leave out --peer")
+  options.threads = options.threads or len(rounds.processors())
+  return options, overrides
+
+
+def ours(options: argparse.Namespace, target: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+  """The arguments of `rounds.Child` for ours."""
+  return {
+    "name": OURS,
+    "target": target,
+    "arguments": {**arguments, "allocator": not options.no_allocator},
+    "threads": options.threads,
+  }
+
+
+def peer(
+  name: str, options: argparse.Namespace, target: str, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Those for a peer, which is also told how many threads there are."""
+  return {
+    "name": name,
+    "target": target,
+    "arguments": {**arguments, "threads": options.threads},
+    "threads": options.threads,
+    "environment": rounds.MALLOC if name.endswith("+malloc") else {},
+  }
+
+
+def plain(name: str) -> str:
+  """A peer's name without its settings."""
+  return name.removesuffix("+malloc")
+
+
+def run(
+  specifications: Sequence[Mapping[str, Any]], options: argparse.Namespace
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict[str, Any]], float]:
+  """Figures of the rounds and facts of each system, and the machine's peak in FLOP/s."""
+  peak = options.peak or matmul.peak(options.threads, options.dtype)
+  with rounds.children(specifications) as systems:
+    figures = rounds.interleave(systems, options.rounds)
+    return figures, {system.name: system.facts for system in systems}, peak
+
+
+def told(command: Callable[[], None]) -> None:
+  """Runs a command; what a user can mend is told in one line."""
+  from tfx_jax.errors import UserError
+
+  try:
+    command()
+  except (UserError, rounds.Failed) as error:
+    sys.exit(f"error: {error}")
+
+
+def show(lines: Sequence[Mapping[str, Any]], last: Mapping[str, Any]) -> None:
+  """Prints a JSON line for each system and the last one; tells of a machine that was not idle."""
+  for line in [*lines, last]:
+    print(json.dumps(line), flush=True)
+  if told := summary.warning(lines):
+    print(told, file=sys.stderr)

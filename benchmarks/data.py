@@ -1,0 +1,48 @@
+"""Times how long a training run waits for its input.
+
+    python benchmarks/data.py [--config=experiments/multi30k.py] [--threads=2] [--rounds=5]
+        [--steps=100] [--config.KEY=VALUE …]
+
+Prints a JSON line: which share of the time, from the second step on, passed in the loop until the
+next batch was there, and which share of the processor seconds making batches took; see `watched.py`
+for what exactly. What tokenising and packing cost is timed by `corpus.py`.
+"""
+
+import argparse
+import statistics
+import tempfile
+
+from sizes import EXPERIMENT
+from startup import environment, pin, prepare, show, spread, watch
+from summary import rounded
+
+SHARES = ("waiting_share", "loader_share")
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--config", default=EXPERIMENT)
+  parser.add_argument("--threads", type=int, default=0, help="0: all processors there are")
+  parser.add_argument("--rounds", type=int, default=5)
+  parser.add_argument("--steps", type=int, default=100)
+  options, overrides = parser.parse_known_args()
+  pin(options.threads)
+  with tempfile.TemporaryDirectory() as folder:
+    # Nothing but steps: what comes between them is no waiting for input.
+    quiet = [
+      f"--config.train.{key}=0" for key in ("eval_every", "decode_every", "checkpoint_every")
+    ]
+    arguments = [f"--config={options.config}", f"--workdir={folder}", *quiet, *overrides]
+    prepare(arguments, environment())
+    runs = [watch(options.steps, arguments, environment()) for _ in range(options.rounds)]
+  figures = {"name": "input", "config": options.config, "overrides": overrides}
+  figures |= {"steps": options.steps} | spread([run["step_seconds"] for run in runs])
+  for share in SHARES:
+    shares = [run[share] for run in runs]
+    figures |= {share: statistics.median(shares), f"{share}_range": [min(shares), max(shares)]}
+  rates = [run["target_tokens_per_second"] for run in runs]
+  show(figures | {"target_tokens_per_second": rounded(statistics.median(rates))})
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,153 @@
+"""How cost grows: time and memory of a training step, and time of decoding, along each size.
+
+    python benchmarks/growth.py --output=growth [--what=training] [--axis=width]
+        [--threads=2] [--rounds=3] [--dtype=float32] [--point=width=128,depth=4]
+        [--values=64,128,256]
+
+Along an axis all else is as in `--point`; the sizes of an axis take turns, each in a process of its
+own. Writes OUTPUT.json, a table OUTPUT.md and a picture OUTPUT.png: what was measured, the slope in
+logarithms, and the slope that counted operations and counted numbers have at the same sizes. A JSON
+line is printed for each size. With `--axis` only that one is measured.
+"""
+
+import argparse
+import json
+import os
+import statistics
+from typing import Any
+
+import flops
+import growth_report
+import numpy as np
+import rounds
+from comparison import told
+from summary import rounded
+
+# All else; D is `width`, F twice that, a head has 32 dimensions, both stacks are `depth` high, and
+# `length` is S and T.
+POINT = {"width": 128, "depth": 4, "length": 64, "batch": 32, "vocabulary": 8000, "beam": 4}
+AXES = {
+  "training": {
+    "width": (64, 128, 256, 512),
+    "depth": (1, 2, 4, 8),
+    "length": (16, 32, 64, 128, 256),
+    "batch": (4, 8, 16, 32, 64),
+    "vocabulary": (1000, 4000, 16_000, 64_000),
+  },
+  "decoding": {
+    "beam": (1, 2, 4, 8, 16),
+    "length": (16, 32, 64, 128),
+    "batch": (1, 4, 16, 64),
+  },
+}
+# The sizes of a head's group, beam search and so on are compiled in: enough for a steady time.
+STEPS = {"training": 3, "decoding": 1}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--output", required=True, help="beginning of the files' names")
+  parser.add_argument("--what", choices=list(AXES), help="by default both")
+  parser.add_argument("--axis", default="", help="by default all")
+  parser.add_argument("--values", default="", help="of the axis")
+  parser.add_argument("--point", default="", help="NAME=NUMBER,… instead of the usual sizes")
+  parser.add_argument("--threads", type=int, default=0, help="0: all processors there are")
+  parser.add_argument("--rounds", type=int, default=3)
+  parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+  options = parser.parse_args()
+  point = POINT | dict(_number(word) for word in options.point.split(",") if word)
+  if unknown := point.keys() - POINT.keys():
+    parser.error(f"--point has {', '.join(unknown)}; sizes are {', '.join(POINT)}")
+  found = []
+  for what in [options.what] if options.what else AXES:
+    for axis, values in AXES[what].items():
+      if options.axis in ("", axis):
+        values = [int(value) for value in options.values.split(",") if value] or values
+        found += measure(what, axis, values, point | {"dtype": options.dtype}, options)
+  if not found:
+    parser.error(f"--axis={options.axis} is not one of {', '.join(AXES[options.what])}")
+  growth_report.write(options.output, found)
+
+
+def _number(word: str) -> tuple[str, int]:
+  name, _, value = word.partition("=")
+  return name, int(value)
+
+
+def measure(
+  what: str, axis: str, values: Any, point: dict[str, Any], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+  """A figure for each size of an axis: seconds, megabytes, and what is expected of both."""
+  points = [point | {axis: value} for value in values]
+  target = {"training": "systems.growing:train", "decoding": "systems.growing:decode"}[what]
+  specifications = [
+    {
+      "name": f"{axis}={value}",
+      "target": target,
+      "arguments": {"point": place, "steps": STEPS[what]},
+      "threads": options.threads,
+    }
+    for value, place in zip(values, points, strict=True)
+  ]
+  with rounds.children(specifications) as systems:
+    figures = rounds.interleave(systems, options.rounds)
+    facts = [system.facts for system in systems]
+  found = []
+  for value, place, (_, each), fact in zip(values, points, figures.items(), facts, strict=True):
+    seconds = [f["seconds"] / STEPS[what] for f in each]
+    line = {
+      "name": "growth",
+      "what": what,
+      "axis": axis,
+      "value": value,
+      "point": place,
+      "seconds": rounded(statistics.median(seconds)),
+      "seconds_range": [rounded(min(seconds)), rounded(max(seconds))],
+      "expected_flops": operations(what, place),
+      "peak_mb": each[-1]["peak_mb"],
+      "processor_seconds": rounded(statistics.median(f["processor_seconds"] for f in each)),
+      "other_cores": max((f["other_cores"] or 0.0 for f in each), default=0.0),
+      "load": rounded(os.getloadavg()[0]),
+    } | fact
+    if what == "training":
+      line["expected_mb"] = rounded(numbers_held(place) * 4 / 1e6)
+    print(json.dumps(line), flush=True)
+    found.append(line)
+  return found
+
+
+def shape_at(point: dict[str, Any]) -> flops.Shape:
+  """The model of a point."""
+  depth, width = point["depth"], point["width"]
+  return flops.Shape(depth, depth, width, 2 * width, point["vocabulary"], max(width // 32, 1))
+
+
+def operations(what: str, point: dict[str, Any]) -> float:
+  """Counted by `flops.py`."""
+  lengths = np.full(point["batch"], point["length"])
+  if what == "training":
+    return flops.training(shape_at(point), lengths, lengths)
+  return flops.decoding(shape_at(point), lengths, lengths, point["beam"])
+
+
+def numbers_held(point: dict[str, Any]) -> float:
+  """Numbers that a training step must hold at a time, of 4 bytes each.
+
+  Of a parameter: itself, its gradient and two moments. Of a token in a layer, for the backward
+  pass: 8 D (what enters and leaves norms, q, k, v and what attention gives), 2 F and, with and
+  without dropout, 2 N T attention weights; a decoder layer also reads the source, 5 D and 2 N S.
+  Logits of 256 tokens, and their gradient.
+  """
+  shape, length = shape_at(point), point["length"]
+  d, weights = shape.features, 2 * shape.num_heads * length
+  encoder = 8 * d + 2 * shape.feed_forward + weights
+  decoder = encoder + 5 * d + weights
+  tokens = point["batch"] * length
+  kept = tokens * point["depth"] * (encoder + decoder)
+  return 4 * shape.parameters + kept + 2 * min(tokens, 256) * shape.vocab_size
+
+
+if __name__ == "__main__":
+  told(main)

@@ -1,0 +1,215 @@
+"""Systems that take turns: each lives in a process of its own, and only one computes at a time.
+
+A system is a function `make(**arguments) -> (run, facts)`: it makes ready what takes long, and
+`run(number) -> figures` does the work of a round and returns when it is done. `Child` starts
+
+    python benchmarks/rounds.py PACKAGE.MODULE:make JSON
+
+which speaks in lines of JSON. First it writes `{"ready": facts}`; then it reads `{"round": number}`
+and writes `{"round": number, "seconds": …, "processor_seconds": …, "other_cores": …, …figures}`;
+what goes wrong is `{"error": traceback}`; the end of its input ends it. What libraries print goes
+to standard error.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+# Has glibc keep large buffers; see tfx_jax/allocator.py.
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# Between rounds, so that threads of the one before have stopped spinning.
+PAUSE = 0.3
+
+
+class Failed(Exception):
+  """A system ended or could not do its work; the message holds what it said."""
+
+
+class Child:
+  """A system in a process of its own.
+
+  Args:
+    name: what it is called in reports.
+    target: "PACKAGE.MODULE:FUNCTION", found from this folder.
+    arguments: of the function, as JSON knows them.
+    threads: processors it may use, the first of those that this process may; 0: all.
+    environment: variables that it has besides; settings of the C library's memory are its own only.
+  """
+
+  def __init__(
+    self,
+    name: str,
+    target: str,
+    arguments: Mapping[str, Any],
+    threads: int = 0,
+    environment: Mapping[str, str] | None = None,
+  ):
+    self.name = name
+    environment = child_environment(threads, environment or {})
+    self._errors = tempfile.TemporaryFile()
+    begin = time.perf_counter()
+    self._process = subprocess.Popen(
+      [sys.executable, os.path.join(HERE, "rounds.py"), target, json.dumps(dict(arguments))],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=self._errors,
+      env=environment,
+    )
+    self.facts = self._read()["ready"] | {"ready_seconds": round(time.perf_counter() - begin, 1)}
+
+  def run(self, number: int) -> dict[str, Any]:
+    """Has it do round `number`, and waits for its figures.
+
+    Raises:
+      Failed: if it does not.
+    """
+    try:
+      self._process.stdin.write(json.dumps({"round": number}).encode() + b"\n")
+      self._process.stdin.flush()
+    except BrokenPipeError:
+      pass  # told by what is read
+    return self._read()
+
+  def close(self) -> None:
+    """Ends it."""
+    with contextlib.suppress(BrokenPipeError):
+      self._process.stdin.close()
+    try:
+      self._process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+      self._process.kill()
+      self._process.wait()
+    self._process.stdout.close()
+    self._errors.close()
+
+  def _read(self) -> dict[str, Any]:
+    line = self._process.stdout.readline()
+    try:
+      answer = json.loads(line)
+    except ValueError:
+      answer = {"error": f"ended with {self._process.wait()}" if not line else f"said {line!r}"}
+    if "error" in answer:
+      self._errors.seek(0, os.SEEK_END)
+      self._errors.seek(max(self._errors.tell() - 3000, 0))
+      said = self._errors.read().decode(errors="replace")
+      self._process.kill()
+      self.close()
+      raise Failed(f"{self.name}: {answer['error']}\n{said}")
+    return answer
+
+
+def child_environment(threads: int, more: Mapping[str, str]) -> dict[str, str]:
+  """The environment of a child that may use so many processors.
+
+  Raises:
+    Failed: if there are not so many.
+  """
+  kept = {
+    key: value
+    for key, value in os.environ.items()
+    if not key.startswith("MALLOC_") and key != "GLIBC_TUNABLES"
+  }
+  places = processors()
+  count = threads or len(places)
+  if count > len(places):
+    raise Failed(f"--threads={threads}: this process may use {len(places)}")
+  chosen = {"BENCHMARK_PROCESSORS": ",".join(map(str, places[:count]))}
+  return kept | dict.fromkeys(THREADS, str(count)) | chosen | dict(more)
+
+
+def processors() -> list[int]:
+  """The processors that this process may use."""
+  if hasattr(os, "sched_getaffinity"):
+    return sorted(os.sched_getaffinity(0))
+  return list(range(os.cpu_count() or 1))
+
+
+@contextlib.contextmanager
+def children(specifications: Sequence[Mapping[str, Any]]) -> Iterator[list[Child]]:
+  """Starts systems one after the other, given as arguments of `Child`, and ends them all."""
+  with contextlib.ExitStack() as stack:
+    started = []
+    for specification in specifications:
+      child = Child(**specification)
+      stack.callback(child.close)
+      started.append(child)
+    yield started
+
+
+def interleave(systems: Sequence[Any], rounds: int) -> dict[str, list[dict[str, Any]]]:
+  """Rounds A B A B …, after one that is thrown away, since it compiles and warms up.
+
+  Args:
+    systems: with `name` and `run(number)`; the number of the first round that counts is 1.
+    rounds: that count.
+
+  Returns:
+    for each name the figures of its rounds.
+  """
+  figures: dict[str, list] = {system.name: [] for system in systems}
+  for number in range(rounds + 1):
+    for system in systems:
+      time.sleep(PAUSE)
+      answer = system.run(number)
+      if number:
+        figures[system.name].append(answer)
+  return figures
+
+
+def measured(run: Any, number: int) -> dict[str, Any]:
+  """What `run(number)` gives, and how long it took.
+
+  Also the processor seconds of this process, and the mean number of processors that everything else
+  on the machine kept busy meanwhile.
+  """
+  before, busy, own = time.perf_counter(), _busy(), time.process_time()
+  figures = run(number)
+  seconds, own = time.perf_counter() - before, time.process_time() - own
+  others = None if busy is None else max(0.0, round((_busy() - busy - own) / seconds, 2))
+  times = {"seconds": seconds, "processor_seconds": own, "other_cores": others}
+  return {"round": number, **times, **figures}
+
+
+def _busy() -> float | None:
+  """Processor seconds of the whole machine since it started, or None where nothing tells."""
+  try:
+    with open("/proc/stat") as file:
+      user, nice, system, _, _, irq, softirq = map(int, file.readline().split()[1:8])
+  except (OSError, ValueError):
+    return None
+  return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def serve(target: str, arguments: str) -> None:
+  """The other end: makes the system, then does a round whenever it is told to."""
+  answers = os.fdopen(os.dup(1), "w")
+  os.dup2(2, 1)
+
+  def say(answer: Mapping[str, Any]) -> None:
+    print(json.dumps(answer), file=answers, flush=True)
+
+  try:
+    module, _, function = target.partition(":")
+    run, facts = getattr(importlib.import_module(module), function)(**json.loads(arguments))
+    say({"ready": facts})
+    for line in sys.stdin:
+      say(measured(run, json.loads(line)["round"]))
+  except Exception:
+    say({"error": traceback.format_exc()})
+
+
+if __name__ == "__main__":
+  if hasattr(os, "sched_setaffinity"):
+    # Before anything is imported that counts processors.
+    os.sched_setaffinity(0, map(int, os.environ["BENCHMARK_PROCESSORS"].split(",")))
+  serve(*sys.argv[1:])

@@ -1,0 +1,127 @@
+"""Times imports, and a training run from the start of its process to its first step.
+
+    python benchmarks/startup.py [--config=experiments/multi30k.py] [--threads=2] [--rounds=5]
+        [--config.KEY=VALUE …]
+
+Each import is of a fresh process, in turns; Python's own start is one of them. The run's data is
+tokenised before; its first step is timed with no compiled program on disk and with those of the run
+before. Prints a JSON line each, and one of ratios to `import jax`.
+"""
+
+import argparse
+import glob
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import rounds
+from sizes import EXPERIMENT
+from summary import rounded
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+IMPORTS = {
+  "python": "pass",
+  "jax": "import jax",
+  "tfx_jax": "import tfx_jax",
+  "tfx_jax.main": "import tfx_jax.main",
+  "tfx_jax.load": "from tfx_jax import load",
+}
+STEPS = 4
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--config", default=EXPERIMENT)
+  parser.add_argument("--threads", type=int, default=0, help="0: all processors there are")
+  parser.add_argument("--rounds", type=int, default=5)
+  options, overrides = parser.parse_known_args()
+  pin(options.threads)
+  imports = {name: [] for name in IMPORTS}
+  for number in range(options.rounds + 1):
+    for name, statement in IMPORTS.items():
+      begin = time.perf_counter()
+      subprocess.run([sys.executable, "-c", statement], check=True, env=environment())
+      if number:  # the first reads files into memory
+        imports[name].append(time.perf_counter() - begin)
+  for name, seconds in imports.items():
+    show({"name": "import", "system": name} | spread(seconds))
+  of_jax = statistics.median(imports["jax"])
+  medians = {name: rounded(statistics.median(times) / of_jax) for name, times in imports.items()}
+  show({"name": "import", "ratios_to_jax": medians})
+
+  with tempfile.TemporaryDirectory() as folder:
+    arguments = [f"--config={options.config}", f"--workdir={folder}/run", *overrides]
+    # Of its own, so that what is compiled there is of this run alone.
+    own = environment() | {"TFX_JAX_CACHE": f"{folder}/cache"}
+    own.pop("JAX_COMPILATION_CACHE_DIR", None)
+    prepare(arguments, own)
+    found: dict[str, list] = {"cold": [], "warm": []}
+    for _ in range(options.rounds):
+      shutil.rmtree(f"{folder}/cache/xla", ignore_errors=True)
+      for runs in found.values():
+        kept = {"programs_on_disk": count(f"{folder}/cache/xla")}
+        runs.append(watch(STEPS, arguments, own) | kept)
+  for cache, runs in found.items():
+    seconds = [run["first_step_seconds"] for run in runs]
+    programs = {
+      key: max(run[key] for run in runs)
+      for key in ("compilations", "compilations_later", "programs_on_disk")
+    }
+    show({"name": "first_step", "compilation_cache": cache} | spread(seconds) | programs)
+
+
+def prepare(arguments: list[str], environment: dict[str, str]) -> None:
+  """Makes tokenizer and corpus of a run."""
+  command = [sys.executable, "-m", "tfx_jax.main", "--mode=prepare", *arguments]
+  done = subprocess.run(command, capture_output=True, text=True, env=environment)
+  if done.returncode:
+    sys.exit(done.stderr[-3000:].strip())
+
+
+def watch(steps: int, arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
+  """The figures of `watched.py`."""
+  command = [sys.executable, os.path.join(HERE, "watched.py"), str(steps), *arguments]
+  done = subprocess.run(command, capture_output=True, text=True, env=environment)
+  if done.returncode:
+    sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+def count(folder: str) -> int:
+  """Compiled programs in a folder."""
+  return len(glob.glob(f"{folder}/*-cache"))
+
+
+def environment() -> dict[str, str]:
+  """That of child processes: without settings of the C library's memory."""
+  return rounds.child_environment(0, {})
+
+
+def pin(threads: int) -> None:
+  """Gives this process and its children so many processors; 0: all."""
+  if threads and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, rounds.processors()[:threads])
+
+
+def spread(seconds: list[float]) -> dict[str, Any]:
+  """Median, least and greatest."""
+  return {
+    "seconds": rounded(statistics.median(seconds)),
+    "seconds_range": [rounded(min(seconds)), rounded(max(seconds))],
+    "rounds": len(seconds),
+    "threads": len(rounds.processors()),
+  }
+
+
+def show(figures: dict[str, Any]) -> None:
+  print(json.dumps(figures | {"load": rounded(os.getloadavg()[0])}), flush=True)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,143 @@
+"""Ours at any size, on random tokens, without data: rows are full and outputs as long as asked."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from systems.memory import Memory
+from systems.ours import start
+
+
+class Numbers:
+  """A tokenizer whose pieces are numbers, "5 6 7"; of any size."""
+
+  def __init__(self, vocab_size: int):
+    from tfx_jax.data.marks import OURS
+
+    self.vocab_size, self.marks, self.fingerprint = vocab_size, OURS, f"numbers-{vocab_size}"
+
+  def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
+    return [[int(word) for word in text.split()] for text in texts]
+
+  def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
+    return [" ".join(map(str, sequence)) for sequence in ids]
+
+  def pieces(self, ids: Sequence[int]) -> list[str]:  # noqa: D102
+    return [str(i) for i in ids]
+
+
+def make_config(point: dict):
+  """A configuration of the sizes of `point`; see `mfu.py` and `growth.py` for what they are."""
+  from tfx_jax import config_io
+  from tfx_jax.config import base
+
+  config = base()
+  width, depth, length = point["width"], point["depth"], point["length"]
+  config.model.update(
+    features=width, feed_forward=point.get("feed_forward", 2 * width),
+    num_heads=point.get("heads", max(width // 32, 1)), encoder_layers=depth, decoder_layers=depth,
+    dtype=point["dtype"],
+  )  # fmt: skip
+  config.data.update(source_length=length, target_length=length, batch_size=point["batch"])
+  config.tokenizer.vocab_size = point["vocabulary"]
+  if point.get("decoder_only"):
+    config.model.architecture = "decoder_only"
+    config.task.update(name="text", metrics=())
+  for key, text in point.get("overrides", {}).items():
+    config_io.override(config, key, text)
+  config.optimizer.warmup_steps = 1
+  config.generate.update(
+    beam_size=point.get("beam", 1), max_source_length=length, min_length=length, max_length=length,
+    max_length_ratio=0.0, batch_size=point["batch"],
+  )  # fmt: skip
+  return config
+
+
+def train(point: dict, steps: int) -> tuple[Callable, dict]:
+  """Rounds of steps on a batch of `batch` pairs of `length` tokens a side."""
+  facts = start(allocator=True)
+  import jax
+
+  from tfx_jax import build
+  from tfx_jax.data.packing import pack
+  from tfx_jax.run import EXAMPLE, count_parameters
+  from tfx_jax.training.state import plan_state
+
+  config = make_config(point)
+  tokens = np.random.default_rng(0).integers(
+    4, point["vocabulary"], (2, point["batch"], 1, point["length"])
+  )
+  parallel = build.make_parallel(config)
+  batch = pack(*tokens, point["length"], point["length"])
+  if point.get("decoder_only"):
+    batch = {name: x for name, x in batch.items() if not name.startswith("inputs")}
+  batch = parallel.place(batch)
+  model = build.make_model(config, (Numbers(point["vocabulary"]),) * 2)
+  optimizer, schedule = build.make_optimization(config)
+  make_state, shardings = plan_state(model, optimizer, 0, EXAMPLE, parallel)
+  state = make_state()
+  step = parallel.jit(
+    build.make_step(config, model, optimizer, schedule),
+    donate_argnums=0,
+    out_shardings=(shardings, None),
+  )
+  with parallel.context():
+    compiled = step.jitted.lower(state, batch).compile()
+  plan = compiled.memory_analysis()
+  planned = plan.temp_size_in_bytes + plan.argument_size_in_bytes + plan.output_size_in_bytes
+  facts |= {
+    "parameters": count_parameters(state.params),
+    "program_mb": round((planned - plan.alias_size_in_bytes) / 1e6, 1),
+  }
+
+  memory = Memory()
+
+  def run(number: int) -> dict:
+    nonlocal state
+    if not number:
+      state, _ = jax.block_until_ready(compiled(state, batch))
+      memory.begin()
+    for _ in range(steps):
+      state, figures = compiled(state, batch)
+    jax.block_until_ready(state)
+    return {"loss": float(figures["loss"].total), "peak_mb": memory.mb()}
+
+  return run, facts
+
+
+def decode(point: dict, steps: int) -> tuple[Callable, dict]:
+  """Rounds of searches for outputs of `length` tokens to `batch` sources of as many."""
+  facts = start(allocator=True)
+  import jax
+  from flax import linen as nn
+
+  from tfx_jax import build
+  from tfx_jax.run import EXAMPLE
+  from tfx_jax.training.state import init_params
+
+  config = make_config(point)
+  tokenizers = (Numbers(point["vocabulary"]),) * 2
+  parallel = build.make_parallel(config)
+  model = build.make_model(config, tokenizers)
+  params = parallel.jit(lambda: nn.unbox(init_params(model, 0, EXAMPLE)))()
+  generator = build.make_generator(config, model, tokenizers, parallel)
+  # One place is for EOS.
+  tokens = np.random.default_rng(0).integers(
+    4, point["vocabulary"], (point["batch"], point["length"] - 1)
+  )
+  texts = tokenizers[0].decode(tokens.tolist())
+  jax.block_until_ready(params)
+
+  memory = Memory()
+
+  def run(number: int) -> dict:
+    if not number:
+      generator(params, texts)
+      memory.begin()
+    for _ in range(steps):
+      found = generator(params, texts)
+    lengths = {len(hypotheses[0].tokens) for hypotheses in found}
+    assert lengths == {point["length"]}, f"outputs have {lengths} tokens"
+    return {"peak_mb": memory.mb()}
+
+  return run, facts

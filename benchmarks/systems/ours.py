@@ -1,0 +1,147 @@
+"""Ours, as its command line runs it."""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+from sentences import read_batches
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+def train(folder: str, per_round: int, allocator: bool) -> tuple[Callable, dict]:
+  """Rounds of training steps on packed rows; figures are fetched one step late, as in the loop."""
+  facts = start(allocator)
+  import jax
+
+  from tfx_jax import build, config_io
+  from tfx_jax.run import EXAMPLE, count_parameters
+  from tfx_jax.training.state import plan_state
+
+  config = config_io.read_config(folder)
+  batches = read_batches(os.path.join(folder, "packed.npz"))
+  parallel = build.make_parallel(config)
+  model = build.make_model(config, build.saved_tokenizers(config, folder))
+  optimizer, schedule = build.make_optimization(config)
+  make_state, shardings = plan_state(model, optimizer, config.seed, EXAMPLE, parallel)
+  step = parallel.jit(
+    build.make_step(config, model, optimizer, schedule),
+    donate_argnums=0,
+    out_shardings=(shardings, None),
+  )
+  state = make_state()
+
+  def run(number: int) -> dict:
+    nonlocal state
+    before, losses = None, []
+    part = batches[number * per_round : (number + 1) * per_round]
+    for batch in part:
+      state, figures = step(state, parallel.place(batch))
+      if before is not None:
+        losses.append(jax.device_get(before)["loss"])
+      before = figures
+    jax.block_until_ready(state)
+    losses.append(jax.device_get(before)["loss"])
+    assert step.jitted._cache_size() == 1, "the training step was compiled more than once"
+    tokens = [float(loss.count) for loss in losses]
+    return {
+      "target_tokens": sum(tokens),
+      "update_tokens": tokens,
+      "loss": float(losses[-1].total / losses[-1].count),
+      "target_places": sum(batch["weights"].size for batch in part),
+    }
+
+  return run, facts | {"parameters": count_parameters(state.params)}
+
+
+def decode(folder: str, per_round: int, beam: int, tokens: int, allocator: bool) -> tuple:
+  """Rounds of generation from texts; with `tokens` above 0 each output has exactly so many."""
+  facts = start(allocator)
+  import jax
+  from flax import linen as nn
+
+  from tfx_jax import build, config_io
+  from tfx_jax.run import EXAMPLE, count_parameters
+  from tfx_jax.training.state import init_params, plan_params
+
+  config = config_io.read_config(folder)
+  parallel = build.make_parallel(config)
+  tokenizers = build.saved_tokenizers(config, folder)
+  model = build.make_model(config, tokenizers)
+  _, shardings = plan_params(model, EXAMPLE, parallel)
+  begin = parallel.jit(
+    lambda: nn.unbox(init_params(model, config.seed, EXAMPLE)), out_shardings=shardings
+  )
+  params = begin()
+  return _decoding(
+    build.make_generator(config, model, tokenizers, parallel),
+    jax.block_until_ready(params),
+    *(folder, per_round, beam, tokens),
+    facts | {"parameters": count_parameters(params)},
+  )
+
+
+def decode_trained(
+  folder: str, workdir: str, per_round: int, beam: int, tokens: int, allocator: bool
+) -> tuple:
+  """As `decode`, by a run that has been trained."""
+  facts = start(allocator)
+  import tfx_jax
+  from tfx_jax import config_io
+
+  run = tfx_jax.load(workdir, config=config_io.read_config(folder))
+  return _decoding(run.generator, run.params, folder, per_round, beam, tokens, facts)
+
+
+def _decoding(
+  generator: Callable, params: object, folder: str, per_round: int, beam: int, tokens: int,
+  facts: dict,
+) -> tuple[Callable, dict]:  # fmt: skip
+  """See `decode`."""
+  import jax
+
+  with open(os.path.join(folder, "texts.txt"), encoding="utf-8") as file:
+    texts = file.read().split("\n")[:-1]
+  compiled = 0
+
+  def count(name: str, *_: object, **__: object) -> None:
+    nonlocal compiled
+    compiled += name == COMPILED
+
+  jax.monitoring.register_event_duration_secs_listener(count)
+  exactly = {"min_length": tokens, "max_length": tokens, "max_length_ratio": 0.0} if tokens else {}
+  # Some of all lengths, the longest too, so that there is nothing left to compile.
+  ordered = sorted(texts, key=len, reverse=True)
+  generator(params, ordered[:: -(-len(texts) // per_round)], beam_size=beam, **exactly)
+
+  def run(number: int) -> dict:
+    before = compiled
+    part = np.arange(number * per_round, (number + 1) * per_round) % len(texts)
+    found = generator(params, [texts[i] for i in part], beam_size=beam, **exactly)
+    lengths = [len(hypotheses[0].tokens) for hypotheses in found]
+    assert not tokens or set(lengths) == {tokens}, f"outputs have {set(lengths)} tokens"
+    return {
+      "output_tokens": sum(lengths),
+      "lengths": lengths,
+      "compilations": compiled - before,
+    }
+
+  return run, facts
+
+
+def start(allocator: bool) -> dict:
+  """What `main.py` does before it imports JAX."""
+  from tfx_jax.allocator import keep_large_buffers
+
+  kept = allocator and keep_large_buffers()
+  import jax
+
+  from tfx_jax import build, compilation_cache
+
+  compilation_cache.use(os.path.join(build.cache_folder(), "xla"))
+  return {
+    "jax": jax.__version__,
+    "platform": jax.default_backend(),
+    "device": jax.devices()[0].device_kind,
+    "allocator": kept,
+  }

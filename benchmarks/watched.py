@@ -1,0 +1,161 @@
+"""Runs the training command and looks at its loop from outside.
+
+    python benchmarks/watched.py STEPS --config=experiments/multi30k.py --workdir=DIR …
+
+What follows STEPS is the command line of `tfx_jax.main`. The run is left after so many steps,
+before anything is validated or saved if that comes later. Prints one JSON line:
+
+- `first_step_seconds`: from the start of the process to the end of the first step;
+- `compilations`: of the training step; it is an error if that is not 1;
+- `compilations_later`: of anything, after the first step;
+- `step_seconds`, the mean from the second step on, and `target_tokens_per_second`;
+- `waiting_share`: of that time, spent until the next batch was there: at most so long did the
+  device have nothing to do for want of input, since it may still have been at the step before;
+- `loader_share`: processor seconds of making batches, of all processor seconds.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_BEGIN = time.perf_counter()
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+class Enough(BaseException):
+  """Leaves the loop; nothing in between handles it."""
+
+
+def since_process_start() -> float:
+  """Seconds since this process was made; where nothing tells, since this module was imported."""
+  try:
+    with open("/proc/self/stat") as file:
+      started = int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    with open("/proc/uptime") as file:
+      return float(file.read().split()[0]) - started
+  except OSError:
+    return time.perf_counter() - _BEGIN
+
+
+class Watch:
+  """What is seen of a loop that is left after `steps` steps."""
+
+  def __init__(self, steps: int):
+    self.steps = steps
+    self.done = self.compiled = self.compiled_first = self.compilations = 0
+    self.first = self.begin = self.processor = self.end = self.processor_end = 0.0
+    self.waits: list[float] = []
+    self.loading: list[float] = []
+    self.tokens: list[float] = []
+
+  def step(self, train_step: Callable, state: Any, batch: Any) -> tuple:
+    """A training step; the first and the last are waited for."""
+    import jax
+
+    if self.done == self.steps:
+      raise Enough
+    out = train_step(state, batch)
+    self.done += 1
+    self.compilations = train_step.jitted._cache_size()
+    if self.done == 1:
+      jax.block_until_ready(out)
+      self.first, self.compiled_first = since_process_start(), self.compiled
+      self.waits.clear()
+      self.loading.clear()
+      self.begin, self.processor = time.perf_counter(), time.process_time()
+    else:
+      self.tokens.append(out[1]["loss"].count)
+    if self.done == self.steps:
+      jax.block_until_ready(out)
+      self.end, self.processor_end = time.perf_counter(), time.process_time()
+    return out
+
+  @contextlib.contextmanager
+  def prefetch(self, original: Callable, loader: Any, position: Any) -> Iterator[Callable]:
+    """The loop's own, with the time that it takes to get a batch."""
+    make = loader.batch
+
+    def batch(position: Any) -> Any:
+      begin = time.thread_time()
+      made = make(position)
+      self.loading.append(time.thread_time() - begin)
+      return made
+
+    loader.batch = batch
+    with original(loader, position) as next_batch:
+
+      def timed() -> Any:
+        begin = time.perf_counter()
+        got = next_batch()
+        if self.done < self.steps:
+          self.waits.append(time.perf_counter() - begin)
+        return got
+
+      yield timed
+
+  def figures(self) -> dict[str, Any]:
+    """All of it; see above."""
+    assert self.done == self.steps, f"the run ended after {self.done} of {self.steps} steps"
+    assert self.compilations == 1, f"the training step was compiled {self.compilations} times"
+    found = {
+      "steps": self.steps,
+      "first_step_seconds": round(self.first, 2),
+      "compilations": self.compilations,
+      "compilations_later": self.compiled - self.compiled_first,
+    }
+    if self.steps > 1:
+      taken, processor = self.end - self.begin, self.processor_end - self.processor
+      found |= {
+        "step_seconds": taken / (self.steps - 1),
+        "target_tokens_per_second": round(float(sum(self.tokens)) / taken, 1),
+        "waiting_share": round(sum(self.waits) / taken, 5),
+        "loader_share": round(sum(self.loading) / processor, 5),
+        "processor_seconds": round(processor, 2),
+      }
+    return found
+
+
+def main(steps: int, arguments: list[str]) -> dict[str, Any]:
+  """Runs `tfx_jax.main` for so many steps."""
+  from tfx_jax import main as command
+
+  # As `python -m tfx_jax.main` does: JAX is imported by the command, after the quick mistakes.
+  watch = Watch(steps)
+  run = command._run
+
+  def watched(options: Any) -> int:
+    command.keep_large_buffers()
+    import jax
+
+    from tfx_jax.commands import train
+    from tfx_jax.training import loop
+
+    def count(name: str, *_: Any, **__: Any) -> None:
+      watch.compiled += name == _COMPILED
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    loop._prefetch = functools.partial(watch.prefetch, loop._prefetch)
+    train_loop = train.train_loop
+
+    def left(train_step: Callable, **parts: Any) -> Any:
+      return train_loop(train_step=functools.partial(watch.step, train_step), **parts)
+
+    train.train_loop = left
+    return run(options)
+
+  command._run = watched
+  with contextlib.suppress(Enough):
+    command.main(arguments)
+  return watch.figures()
+
+
+if __name__ == "__main__":
+  figures = main(int(sys.argv[1]), sys.argv[2:])
+  print(json.dumps(figures), flush=True)
+  # The save or the batch that is on its way is of no use.
+  os._exit(0)
