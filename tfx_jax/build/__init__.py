@@ -15,7 +15,15 @@ from tfx_jax.build.data import (
   saved_tokenizers,
 )
 from tfx_jax.build.generation import make_generate_settings, make_generator
-from tfx_jax.build.model import ARCHITECTURES, DTYPES, NORMS, POSITIONS, make_model, rotary_scaling
+from tfx_jax.build.model import (
+  ARCHITECTURES,
+  DTYPES,
+  NORMS,
+  POSITIONS,
+  make_model,
+  rotary_scaling,
+  windows,
+)
 from tfx_jax.build.training import (
   make_adapted,
   make_optimization,
@@ -50,4 +58,5 @@ __all__ = [
   "read_examples",
   "rotary_scaling",
   "saved_tokenizers",
+  "windows",
 ]

@@ -65,13 +65,17 @@ def write_settings(model: Settings) -> Settings:
     "attention_dropout": model["attention_dropout"],
     "activation_dropout": model["activation_dropout"],
     "is_encoder_decoder": True,
+    # transformers knows these by the family; others read them.
+    "normalize_before": model["norm_placement"] == "pre",
+    "normalize_embedding": model["embedding_norm"],
+    "add_final_layer_norm": model["norm_placement"] == "pre",
   }
 
 
 def entries(model: Settings, tokens: int) -> Iterator[Entry]:
   """What is where in all relatives, by the settings that they have."""
-  yield Entry("model.shared.weight", ("target_embed/embedding",), Kind.ROWS, rows=tokens)
-  yield Entry("final_logits_bias", ("output/bias",), Kind.ROWS, rows=tokens, lead=True)
+  yield Entry("model.shared.weight", ("target_embed/embedding",), Kind.TOKENS, rows=tokens)
+  yield Entry("final_logits_bias", ("output/bias",), Kind.TOKENS, rows=tokens, lead=True)
   for side, ours, attentions, norms in (
     ("encoder", "source", _ENCODER_ATTENTIONS, _ENCODER_NORMS),
     ("decoder", "target", _DECODER_ATTENTIONS, _DECODER_NORMS),

@@ -1,5 +1,7 @@
 """Marian (Junczys-Dowmunt et al. 2018, arXiv:1804.00344): Vaswani et al.'s model, as OPUS-MT's."""
 
+import numpy as np
+
 from tfx_jax.errors import UserError
 from tfx_jax.pretrained import bart
 from tfx_jax.pretrained.family import Family, Foreign, Settings
@@ -21,7 +23,14 @@ def _read(config: Foreign) -> Settings:
     "norm_placement": "post",
     "position": "sinusoidal",
     "embedding_norm": False,
+    "zero_start": _begins_with_zeros(config),
   }
+
+
+def _begins_with_zeros(config: Foreign) -> bool:
+  """Whether the embedding that decoders begin with is zero, as in OPUS-MT: no setting says so."""
+  start, table = config.get("decoder_start_token_id"), config.tensors.get("model.shared.weight")
+  return table is not None and start is not None and not np.any(table[start : start + 1])
 
 
 def _write(model: Settings) -> Settings:
