@@ -9,7 +9,7 @@ pytest.importorskip("transformers", reason="needs tfx_jax[reference]")
 
 import torch
 import transformers
-from foreign_models import ALONE, KINDS, VARIANTS, make
+from foreign_models import KINDS, VARIANTS, make
 
 import tfx_jax
 from tfx_jax.training.step import make_loss_step
@@ -166,7 +166,7 @@ def test_outputs_are_those_of_transformers(pair, beams, early):
 
 
 def test_what_is_exported_is_what_was_read(pair, computed, exported):
-  kind, model, run = pair
+  _, model, run = pair
   again = tfx_jax.load(str(exported))
   jax.tree.map(np.testing.assert_array_equal, run.params, again.params)
   assert [t.fingerprint for t in again.tokenizers] == [t.fingerprint for t in run.tokenizers]
@@ -182,11 +182,60 @@ def test_what_is_exported_is_what_was_read(pair, computed, exported):
 def test_texts_are_read_and_written_as_by_the_tokenizer_that_is_exported(pair, exported):
   _, _, run = pair
   tokenizer = transformers.AutoTokenizer.from_pretrained(exported)
-  for text in [*INPUTS, "w5  w60 é w6"]:
+  for text in [*INPUTS, "w5  w60 é w6", ">>1<< w5", ""]:
     assert tokenizer(text).input_ids == read(run, text)
   written = run.tokenizers[1].encode(TARGETS)
   for ids, text in zip(written, run.tokenizers[1].decode(written), strict=True):
     assert tokenizer.decode(ids, skip_special_tokens=True).strip() == text.strip()
+
+
+def test_generation_is_as_its_settings_say(tmp_path):
+  model = make("bart", tmp_path)
+  suppressed = [*range(12, 30)]
+  settings = transformers.GenerationConfig(
+    num_beams=3,
+    num_return_sequences=2,
+    length_penalty=1.3,
+    early_stopping=True,
+    no_repeat_ngram_size=2,
+    suppress_tokens=suppressed,
+    bad_words_ids=[[7]],
+    forced_bos_token_id=9,
+    decoder_start_token_id=6,
+    min_length=7,
+    max_length=20,
+    eos_token_id=2,
+    pad_token_id=1,
+  )
+  settings.save_pretrained(tmp_path)
+  run, compared = tfx_jax.load(str(tmp_path)), 0
+  for text, hypotheses in zip(INPUTS, run.generate(INPUTS), strict=True):
+    ids = torch.tensor([read(run, text)])
+    theirs = model.generate(
+      input_ids=ids,
+      attention_mask=torch.ones_like(ids),
+      generation_config=settings,
+      return_dict_in_generate=True,
+      output_scores=True,
+    )
+    for place, hypothesis in enumerate(hypotheses):
+      tokens = theirs.sequences[place].tolist()
+      assert tokens[:2] == [6, 9] and not {7, *suppressed} & {*hypothesis.tokens}
+      if 2 in tokens[2:]:
+        assert hypothesis.tokens == tokens[2 : tokens.index(2, 2) + 1]
+        assert hypothesis.score == pytest.approx(float(theirs.sequences_scores[place]), abs=1e-3)
+        compared += 1
+  assert compared, "no output has ended"
+
+
+def test_the_language_of_what_mbart_reads_is_the_tokenizers(tmp_path):
+  make("mbart", tmp_path)
+  tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path, src_lang="cs_CZ")
+  tokenizer.save_pretrained(tmp_path)
+  run = tfx_jax.load(str(tmp_path))
+  assert read(run, "w5 w6") == tokenizer("w5 w6").input_ids
+  assert run.tokenizers[0].pieces(read(run, "w5"))[-2:] == ["</s>", "cs_CZ"]
+  assert run.tokenizers[1].pieces([run.tokenizers[1].marks.bos]) == ["de_DE"]
 
 
 def test_ctranslate2_converts_what_is_exported_and_writes_the_same(pair, exported, tmp_path):

@@ -3,10 +3,13 @@
 import json
 import os
 import shutil
+import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.numpy import load_file, save_file
 from tiny_run import read_log, settings, write_pairs
 
@@ -250,19 +253,27 @@ def test_a_name_on_the_hub_is_fetched(run, folder, monkeypatch):
   def snapshot_download(name, allow_patterns):
     asked.append((name, "*.bin" in allow_patterns))
     if name == "nobody/nothing":
-      raise OSError("no such name\nand a long explanation")
+      raise OSError("no connection\nand a long explanation")
+    if name == "nobody/knows":
+      response = SimpleNamespace(headers={}, request=None)
+      raise RepositoryNotFoundError("401 Client Error\nand more", response=response)
     return str(folder)
 
   monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
   again = tfx_jax.load("hf://somebody/something")
   assert again.score(TEXTS, TEXTS) == pytest.approx(run.score(TEXTS, TEXTS), rel=1e-5)
   assert set(asked) == {("somebody/something", False)}
-  with pytest.raises(UserError, match=r"^cannot fetch hf://nobody/nothing: no such name$"):
+  with pytest.raises(UserError, match=r"^cannot fetch hf://nobody/nothing: no connection$"):
     tfx_jax.load("hf://nobody/nothing")
+  with pytest.raises(UserError, match=r"^hf://nobody/knows: there is no such model, or"):
+    tfx_jax.load("hf://nobody/knows")
   os.remove(folder / "model.safetensors")
   with pytest.raises(UserError, match="holds no weights"):
     tfx_jax.load("hf://somebody/something")
   assert asked[-1] == ("somebody/something", True)
+  monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+  with pytest.raises(UserError, match=r"^hf://a/b needs huggingface_hub: pip install"):
+    tfx_jax.load("hf://a/b")
 
 
 def test_a_folder_in_use_is_left_alone(run, folder):

@@ -31,10 +31,15 @@ def fetched(path: str) -> str:
   except ImportError as error:
     raise UserError(f"{path} needs huggingface_hub: pip install 'tfx_jax[pretrained]'") from error
   name = path.removeprefix(HUB)
+  unknown = huggingface_hub.errors.RepositoryNotFoundError
   try:
     folder = huggingface_hub.snapshot_download(name, allow_patterns=_WANTED)
     if not any(entry.endswith(".safetensors") for entry in os.listdir(folder)):
       folder = huggingface_hub.snapshot_download(name, allow_patterns=[*_WANTED, "*.bin"])
+  except unknown as error:
+    raise UserError(
+      f"{path}: there is no such model, or it is for those logged in alone"
+    ) from error
   except Exception as error:  # of the hub, or of the connection
     raise UserError(f"cannot fetch {path}: {str(error).splitlines()[0]}") from error
   return folder
