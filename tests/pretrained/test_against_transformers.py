@@ -10,6 +10,7 @@ pytest.importorskip("transformers", reason="needs tfx_jax[reference]")
 import torch
 import transformers
 from foreign_models import KINDS, VARIANTS, make
+from from_scratch import make_run
 
 import tfx_jax
 from tfx_jax.training.step import make_loss_step
@@ -278,3 +279,32 @@ def test_ctranslate2_converts_what_is_exported_and_writes_the_same(pair, exporte
         assert found.scores[0] == pytest.approx(hypothesis.log_prob, abs=1e-3)
         compared += 1
   assert compared or marks.before
+
+
+@pytest.mark.parametrize("changes", [{"zero_start": True}, {"norm_placement": "pre"}])
+def test_models_trained_here_write_the_same_elsewhere(changes, tmp_path):
+  ctranslate2 = pytest.importorskip("ctranslate2", reason="needs tfx_jax[reference]")
+  run, texts = make_run(**changes), ["ab cd", "fed cba ab", "de"]
+  folder, converted = str(tmp_path / "out"), str(tmp_path / "converted")
+  run.export(folder)
+  model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+  tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+  ctranslate2.converters.TransformersConverter(folder).convert(converted)
+  translator = ctranslate2.Translator(converted, intra_threads=1)
+  ours = run.generate(texts, beam_size=1, max_length=12)
+  for text, (hypothesis,) in zip(texts, ours, strict=True):
+    batch = tokenizer(text, return_tensors="pt")
+    assert tokenizer.convert_ids_to_tokens(batch.input_ids[0]) == run.tokenizers[0].pieces(
+      run.layout.prompt(run.tokenizers[0].encode([text])[0])
+    )
+    written = model.generate(**batch, num_beams=1, max_new_tokens=11)[0]
+    expected = run.tokenizers[1].pieces([i for i in hypothesis.tokens if i != 1])[:11]
+    found = [piece for piece in tokenizer.convert_ids_to_tokens(written[1:]) if piece != "</s>"]
+    assert found[:11] == expected
+    theirs = translator.translate_batch(
+      [tokenizer.convert_ids_to_tokens(batch.input_ids[0])],
+      beam_size=1,
+      max_decoding_length=11,
+      suppress_sequences=[[tokenizer.pad_token]] if "norm_placement" in changes else None,
+    )
+    assert theirs[0].hypotheses[0] == expected

@@ -22,6 +22,15 @@ _UNSUPPORTED = {
   "begin_suppress_tokens": (None, []),
   "sequence_bias": (None,),
   "penalty_alpha": (None, 0.0),
+  "num_beam_groups": (1, None),
+  "epsilon_cutoff": (0.0, None),
+  "eta_cutoff": (0.0, None),
+  "top_h": (None,),
+  "guidance_scale": (1.0, None),
+  "constraints": (None, []),
+  "force_words_ids": (None, []),
+  "stop_strings": (None, []),
+  "watermarking_config": (None,),
 }
 
 
@@ -51,6 +60,8 @@ def read(values: Mapping[str, Any], origin: str, given: int) -> dict[str, Any]:
   }
   found |= {ours: values[theirs] for theirs, ours in _SAME.items() if values.get(theirs)}
   if values.get("do_sample"):
+    if found["beam_size"] > 1:
+      raise UserError(f"{origin}: num_beams={found['beam_size']} is not supported with do_sample")
     found["search"] = "sample"
     defaults = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
     found |= {name: _value(values, name, defaults[name]) for name in _OF_SAMPLES}
