@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from huggingface_hub.errors import RepositoryNotFoundError
 from from_scratch import MODEL, make_config, make_run
+from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.numpy import load_file, save_file
 from tiny_run import read_log, settings, write_pairs
 
