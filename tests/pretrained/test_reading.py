@@ -46,9 +46,9 @@ def test_a_model_from_scratch_is_given_away_and_comes_back(run, exported):
   again = tfx_jax.load(str(exported))
   assert json.loads((exported / "config.json").read_text())["architectures"] == ["MarianMTModel"]
   table, found = (r.params["target_embed"]["embedding"] for r in (run, again))
-  # EOS first, and the padding last, which begins what is written.
-  np.testing.assert_array_equal(table[np.array([1, 2, *range(4, 41), 3])], found[:40])
-  assert not np.asarray(found[40:]).any()
+  # EOS first, and last what begins all that is written.
+  np.testing.assert_array_equal(table[np.array([1, 2, *range(4, 41), 0, 3])], found[:41])
+  assert not np.asarray(found[41:]).any()
   assert again.score(TEXTS, TEXTS) == pytest.approx(run.score(TEXTS, TEXTS), rel=1e-5)
   ours, theirs = (r.generate(TEXTS, length_penalty_form="gnmt") for r in (run, again))
   assert [h[0].text for h in ours] == [h[0].text for h in theirs]
@@ -160,7 +160,7 @@ NORM = "model.decoder.layers.1.final_layer_norm.weight"
       "activation_function='mish' is not supported, only relu",
     ),
     (lambda f: change_config(f, d_model=None), "config.json lacks 'd_model'"),
-    (lambda f: change_config(f, vocab_size=30), "has 40 pieces, and the model knows 30"),
+    (lambda f: change_config(f, vocab_size=30), "has 41 pieces, and the model knows 30"),
     (lambda f: os.remove(f / "vocab.json"), "vocab.json"),
     (lambda f: os.remove(f / "source.spm"), "holds no tokenizer.json"),
     (

@@ -105,10 +105,12 @@ def _suppressed(
   generate: Settings, tokenizer: Tokenizer, written: tokenizers.Written
 ) -> dict[str, list[int]]:
   """What is never generated, by their ids."""
-  pieces = dict(zip(tokenizer.pieces(written.ids), range(len(written.ids)), strict=True))
-  ids = {pieces[piece] for piece in generate["forbidden"] if piece in pieces}
-  ids |= {written.pad, written.bos} - {None, written.eos}
-  return {"suppress_tokens": sorted(ids)} if ids else {}
+  marks = tokenizer.marks
+  pieces = dict(zip(tokenizer.pieces(written.ids), written.ids, strict=True))
+  ours = {pieces[piece] for piece in generate["forbidden"] if piece in pieces}
+  ours |= {marks.pad, marks.bos} - {None, marks.eos}
+  ids = [i for i, own in enumerate(written.ids) if own in ours]
+  return {"suppress_tokens": ids} if ids else {}
 
 
 def write_safetensors(folder: str, params: Any, config: Mapping[str, Any]) -> None:
@@ -194,7 +196,8 @@ def _publish(folder: str, contents: Mapping[str, bytes], tensors: Mapping[str, n
         with open(os.path.join(building, name), "wb") as file:
           file.write(content)
       save_file(tensors, os.path.join(building, WEIGHTS), metadata={"format": "pt"})
-      os.chmod(building, 0o755)
+      for path, mode in ((building, 0o755), (os.path.join(building, WEIGHTS), 0o644)):
+        os.chmod(path, mode)  # both are made for their owner alone
       os.replace(building, folder)
     finally:
       shutil.rmtree(building, ignore_errors=True)

@@ -13,6 +13,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.pretrained.folder import read_json
 
 FILE, _SETTINGS = "tokenizer.json", "tokenizer_config.json"
+_UNUSED = "<unused>"
 
 
 def read(
@@ -113,7 +114,8 @@ def write(pair: tuple[Tokenizer, Tokenizer]) -> Written:
   """The tokenizers of sources and targets for a Hugging Face folder.
 
   Those that were read are given back as they were. Of a sentencepiece model that was trained here
-  Marian's tokenizer is made, whose last piece both fills up and begins what is written.
+  Marian's tokenizer is made, whose last piece both fills up and begins what is written; what filled
+  up here keeps its row, so that probabilities are the same.
 
   Raises:
     UserError: if transformers has no such tokenizer.
@@ -132,15 +134,16 @@ def write(pair: tuple[Tokenizer, Tokenizer]) -> Written:
       "tokenizer.joint=True"
     )
   ids = [i for i in range(target.vocab_size) if i not in (marks.pad, marks.bos)]
-  pieces = [*target.pieces(ids), *target.pieces([marks.pad])]
-  kind, last = "MarianTokenizer", len(ids)
+  pieces = [*target.pieces(ids), _UNUSED, *target.pieces([marks.pad])]
+  ids += [marks.pad, marks.bos]
+  kind, last = "MarianTokenizer", len(ids) - 1
   contents = {
     "source.spm": target.model,
     "target.spm": target.model,
     "vocab.json": json.dumps({piece: i for i, piece in enumerate(pieces)}).encode(),
     _SETTINGS: _settings(target, kind),
   }
-  return Written(contents, kind, [*ids, marks.bos], last, ids.index(marks.eos), last)
+  return Written(contents, kind, ids, last, ids.index(marks.eos), last)
 
 
 def _settings(tokenizer: Tokenizer, kind: str) -> bytes:
