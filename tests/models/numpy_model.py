@@ -66,7 +66,7 @@ def with_copies(p, y, x, memory, source):
 
 def embed(settings, p, side, table, tokens):
   x = table[tokens] * settings.scale
-  if side == "target" and settings.zero_start:
+  if side == "target" and settings.zero_start and "encoder_stack" in p:
     x[0] = 0
   if settings.position == "learned":
     x = x + p[f"{side}_position"]["embedding"][: len(tokens)]

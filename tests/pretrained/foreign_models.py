@@ -66,6 +66,13 @@ KINDS = {
   ),
 }  # fmt: skip
 ALONE = ("gpt2", "llama", "mistral", "qwen2")
+# A seed, and what is added to the bias of EOS or multiplies its row, by which outputs come to an end
+# after some tokens.
+ENDINGS = {
+  **dict.fromkeys(("marian", "bart", "mbart", "pegasus"), (0, 10)),
+  **{"t5": (7, 2), "t5v1_1": (1, -6), "mt5": (1, -6)},
+  **{"gpt2": (0, 2), "llama": (0, -6), "mistral": (0, -6), "qwen2": (0, -6)},
+}
 # Others of a family: biases, heads, the output's table, odd sizes.
 VARIANTS = {
   "marian-gelu": ("marian", {"activation_function": "gelu", "scale_embedding": False}),
@@ -129,7 +136,8 @@ def make(kind, folder):
 
 def _randomize(kind, model, specials):
   """Weights that make outputs differ, end, and hold no other special piece."""
-  generator = torch.Generator().manual_seed(0)
+  seed, likely = ENDINGS[kind]
+  generator = torch.Generator().manual_seed(seed)
   with torch.no_grad():
     for name, parameter in model.named_parameters():
       if not parameter.requires_grad:
@@ -141,11 +149,11 @@ def _randomize(kind, model, specials):
     others = sorted(specials - {eos})
     if hasattr(model, "final_logits_bias"):
       model.final_logits_bias.normal_(generator=generator)
-      model.final_logits_bias[0, eos] += 10
+      model.final_logits_bias[0, eos] += likely
       model.final_logits_bias[0, others] -= 40
     else:
       table = model.get_output_embeddings().weight
-      table[eos] *= {"t5": -12, "t5v1_1": -4, "mt5": -4}.get(kind, 3)
+      table[eos] *= likely
       table[others] *= 0.01
 
 

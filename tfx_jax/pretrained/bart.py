@@ -65,10 +65,6 @@ def write_settings(model: Settings) -> Settings:
     "attention_dropout": model["attention_dropout"],
     "activation_dropout": model["activation_dropout"],
     "is_encoder_decoder": True,
-    # transformers knows these by the family; others read them.
-    "normalize_before": model["norm_placement"] == "pre",
-    "normalize_embedding": model["embedding_norm"],
-    "add_final_layer_norm": model["norm_placement"] == "pre",
   }
 
 
@@ -117,8 +113,12 @@ def _norm(theirs: str, ours: str) -> Iterator[Entry]:
   yield Entry(f"{theirs}.bias", (f"{ours}/bias",))
 
 
+# transformers knows these by the family; others read them.
+_NORMS = {"normalize_before": False, "normalize_embedding": True, "add_final_layer_norm": False}
+
+
 def _read_bart(config: Foreign) -> Settings:
-  config.expect(normalize_before=False, normalize_embedding=True, add_final_layer_norm=False)
+  config.expect(**_NORMS)
   return read_settings(config) | {
     "norm_placement": "post",
     "position": "learned",
@@ -127,7 +127,7 @@ def _read_bart(config: Foreign) -> Settings:
 
 
 def _write_bart(model: Settings) -> Settings:
-  return write_settings(model) | {"model_type": "bart"}
+  return write_settings(model) | _NORMS | {"model_type": "bart"}
 
 
 BART = Family("BartForConditionalGeneration", _read_bart, _write_bart, entries, IGNORED)

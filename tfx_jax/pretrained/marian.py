@@ -6,14 +6,11 @@ from tfx_jax.errors import UserError
 from tfx_jax.pretrained import bart
 from tfx_jax.pretrained.family import Family, Foreign, Settings
 
+_NORMS = {"normalize_before": False, "normalize_embedding": False, "add_final_layer_norm": False}
+
 
 def _read(config: Foreign) -> Settings:
-  config.expect(
-    normalize_before=False,
-    normalize_embedding=False,
-    add_final_layer_norm=False,
-    share_encoder_decoder_embeddings=True,
-  )
+  config.expect(**_NORMS, share_encoder_decoder_embeddings=True)
   if config.get("decoder_vocab_size") not in (None, config("vocab_size")):
     raise UserError(
       f"{config.origin}: decoder_vocab_size={config('decoder_vocab_size')} is not supported, only "
@@ -34,10 +31,14 @@ def _begins_with_zeros(config: Foreign) -> bool:
 
 
 def _write(model: Settings) -> Settings:
-  return bart.write_settings(model) | {
-    "model_type": "marian",
-    "share_encoder_decoder_embeddings": True,
-  }
+  return (
+    bart.write_settings(model)
+    | _NORMS
+    | {
+      "model_type": "marian",
+      "share_encoder_decoder_embeddings": True,
+    }
+  )
 
 
 MARIAN = Family(
