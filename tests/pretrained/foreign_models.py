@@ -49,7 +49,7 @@ KINDS = {
   "pegasus": ("Pegasus", _BART | {"activation_function": "relu", "scale_embedding": True}),
   "t5": ("T5", _T5),
   "t5v1_1": ("T5", _T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
-  "mt5": ("MT5", _T5),
+  "mt5": ("MT5", _T5 | {"tie_word_embeddings": False}),
   "gpt2": (
     "GPT2",
     {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
@@ -66,10 +66,10 @@ KINDS = {
   ),
 }  # fmt: skip
 ALONE = ("gpt2", "llama", "mistral", "qwen2")
-# A seed, and what is added to the bias of EOS or multiplies its row, by which outputs come to an end
-# after some tokens.
+# A seed, and what is added to the bias of EOS or multiplies its row, by which outputs end after some
+# tokens.
 ENDINGS = {
-  **dict.fromkeys(("marian", "bart", "mbart", "pegasus"), (0, 10)),
+  **{"marian": (1, 6), "bart": (6, 3), "mbart": (1, 3), "pegasus": (0, 10)},
   **{"t5": (7, 2), "t5v1_1": (1, -6), "mt5": (1, -6)},
   **{"gpt2": (0, 2), "llama": (0, -6), "mistral": (0, -6), "qwen2": (0, -6)},
 }
@@ -87,7 +87,7 @@ VARIANTS = {
     {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 10},
   ),
   "t5v1_1-tied": ("t5v1_1", {"tie_word_embeddings": True, "feed_forward_proj": "gated-silu"}),
-  "mt5-untied": ("mt5", {"tie_word_embeddings": False, "d_kv": 8}),
+  "mt5-tied": ("mt5", {"tie_word_embeddings": True, "d_kv": 8}),
   "gpt2-wide": ("gpt2", {"n_inner": 80, "activation_function": "relu", "vocab_size": 61}),
   "llama-tied": ("llama", {"tie_word_embeddings": True, "num_key_value_heads": 1}),
   "llama-all-heads": (
