@@ -18,6 +18,7 @@ from tfx_jax.training.step import make_loss_step
 INPUTS = ["w5 w6 w7 w8", "w9 w10", "w20 w21 w22 w7 w6 w5 w14 w9"]
 TARGETS = ["w13 w14", "w30 w31 w12", "w17"]
 BEAMS = 4
+LONGEST = 24
 # What CTranslate2 computes otherwise.
 UNKNOWN_TO_CTRANSLATE2 = {
   "marian-start": "begins with zeros, whatever the table holds",
@@ -134,7 +135,7 @@ def read(run, text):
 @pytest.mark.parametrize(("beams", "early"), [(1, False), (BEAMS, False), (BEAMS, True)])
 def test_outputs_are_those_of_transformers(pair, beams, early):
   _, model, run = pair
-  settings = {"beam_size": beams, "num_return": beams, "max_length": 24, "length_penalty": 0.7}
+  settings = {"beam_size": beams, "num_return": beams, "max_length": LONGEST, "length_penalty": 0.7}
   found = run.generate(INPUTS, early_stopping=early, **settings)
   compared, marks = 0, run.tokenizers[1].marks
   start = {"decoder_start_token_id": marks.bos, "forced_bos_token_id": (*marks.before, None)[0]}
@@ -150,7 +151,7 @@ def test_outputs_are_those_of_transformers(pair, beams, early):
         do_sample=False,
         num_beams=beams,
         num_return_sequences=beams,
-        max_new_tokens=24 + len(marks.before),
+        max_new_tokens=LONGEST + len(marks.before),
         **{"length_penalty": 0.7, "early_stopping": early or "never"} if beams > 1 else {},
       ),
       return_dict_in_generate=True,
@@ -258,28 +259,23 @@ def test_ctranslate2_converts_what_is_exported_and_writes_the_same(pair, exporte
       sources,
       target_prefix=[pieces(begin)] * len(sources),
       length_penalty=0,
-      max_decoding_length=24,
+      max_decoding_length=LONGEST - 1,
       min_decoding_length=0,
       **settings,
     )
     texts = [found.hypotheses[0][len(marks.before) :] for found in theirs]
   else:
     theirs = ctranslate2.Generator(converted, intra_threads=1).generate_batch(
-      sources, include_prompt_in_result=False, max_length=24, length_penalty=0, **settings
+      sources, include_prompt_in_result=False, max_length=LONGEST - 1, length_penalty=0, **settings
     )
     texts = [found.sequences[0] for found in theirs]
-  ours = run.generate(INPUTS, beam_size=1, max_length=25)
-  compared = 0
+  compared, (end,) = 0, pieces([marks.eos])
+  ours = run.generate(INPUTS, beam_size=1, max_length=LONGEST)
   for (hypothesis,), text, found in zip(ours, texts, theirs, strict=True):
-    if len(hypothesis.tokens) == 25:
-      assert pieces(hypothesis.tokens[:24]) == text
-    else:
-      assert pieces(hypothesis.tokens[:-1]) == [
-        piece for piece in text if piece != pieces([marks.eos])[0]
-      ]
-      if not marks.before:
-        assert found.scores[0] == pytest.approx(hypothesis.log_prob, abs=1e-3)
-        compared += 1
+    assert pieces(hypothesis.tokens[:-1]) == [piece for piece in text if piece != end]
+    if len(hypothesis.tokens) < LONGEST and not marks.before:
+      assert found.scores[0] == pytest.approx(hypothesis.log_prob, abs=1e-3)
+      compared += 1
   assert compared or marks.before
 
 
