@@ -268,7 +268,7 @@ def test_ctranslate2_converts_what_is_exported_and_writes_the_same(pair, exporte
       sources,
       target_prefix=[pieces(begin)] * len(sources),
       length_penalty=0,
-      max_decoding_length=LONGEST - 1,
+      max_decoding_length=LONGEST - 1 + len(marks.before),
       min_decoding_length=0,
       **settings,
     )
