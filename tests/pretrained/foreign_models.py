@@ -68,7 +68,7 @@ KINDS = {
 ALONE = ("gpt2", "llama", "mistral", "qwen2")
 # A seed, and what is added to the bias of EOS or multiplies its row: outputs end after some tokens.
 ENDINGS = {
-  **{"marian": (1, 6), "bart": (6, 3), "mbart": (1, 3), "pegasus": (3, 3)},
+  **{"marian": (1, 6), "bart": (6, 3), "mbart": (1, 3), "pegasus": (0, 10)},
   **{"t5": (7, 2), "t5v1_1": (1, -6), "mt5": (1, -6)},
   **{"gpt2": (0, 2), "llama": (0, -6), "mistral": (0, -6), "qwen2": (0, -6)},
 }
@@ -131,6 +131,11 @@ def make(kind, folder):
     **{name: value for name, value in settings.items() if name.endswith("_token_id")},
   )
   return model.eval()
+
+
+def read(run, text):
+  """What the model reads of an input."""
+  return run.layout.prompt(run.tokenizers[0].encode([text])[0])
 
 
 def _randomize(kind, model, specials):
