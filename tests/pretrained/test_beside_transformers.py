@@ -1,4 +1,4 @@
-"""Settings of generation, languages and models from scratch, beside transformers and CTranslate2."""
+"""Settings of generation, languages, models from scratch: beside transformers and CTranslate2."""
 
 import pytest
 
