@@ -101,7 +101,7 @@ VARIANTS = {
 def make(kind, folder):
   """Writes a model and its tokenizer into a folder; returns the model."""
   torch.manual_seed(0)
-  fifty, zeros = kind == "mbart-50", kind == "marian"
+  fifty, zeros = kind == "mbart-50", kind in ("marian", "marian-gelu")
   kind, changes = VARIANTS.get(kind, (kind, {}))
   name, settings = KINDS[kind]
   tokenizer = _tokenizer(kind, folder)
