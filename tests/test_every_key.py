@@ -43,6 +43,7 @@ OTHER = {
   "model.vocab_multiple": 32,
   "model.dropout": 0.2,
   "model.rotary_scaling": "linear 2.0",
+  "model.windows": "3",
   "model.remat": "full",
   "model.attention_rows": 8,
   "model.dtype": "bfloat16",

@@ -127,6 +127,9 @@ def base() -> ConfigDict:
         "rotary_base": 10_000.0,
         # Slower rotation for longer texts: "linear FACTOR", or "llama3 FACTOR LOW HIGH LENGTH".
         "rotary_scaling": "",
+        # How many tokens back a decoder layer's self-attention sees, its own counted: "4096" in all
+        # layers, "0 0 4096 4096" in each; 0 or nothing: all.
+        "windows": "",
         # Of bucket: how many, and from which distance on there is one for all.
         "num_buckets": 32,
         "max_distance": 128,
@@ -136,6 +139,8 @@ def base() -> ConfigDict:
         "scale_embeddings": True,
         # Whether embeddings are normalised, positions added.
         "embedding_norm": False,
+        # Whether targets begin with an embedding of zeros in place of BOS's, as Marian's do.
+        "zero_start": False,
         "output_bias": False,
         # Whether hidden states are divided by sqrt(features) before the output, as in the first T5.
         "scale_logits": False,

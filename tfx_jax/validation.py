@@ -94,6 +94,7 @@ def validate(config: ConfigDict) -> None:
   _check_optimizer(config)
   build.make_adapted(config, None)
   build.rotary_scaling(config.model.rotary_scaling)
+  build.windows(config.model.windows, config.model.decoder_layers)
 
 
 def _check_batch(config: ConfigDict) -> None:

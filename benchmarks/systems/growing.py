@@ -77,7 +77,7 @@ def train(point: dict, steps: int) -> tuple[Callable, dict]:
   make_state, shardings = plan_state(model, optimizer, 0, EXAMPLE, parallel)
   state = make_state()
   step = parallel.jit(
-    build.make_step(config, model, optimizer, schedule),
+    build.make_step(config, model, optimizer, schedule, parallel),
     donate_argnums=0,
     out_shardings=(shardings, None),
   )

@@ -25,7 +25,7 @@ def train(folder: str, per_round: int, allocator: bool) -> tuple[Callable, dict]
   optimizer, schedule = build.make_optimization(config)
   make_state, shardings = plan_state(model, optimizer, config.seed, EXAMPLE, parallel)
   step = parallel.jit(
-    build.make_step(config, model, optimizer, schedule),
+    build.make_step(config, model, optimizer, schedule, parallel),
     donate_argnums=0,
     out_shardings=(shardings, None),
   )

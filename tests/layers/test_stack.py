@@ -13,7 +13,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block, Context
 from tfx_jax.layers.feed_forward import FeedForward
-from tfx_jax.layers.mask import Mask
+from tfx_jax.layers.mask import Mask, lower
 from tfx_jax.layers.norm import LayerNorm
 from tfx_jax.layers.position import BucketBias
 from tfx_jax.layers.stack import REMAT_POLICIES, Stack
@@ -21,7 +21,7 @@ from tfx_jax.layers.stack import REMAT_POLICIES, Stack
 B, T, D, LAYERS = 2, 5, 16, 2
 
 
-def make(scan=False, remat="none", num_layers=LAYERS, final_norm=True):
+def make(scan=False, remat="none", num_layers=LAYERS, final_norm=True, windows=None):
   attention = functools.partial(Attention, D, 4, 2, 4, dropout_rate=0.2)
   norm = functools.partial(LayerNorm, D)
   block = functools.partial(
@@ -32,7 +32,7 @@ def make(scan=False, remat="none", num_layers=LAYERS, final_norm=True):
     dropout_rate=0.2,
   )
   relative = functools.partial(BucketBias, 4, False, 8, 16)
-  return Stack(block, num_layers, norm if final_norm else None, relative, scan, remat)
+  return Stack(block, num_layers, norm if final_norm else None, relative, scan, remat, windows)
 
 
 def context():
@@ -136,3 +136,19 @@ def test_layers_run_in_order_and_are_kept():
     for found, expected in zip(jax.tree.leaves(kept[index]), jax.tree.leaves(cache), strict=True):
       np.testing.assert_allclose(found, expected, atol=1e-5)
   np.testing.assert_allclose(x, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_a_layers_window_is_what_its_mask_would_be(scan):
+  windows = (2, 0)
+  stack = make(scan, final_norm=False, windows=windows)
+  tree = {name: x for name, x in params()["params"].items() if name != "norm"}
+  y, _ = jax.jit(stack.apply)({"params": tree}, example(), context())
+  x, causal = example(), lower(context().mask)
+  distance = jnp.arange(T)[:, None] - jnp.arange(T)[None]
+  for index, window in enumerate(windows):
+    layer = jax.tree.map(lambda leaf, index=index: leaf[index : index + 1], tree["layers"])
+    seen = causal & (distance < (window or T))[None]
+    one = make(num_layers=1, final_norm=False)
+    x, _ = one.apply({"params": tree | {"layers": layer}}, x, context().replace(mask=seen))
+  np.testing.assert_allclose(y, x, atol=1e-5)

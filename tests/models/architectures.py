@@ -42,19 +42,28 @@ class Settings:
   dropout: float = 0.0
   dtype: str = "float32"
   copy: bool = False
+  zero_start: bool = False
+  windows: tuple[int, ...] | None = None
 
 
 CONFIGS = {
-  "vaswani": Settings(placement="post", scale=FEATURES**0.5),
+  "vaswani": Settings(placement="post", scale=FEATURES**0.5, zero_start=True),
   "pre": Settings(head_dim=6, head_bias=True, activation="gelu_tanh", tying="target"),
   "bart": Settings(placement="post", position="learned", activation="gelu", head_bias=True),
   "t5": Settings("rms", "pre", "bucket", use_bias=False, head_dim=6),
   "llama": Settings(
-    "rms", "pre", "rotary", "silu", gated=True, use_bias=False, kv_heads=2, tying="none"
+    *("rms", "pre", "rotary", "silu"),
+    gated=True,
+    use_bias=False,
+    kv_heads=2,
+    tying="none",
+    windows=(0, 3),
   ),
   "post_rotary": Settings("rms", "post", "rotary", kv_heads=1, head_dim=6, tying="target"),
   "sandwich": Settings("layer", "sandwich", "alibi", "gelu", gated=True, kv_heads=1, tying="none"),
-  "grouped_bucket": Settings("layer_no_bias", "pre", "bucket", "gelu_tanh", True, kv_heads=2),
+  "grouped_bucket": Settings(
+    "layer_no_bias", "pre", "bucket", "gelu_tanh", True, kv_heads=2, windows=(2, 0)
+  ),
   "copying": Settings("rms", position="rotary", head_bias=True, tying="target", copy=True),
 }
 
@@ -116,7 +125,7 @@ def build(settings, decoder_only=False, window=None):
     dtype=dtype,
   )
   if decoder_only:
-    decoder = functools.partial(stack, block, relative=relative(False))
+    decoder = functools.partial(stack, block, relative=relative(False), windows=s.windows)
     return DecoderOnly(embed, absolute, decoder, head, window, s.dropout)
   return EncoderDecoder(
     embed_source=None if s.tying == "all" else embed,
@@ -125,10 +134,14 @@ def build(settings, decoder_only=False, window=None):
     position_target=absolute,
     encoder=functools.partial(stack, block, relative=relative(True)),
     decoder=functools.partial(
-      stack, functools.partial(block, cross_attention=attention), relative=relative(False)
+      stack,
+      functools.partial(block, cross_attention=attention),
+      relative=relative(False),
+      windows=s.windows,
     ),
     head=head,
     dropout_rate=s.dropout,
+    zero_start=s.zero_start,
     copy_attention=functools.partial(CopyAttention, FEATURES, dtype) if s.copy else None,
   )
 

@@ -66,6 +66,8 @@ def with_copies(p, y, x, memory, source):
 
 def embed(settings, p, side, table, tokens):
   x = table[tokens] * settings.scale
+  if side == "target" and settings.zero_start and "encoder_stack" in p:
+    x[0] = 0
   if settings.position == "learned":
     x = x + p[f"{side}_position"]["embedding"][: len(tokens)]
   if settings.position == "sinusoidal":
@@ -79,11 +81,15 @@ def embed(settings, p, side, table, tokens):
 
 
 def stack(settings, p, x, memory=None, attended=None, causal=False):
-  scores = distance_bias(settings, p, len(x), causal=causal or memory is not None)
-  own = functools.partial(attention, settings, bias=scores, rotary=settings.position == "rotary")
+  decodes = causal or memory is not None
+  scores = distance_bias(settings, p, len(x), causal=decodes)
+  distance = np.arange(len(x))[:, None] - np.arange(len(x))[None]
   cross = functools.partial(attention, settings, memory=memory, attended=attended)
   for index in range(LAYERS):
     layer = jax.tree.map(lambda leaf, index=index: leaf[index], p["layers"]["stacked"])
+    window = settings.windows[index] if decodes and settings.windows else 0
+    seen = np.where(distance < (window or len(x)), scores, -np.inf)
+    own = functools.partial(attention, settings, bias=seen, rotary=settings.position == "rotary")
     sublayers = [("attention_residual", own, "self_attention")]
     if memory is not None:
       sublayers += [("memory_residual", cross, "memory_attention")]

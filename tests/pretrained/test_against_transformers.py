@@ -1,4 +1,4 @@
-"""Every family against transformers, with random weights."""
+"""Every family against transformers and CTranslate2, with random weights."""
 
 import jax
 import numpy as np
@@ -9,88 +9,148 @@ pytest.importorskip("transformers", reason="needs tfx_jax[reference]")
 
 import torch
 import transformers
-from foreign_models import ALONE, KINDS, make
+from foreign_models import KINDS, VARIANTS, make, read
 
 import tfx_jax
+from tfx_jax.training.step import make_loss_step
 
-INPUTS = ["w4 w5 w6 w7 w8", "w9 w10", "w20 w21 w22 w7 w6 w5 w4 w9"]
-TARGETS = ["w13 w14", "w30 w31 w32 w12", "w17"]
+INPUTS = ["w5 w6 w7 w8", "w9 w10", "w20 w21 w22 w7 w6 w5 w14 w9"]
+TARGETS = ["w13 w14", "w30 w31 w12", "w17"]
 BEAMS = 4
+LONGEST = 24
+# What CTranslate2 computes otherwise.
+UNKNOWN_TO_CTRANSLATE2 = {
+  "marian-start": "begins with zeros, whatever the table holds",
+  "llama-3": "has Llama 3's rotary scaling for texts of 8,192 tokens only",
+  "qwen2": "has one window for all layers",
+  "gpt2-wide": "takes no model with more tokens than its tokenizer",
+}
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+  scope="module", params=[*KINDS, *(pytest.param(v, marks=pytest.mark.slow) for v in VARIANTS)]
+)
 def pair(request, tmp_path_factory):
   """The kind, transformers' model, and ours of the same folder."""
-  folder = tmp_path_factory.mktemp(request.param)
+  folder = tmp_path_factory.mktemp("model")
   return request.param, make(request.param, folder), tfx_jax.load(str(folder))
 
 
-def read(run, text):
-  """What the model reads of an input."""
-  return run.layout.prompt(run.tokenizers[0].encode([text])[0])
+@pytest.fixture(scope="module")
+def exported(pair, tmp_path_factory):
+  """Where ours has been given back."""
+  _, model, run = pair
+  folder = tmp_path_factory.mktemp("exported") / "model"
+  run.export(str(folder), architecture=type(model).__name__)
+  return folder
 
 
-def logits_of(kind, model, run, text, target):
-  """Their logits of a target's tokens, and the tokens."""
-  source, written = read(run, text), run.layout.target(run.tokenizers[1].encode([target])[0])
+@pytest.fixture(scope="module")
+def computed(pair):
+  """A batch with a row for each pair of texts, and what our model makes of it."""
+  _, _, run = pair
+  source, target = run.tokenizers
+  sources = [run.layout.source(ids) for ids in source.encode(INPUTS)]
+  targets = [run.layout.target(ids) for ids in target.encode(TARGETS)]
+  batch = run.layout.pairs(sources, targets, len(sources))
+
+  @jax.jit
+  def compute(params, batch):
+    states = run.model.apply({"params": params}, batch, method="encode") if encodes(run) else None
+    hidden = run.model.apply({"params": params}, batch)
+    logits = run.model.apply({"params": params}, hidden, batch.get("inputs"), method="logits")
+    return states, logits, make_loss_step(run.model)(params, batch).compute()
+
+  return batch, compute(run.params, batch)
+
+
+def encodes(run):
+  return run.config.model.architecture == "encoder_decoder"
+
+
+def rows(batch):
+  """Of each row what transformers is given: the source, the decoder's inputs, and its labels."""
+  for number, segments in enumerate(batch["targets_segments"]):
+    count = int((segments > 0).sum())
+    inputs, targets, weights = (
+      batch[name][number, :count] for name in ("decoder_inputs", "targets", "weights")
+    )
+    source = None
+    if "inputs" in batch:
+      source = batch["inputs"][number, : (batch["inputs_segments"][number] > 0).sum()].tolist()
+    yield source, inputs.tolist(), np.where(weights > 0, targets, -100).tolist()
+
+
+def run_theirs(model, source, inputs, labels):
+  """Their logits of the decoder's inputs, and the mean loss."""
   with torch.no_grad():
-    if kind in ALONE:
-      logits = model(input_ids=torch.tensor([source + written])).logits[0]
-      return logits[len(source) - 1 : -1].numpy(), written
-    begun = [run.tokenizers[1].marks.bos, *written[:-1]]
-    batch = {"input_ids": torch.tensor([source]), "decoder_input_ids": torch.tensor([begun])}
-    return model(**batch).logits[0].numpy(), written
+    if source is None:  # labels are shifted there
+      ids, labels = [*inputs, max(labels[-1], 0)], [-100, *labels]
+      found = model(input_ids=torch.tensor([ids]), labels=torch.tensor([labels]))
+      return found.logits[0, :-1].numpy(), float(found.loss)
+    found = model(
+      input_ids=torch.tensor([source]),
+      decoder_input_ids=torch.tensor([inputs]),
+      labels=torch.tensor([labels]),
+    )
+    return found.logits[0].numpy(), float(found.loss)
 
 
-def test_logits_are_those_of_transformers(pair):
-  kind, model, run = pair
-  for text, target in zip(INPUTS, TARGETS, strict=True):
-    theirs, written = logits_of(kind, model, run, text, target)
-    source = read(run, text)
-    if kind in ALONE:
-      batch = run.layout.prompts([source + written], len(source) + len(written))
-    else:
-      batch = run.layout.pairs([source], [written], 1)
-    hidden = run.model.apply({"params": run.params}, batch)
-    ours = run.model.apply({"params": run.params}, hidden, batch.get("inputs"), method="logits")
-    ours = ours[0, len(source) - 1 : -1] if kind in ALONE else ours[0, : len(written)]
-    np.testing.assert_allclose(ours[:, : theirs.shape[1]], theirs, atol=1e-4, rtol=1e-4)
+def test_states_logits_and_loss_are_those_of_transformers(pair, computed):
+  _, model, run = pair
+  batch, (states, logits, loss) = computed
+  total = weight = 0
+  for number, (source, inputs, labels) in enumerate(rows(batch)):
+    if source is not None:
+      with torch.no_grad():
+        theirs = model.get_encoder()(input_ids=torch.tensor([source])).last_hidden_state[0]
+      np.testing.assert_allclose(states[number, : len(source)], theirs, atol=1e-4, rtol=1e-4)
+    theirs, mean = run_theirs(model, source, inputs, labels)
+    ours = logits[number, : len(inputs), : theirs.shape[1]]
+    np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+    count = sum(label >= 0 for label in labels)
+    total, weight = total + mean * count, weight + count
+  assert float(loss) == pytest.approx(total / weight, rel=1e-4)
+  targets = [run.layout.target(ids) for ids in run.tokenizers[1].encode(TARGETS)]
+  assert weight == sum(map(len, targets)) - len(targets) * len(run.tokenizers[1].marks.before)
 
 
-def test_scores_are_those_of_transformers(pair):
-  kind, model, run = pair
-  given = len(run.tokenizers[1].marks.before)
-  for text, target, score in zip(INPUTS, TARGETS, run.score(INPUTS, TARGETS), strict=True):
-    logits, written = logits_of(kind, model, run, text, target)
+def test_scores_are_those_of_transformers(pair, computed):
+  _, model, run = pair
+  theirs = rows(computed[0])
+  for score, (source, inputs, labels) in zip(run.score(INPUTS, TARGETS), theirs, strict=True):
+    logits, _ = run_theirs(model, source, inputs, labels)
     log_probs = torch.tensor(logits).log_softmax(-1)
-    expected = sum(log_probs[place, token] for place, token in list(enumerate(written))[given:])
+    expected = sum(log_probs[place, i] for place, i in enumerate(labels) if i >= 0)
     assert score == pytest.approx(float(expected), abs=1e-3)
 
 
 @pytest.mark.parametrize(("beams", "early"), [(1, False), (BEAMS, False), (BEAMS, True)])
 def test_outputs_are_those_of_transformers(pair, beams, early):
-  kind, model, run = pair
-  settings = {"beam_size": beams, "num_return": beams, "max_length": 30, "length_penalty": 0.7}
+  _, model, run = pair
+  settings = {"beam_size": beams, "num_return": beams, "max_length": LONGEST, "length_penalty": 0.7}
   found = run.generate(INPUTS, early_stopping=early, **settings)
   compared, marks = 0, run.tokenizers[1].marks
+  start = {"decoder_start_token_id": marks.bos, "forced_bos_token_id": (*marks.before, None)[0]}
   for text, hypotheses in zip(INPUTS, found, strict=True):
     ids = torch.tensor([read(run, text)])
     theirs = model.generate(
       input_ids=ids,
       attention_mask=torch.ones_like(ids),
       generation_config=transformers.GenerationConfig(
-        **{name: value for name, value in KINDS[kind][1].items() if name.endswith("_token_id")}
-        | {"eos_token_id": marks.eos, "pad_token_id": marks.pad or 0},
+        **start if encodes(run) else {},
+        eos_token_id=marks.eos,
+        pad_token_id=marks.pad or 0,
         do_sample=False,
         num_beams=beams,
         num_return_sequences=beams,
-        max_new_tokens=30,
+        max_new_tokens=LONGEST + len(marks.before),
         **{"length_penalty": 0.7, "early_stopping": early or "never"} if beams > 1 else {},
       ),
       return_dict_in_generate=True,
       output_scores=True,
     )
-    begun = ids.shape[1] if kind in ALONE else 1 + len(marks.before)
+    begun = 1 + len(marks.before) if encodes(run) else ids.shape[1]
     for place, hypothesis in enumerate(hypotheses):
       tokens = theirs.sequences[place].tolist()[begun:]
       if marks.eos not in tokens:
@@ -102,22 +162,72 @@ def test_outputs_are_those_of_transformers(pair, beams, early):
   assert compared, "no output has ended"
 
 
-def test_what_is_exported_is_what_was_read(pair, tmp_path):
-  kind, model, run = pair
-  folder = str(tmp_path / "out")
-  architecture = type(model).__name__
-  run.export(folder, architecture=architecture)
-  again = tfx_jax.load(folder)
+def test_what_is_exported_is_what_was_read(pair, computed, exported):
+  _, model, run = pair
+  again = tfx_jax.load(str(exported))
   jax.tree.map(np.testing.assert_array_equal, run.params, again.params)
-  assert again.tokenizers[1].marks == run.tokenizers[1].marks
-  assert architecture in (tmp_path / "out" / "config.json").read_text()
+  assert [t.fingerprint for t in again.tokenizers] == [t.fingerprint for t in run.tokenizers]
+  assert again.config.generate.to_dict() == run.config.generate.to_dict()
 
-  auto = transformers.AutoModelForCausalLM if kind in ALONE else transformers.AutoModelForSeq2SeqLM
-  loaded = auto.from_pretrained(folder).eval()
-  for text, target in zip(INPUTS[:2], TARGETS, strict=False):
-    ours, _ = logits_of(kind, model, run, text, target)
-    theirs, _ = logits_of(kind, loaded, run, text, target)
-    np.testing.assert_array_equal(theirs, ours)
-  # By its own class: AutoTokenizer takes a family's, and these are no tokenizers of the families.
-  tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
-  assert tokenizer(INPUTS[0]).input_ids == read(run, INPUTS[0])
+  auto = transformers.AutoModelForSeq2SeqLM if encodes(run) else transformers.AutoModelForCausalLM
+  loaded = auto.from_pretrained(exported).eval()
+  assert type(loaded) is type(model)
+  for row in rows(computed[0]):
+    np.testing.assert_array_equal(run_theirs(loaded, *row)[0], run_theirs(model, *row)[0])
+
+
+def test_texts_are_read_and_written_as_by_the_tokenizer_that_is_exported(pair, exported):
+  _, _, run = pair
+  tokenizer = transformers.AutoTokenizer.from_pretrained(exported)
+  for text in [*INPUTS, "w5  w60 é w6", ">>1<< w5", ""]:
+    assert tokenizer(text).input_ids == read(run, text)
+  written = run.tokenizers[1].encode(TARGETS)
+  for ids, text in zip(written, run.tokenizers[1].decode(written), strict=True):
+    assert tokenizer.decode(ids, skip_special_tokens=True).strip() == text.strip()
+
+
+def test_ctranslate2_converts_what_is_exported_and_writes_the_same(pair, exported, tmp_path):
+  kind, _, run = pair
+  ctranslate2 = pytest.importorskip("ctranslate2", reason="needs tfx_jax[reference]")
+  if kind in UNKNOWN_TO_CTRANSLATE2:
+    pytest.skip(f"CTranslate2 {UNKNOWN_TO_CTRANSLATE2[kind]}")
+  converted, marks = str(tmp_path / "converted"), run.tokenizers[1].marks
+
+  class Converter(ctranslate2.converters.TransformersConverter):
+    """Knows whether T5 scales hidden states, which by its `tie_word_embeddings` all would."""
+
+    def load_model(self, *args, **settings):
+      model = super().load_model(*args, **settings)
+      if model.config.model_type in ("t5", "mt5"):
+        model.config.tie_word_embeddings = getattr(model.config, "scale_decoder_outputs", False)
+      return model
+
+  Converter(str(exported)).convert(converted)
+  pieces = run.tokenizers[1].pieces
+  settings = {"beam_size": 1, "return_scores": True}
+  sources = [run.tokenizers[0].pieces(read(run, text)) for text in INPUTS]
+  if encodes(run):
+    # The language that mBART begins with is for the user to tell, as are forced tokens.
+    begin = [marks.bos] * (kind == "mbart") + [*marks.before]
+    theirs = ctranslate2.Translator(converted, intra_threads=1).translate_batch(
+      sources,
+      target_prefix=[pieces(begin)] * len(sources),
+      length_penalty=0,
+      max_decoding_length=LONGEST - 1 + len(marks.before),
+      min_decoding_length=0,
+      **settings,
+    )
+    texts = [found.hypotheses[0][len(marks.before) :] for found in theirs]
+  else:
+    theirs = ctranslate2.Generator(converted, intra_threads=1).generate_batch(
+      sources, include_prompt_in_result=False, max_length=LONGEST - 1, length_penalty=0, **settings
+    )
+    texts = [found.sequences[0] for found in theirs]
+  compared, (end,) = 0, pieces([marks.eos])
+  ours = run.generate(INPUTS, beam_size=1, max_length=LONGEST)
+  for (hypothesis,), text, found in zip(ours, texts, theirs, strict=True):
+    assert pieces(hypothesis.tokens[:-1]) == [piece for piece in text if piece != end]
+    if len(hypothesis.tokens) < LONGEST and not marks.before:
+      assert found.scores[0] == pytest.approx(hypothesis.log_prob, abs=1e-3)
+      compared += 1
+  assert compared or marks.before

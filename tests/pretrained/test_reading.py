@@ -3,67 +3,30 @@
 import json
 import os
 import shutil
+import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from from_scratch import MODEL, make_config, make_run
+from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.numpy import load_file, save_file
 from tiny_run import read_log, settings, write_pairs
 
 import tfx_jax
-from tfx_jax import build
 from tfx_jax.config import base
-from tfx_jax.data.tokenizer import train_tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
-from tfx_jax.parallel import Parallel
-from tfx_jax.pretrained.export import find_family, write_huggingface
-from tfx_jax.run import EXAMPLE, Run
-from tfx_jax.training.state import plan_state
+from tfx_jax.pretrained.export import find_family
 
-# What Marian's models are by these settings.
-MODEL = {
-  **{"features": 16, "num_heads": 2, "feed_forward": 24, "encoder_layers": 1, "decoder_layers": 2},
-  **{"norm_placement": "post", "norm_epsilon": 1e-5, "output_bias": True, "max_positions": 64},
-}
 DEFAULTS = base().model.to_dict()
 TEXTS = ["ab cd", "fed cba ab", "de"]
 
 
-def make_config(**changes):
-  config = base()
-  config.model.update(MODEL | changes)
-  config.generate.update(beam_size=2, max_length=20, max_source_length=64, max_length_ratio=0.0)
-  return config
-
-
-def make_tokenizer(texts, size):
-  settings = base().tokenizer.to_dict() | {"kind": "bpe", "vocab_size": size, "symbols": ()}
-  return train_tokenizer(texts, **{k: v for k, v in settings.items() if k not in ("joint", "path")})
-
-
-def with_random_params(model, parallel):
-  """Biases too, which begin as zeros."""
-  make_state, _ = plan_state(model, _NoOptimizer, 0, EXAMPLE, parallel)
-  rng = np.random.default_rng(0)
-  return jax.tree.map(
-    lambda x: x + (0.2 * rng.normal(size=x.shape)).astype(np.float32), make_state().params
-  )
-
-
-class _NoOptimizer:
-  init = staticmethod(lambda params: ())
-
-
 @pytest.fixture(scope="session")
 def run():
-  config, parallel = make_config(), Parallel()
-  words = [f"{a}{b}{c}" for a in "abcdef" for b in "abcdef" for c in "abcdef"]
-  tokenizer = make_tokenizer(words, 41)
-  pair = tokenizer, tokenizer
-  model = build.make_model(config, pair)
-  params = with_random_params(model, parallel)
-  return Run(config, params, 0, model=model, tokenizers=pair, parallel=parallel)
+  return make_run()
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +46,8 @@ def test_a_model_from_scratch_is_given_away_and_comes_back(run, exported):
   again = tfx_jax.load(str(exported))
   assert json.loads((exported / "config.json").read_text())["architectures"] == ["MarianMTModel"]
   table, found = (r.params["target_embed"]["embedding"] for r in (run, again))
-  np.testing.assert_array_equal(table[:41], found[:41])
+  # EOS first, and last what begins all that is written.
+  np.testing.assert_array_equal(table[np.array([1, 2, *range(4, 41), 0, 3])], found[:41])
   assert not np.asarray(found[41:]).any()
   assert again.score(TEXTS, TEXTS) == pytest.approx(run.score(TEXTS, TEXTS), rel=1e-5)
   ours, theirs = (r.generate(TEXTS, length_penalty_form="gnmt") for r in (run, again))
@@ -93,17 +57,16 @@ def test_a_model_from_scratch_is_given_away_and_comes_back(run, exported):
 
 
 def test_without_a_bias_of_the_output_it_is_given_away_with_one_of_zeros(tmp_path):
-  config = make_config(output_bias=False)
-  tokenizer = make_tokenizer(["abc", "cab", "bca"] * 9, 10)
-  model = build.make_model(config, (tokenizer, tokenizer))
-  params = with_random_params(model, Parallel())
   folder = str(tmp_path / "out")
-  sections = config.model.to_dict(), config.generate.to_dict()
-  assert (
-    write_huggingface(folder, *sections, params, (tokenizer, tokenizer), DEFAULTS)
-    == "MarianMTModel"
-  )
+  make_run(output_bias=False).export(folder)
   assert not load_file(f"{folder}/model.safetensors")["final_logits_bias"].any()
+
+
+LLAMA = {
+  **{"architecture": "decoder_only", "norm_placement": "pre", "position": "rotary"},
+  **{"output_bias": False, "scale_embeddings": False, "norm": "rms_norm", "use_bias": False},
+  **{"activation": "silu", "gated": True, "num_kv_heads": 1, "tie_output": False},
+}
 
 
 @pytest.mark.parametrize(
@@ -121,12 +84,9 @@ def test_without_a_bias_of_the_output_it_is_given_away_with_one_of_zeros(tmp_pat
       | {"output_bias": False, "scale_embeddings": False},
       "GPT2LMHeadModel",
     ),
-    (
-      {"architecture": "decoder_only", "norm_placement": "pre", "position": "rotary"}
-      | {"output_bias": False, "scale_embeddings": False, "norm": "rms_norm", "use_bias": False}
-      | {"activation": "silu", "gated": True, "num_kv_heads": 1, "tie_output": False},
-      "LlamaForCausalLM",
-    ),
+    (LLAMA, "LlamaForCausalLM"),
+    (LLAMA | {"windows": "5"}, "MistralForCausalLM"),
+    (LLAMA | {"windows": "0 5", "qkv_bias": True}, "Qwen2ForCausalLM"),
   ],
 )
 def test_settings_have_a_family(changes, found):
@@ -140,6 +100,7 @@ def test_settings_have_a_family(changes, found):
     ({"norm_epsilon": 1e-6}, "model.norm_epsilon is 1e-05, not 1e-06"),
     ({"copy_head": True}, "model.copy_head is False, not True"),
     ({"norm_placement": "sandwich"}, "model.norm_placement"),
+    (LLAMA | {"windows": "3 5", "qkv_bias": True}, "model.windows is '5', not '3 5'"),
   ],
 )
 def test_settings_without_a_family_are_named(changes, named):
@@ -238,9 +199,10 @@ def test_half_precision_is_read_as_float32(run, folder):
   change_tensors(folder, halve)
   params = tfx_jax.load(str(folder)).params
   assert {x.dtype for x in jax.tree.leaves(params)} == {np.dtype(np.float32)}
-  table = np.asarray(run.params["target_embed"]["embedding"])[:41]
+  kernel = np.asarray(run.params["encoder_stack"]["layers"]["stacked"]["mlp"]["up"]["kernel"])
   np.testing.assert_array_equal(
-    params["target_embed"]["embedding"][:41], table.astype(np.float16).astype(np.float32)
+    params["encoder_stack"]["layers"]["stacked"]["mlp"]["up"]["kernel"],
+    kernel.astype(np.float16).astype(np.float32),
   )
 
 
@@ -250,19 +212,27 @@ def test_a_name_on_the_hub_is_fetched(run, folder, monkeypatch):
   def snapshot_download(name, allow_patterns):
     asked.append((name, "*.bin" in allow_patterns))
     if name == "nobody/nothing":
-      raise OSError("no such name\nand a long explanation")
+      raise OSError("no connection\nand a long explanation")
+    if name == "nobody/knows":
+      response = SimpleNamespace(headers={}, request=None)
+      raise RepositoryNotFoundError("401 Client Error\nand more", response=response)
     return str(folder)
 
   monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
   again = tfx_jax.load("hf://somebody/something")
   assert again.score(TEXTS, TEXTS) == pytest.approx(run.score(TEXTS, TEXTS), rel=1e-5)
   assert set(asked) == {("somebody/something", False)}
-  with pytest.raises(UserError, match=r"^cannot fetch hf://nobody/nothing: no such name$"):
+  with pytest.raises(UserError, match=r"^cannot fetch hf://nobody/nothing: no connection$"):
     tfx_jax.load("hf://nobody/nothing")
+  with pytest.raises(UserError, match=r"^hf://nobody/knows: there is no such model, or"):
+    tfx_jax.load("hf://nobody/knows")
   os.remove(folder / "model.safetensors")
   with pytest.raises(UserError, match="holds no weights"):
     tfx_jax.load("hf://somebody/something")
   assert asked[-1] == ("somebody/something", True)
+  monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+  with pytest.raises(UserError, match=r"^hf://a/b needs huggingface_hub: pip install"):
+    tfx_jax.load("hf://a/b")
 
 
 def test_a_folder_in_use_is_left_alone(run, folder):

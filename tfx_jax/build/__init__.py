@@ -16,7 +16,15 @@ from tfx_jax.build.data import (
 )
 from tfx_jax.build.generation import make_generate_settings, make_generator
 from tfx_jax.build.mesh import make_parallel, mesh_sizes
-from tfx_jax.build.model import ARCHITECTURES, DTYPES, NORMS, POSITIONS, make_model, rotary_scaling
+from tfx_jax.build.model import (
+  ARCHITECTURES,
+  DTYPES,
+  NORMS,
+  POSITIONS,
+  make_model,
+  rotary_scaling,
+  windows,
+)
 from tfx_jax.build.plan import make_size, planned_tokenizers
 from tfx_jax.build.training import (
   make_adapted,
@@ -54,4 +62,5 @@ __all__ = [
   "read_examples",
   "rotary_scaling",
   "saved_tokenizers",
+  "windows",
 ]

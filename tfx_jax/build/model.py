@@ -78,6 +78,7 @@ def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> n
       relative=relative.get(c.position),
       scan=c.scan_layers,
       remat=c.remat,
+      windows=None if bidirectional else windows(c.windows, num_layers),
     )
 
   position = {
@@ -112,6 +113,7 @@ def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> n
     ),
     head=head,
     copy_attention=functools.partial(CopyAttention, c.features, dtype) if c.copy_head else None,
+    zero_start=c.zero_start,
     **shared,
   )
 
@@ -150,6 +152,21 @@ def rotary_scaling(text: str) -> RotaryScaling | None:
       f"model.rotary_scaling='{text}': use 'linear FACTOR' or 'llama3 FACTOR LOW HIGH LENGTH'"
     )
   return RotaryScaling(*numbers)
+
+
+def windows(text: str, num_layers: int) -> tuple[int, ...] | None:
+  """The window of each layer that 'NUMBER' or 'NUMBER NUMBER …' means; None where all see all.
+
+  Raises:
+    UserError: for another text.
+  """
+  words = text.split()
+  if not all(word.isdigit() for word in words) or len(words) not in (0, 1, num_layers):
+    raise UserError(
+      f"model.windows='{text}': use one number, or one for each of the {num_layers} decoder layers"
+    )
+  found = tuple(map(int, words * num_layers if len(words) == 1 else words))
+  return found if any(found) else None
 
 
 def _norm(c: ConfigDict) -> Callable:

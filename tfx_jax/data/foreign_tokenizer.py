@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sentencepiece
@@ -13,6 +13,8 @@ from tfx_jax.data.tokenizer import Tokenizer, fingerprint_of
 from tfx_jax.errors import UserError
 
 _CONTENT = "huggingface.json"
+# What else a folder says of its tokenizer: kept for those who load it there.
+BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
 class HuggingFaceTokenizer:
@@ -23,12 +25,20 @@ class HuggingFaceTokenizer:
     marks: see `Marks`.
     vocab_size: of the model, which may have more than the tokenizer has pieces.
     origin: of the file, for errors.
+    beside: of `BESIDE`, files by name.
 
   Raises:
     UserError: if the library is not installed, or cannot read the file.
   """
 
-  def __init__(self, content: str, marks: Marks, vocab_size: int, origin: str = _CONTENT) -> None:
+  def __init__(
+    self,
+    content: str,
+    marks: Marks,
+    vocab_size: int,
+    origin: str = _CONTENT,
+    beside: Mapping[str, bytes] | None = None,
+  ) -> None:
     try:
       import tokenizers
     except ImportError as error:
@@ -43,7 +53,8 @@ class HuggingFaceTokenizer:
     known = self._tokenizer.get_vocab_size()
     if known > vocab_size:
       raise UserError(f"{origin} has {known} pieces, and the model knows {vocab_size}")
-    self.marks, self.vocab_size, self._content = marks, vocab_size, content
+    self.marks, self.vocab_size = marks, vocab_size
+    self._content, self._beside = content, dict(beside or {})
     self.fingerprint = fingerprint_of("huggingface", content, *marks, vocab_size)
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -53,8 +64,10 @@ class HuggingFaceTokenizer:
 
   def around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """What the file puts before and after a text."""
-    ids = self._tokenizer.encode("a").ids
-    plain = self._tokenizer.encode("a", add_special_tokens=False).ids
+    texts = (self._tokenizer.decode([i]) for i in range(self._tokenizer.get_vocab_size()))
+    # A text of pieces that there are.
+    text = next((text for text in texts if self.encode([text])[0]), "")
+    ids, plain = self._tokenizer.encode(text).ids, self.encode([text])[0]
     start = next((n for n in range(len(ids)) if ids[n : n + len(plain)] == plain), 0)
     return tuple(ids[:start]), tuple(ids[start + len(plain) :])
 
@@ -69,11 +82,12 @@ class HuggingFaceTokenizer:
     return [self._tokenizer.id_to_token(int(i)) or f"<unused{i}>" for i in ids]
 
   def save(self, folder: str) -> None:  # noqa: D102
-    files.save(folder, _spec("huggingface", self), {_CONTENT: self._content.encode()})
+    contents = {_CONTENT: self._content.encode(), **self._beside}
+    files.save(folder, _spec("huggingface", self), contents)
 
   def foreign_files(self) -> dict[str, bytes]:
     """What a Hugging Face folder holds of it."""
-    return {"tokenizer.json": self._content.encode()}
+    return {"tokenizer.json": self._content.encode(), **self._beside}
 
 
 class MarianTokenizer:
@@ -86,6 +100,7 @@ class MarianTokenizer:
     vocab_size: of the model.
     side: 0 for a tokenizer of sources, 1 of targets.
     origin: for errors.
+    beside: of `BESIDE`, files by name.
 
   Raises:
     UserError: if a model is damaged.
@@ -99,6 +114,7 @@ class MarianTokenizer:
     vocab_size: int,
     side: int,
     origin: str = "the tokenizer",
+    beside: Mapping[str, bytes] | None = None,
   ) -> None:
     try:
       self._processor = sentencepiece.SentencePieceProcessor(model_proto=models[side] or b"\0")
@@ -108,6 +124,7 @@ class MarianTokenizer:
       raise UserError(f"{origin} has {len(vocabulary)} pieces, and the model knows {vocab_size}")
     self.marks, self.vocab_size = marks, vocab_size
     self._models, self._vocabulary, self._side = tuple(models), vocabulary, side
+    self._beside = dict(beside or {})
     self._names = {i: piece for piece, i in vocabulary.items()}
     self.fingerprint = fingerprint_of("marian", models, vocabulary, *marks, vocab_size, side)
 
@@ -135,7 +152,7 @@ class MarianTokenizer:
     """What a Hugging Face folder holds of it."""
     source, target = self._models
     vocabulary = json.dumps(self._vocabulary).encode()
-    return {"source.spm": source, "target.spm": target, "vocab.json": vocabulary}
+    return {"source.spm": source, "target.spm": target, "vocab.json": vocabulary, **self._beside}
 
 
 def load(folder: str, spec: dict[str, Any]) -> Tokenizer:
@@ -143,10 +160,18 @@ def load(folder: str, spec: dict[str, Any]) -> Tokenizer:
   marks = Marks(**{k: tuple(v) if isinstance(v, list) else v for k, v in spec["marks"].items()})
   if spec["kind"] == "huggingface":
     path = os.path.join(folder, _CONTENT)
-    return HuggingFaceTokenizer(files.read(path).decode(), marks, spec["vocab_size"], path)
+    content = files.read(path).decode()
+    return HuggingFaceTokenizer(content, marks, spec["vocab_size"], path, beside(folder))
   models = [files.read(os.path.join(folder, name)) for name in ("source.spm", "target.spm")]
   vocabulary = json.loads(files.read(os.path.join(folder, "vocab.json")))
-  return MarianTokenizer(models, vocabulary, marks, spec["vocab_size"], spec["side"], folder)
+  settings = marks, spec["vocab_size"], spec["side"], folder, beside(folder)
+  return MarianTokenizer(models, vocabulary, *settings)
+
+
+def beside(folder: str) -> dict[str, bytes]:
+  """Those of `BESIDE` that a folder holds, by name."""
+  paths = {name: os.path.join(folder, name) for name in BESIDE}
+  return {name: files.read(path) for name, path in paths.items() if os.path.isfile(path)}
 
 
 def _spec(kind: str, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Attention(nn.Module):
       query: from `project` or `project_query`.
       memory: keys and values [B,K,S,H].
       mask: symbolic, or bool [B,T,S]. A query that may see nothing gets a mean, never NaN.
-      bias: added to the scores, [1,N,T,S].
+      bias: added to the scores, [1,N,T,S], or [1,1,T,S] for all heads.
       with_weights: whether weights are returned; else nothing but the output need be computed.
 
     Returns:
@@ -104,7 +104,8 @@ class Attention(nn.Module):
     group = self.num_heads // self.num_kv_heads
     if bias is not None:
       bias = bias.astype(jnp.float32)
-      bias = bias.reshape(1, self.num_kv_heads, group, *bias.shape[2:])
+      heads = (1, 1) if bias.shape[1] == 1 else (self.num_kv_heads, group)
+      bias = bias.reshape(1, *heads, *bias.shape[2:])
 
     def rows(query: jax.Array, memory: KeyValues, mask: Mask | jax.Array, key: jax.Array | None):
       scores = jnp.einsum(

@@ -23,7 +23,7 @@ class Context:
     positions: int32 [B,T], for rotary positions.
     mask: of self-attention.
     memory_mask: of cross-attention, or None.
-    bias: of self-attention's scores [1,N,T,S], or None.
+    bias: of self-attention's scores, [1,N,T,S] or [1,1,T,S], or None.
     slot: where a step of decoding writes its keys and values, or None.
   """
 

@@ -94,6 +94,26 @@ def rotate(
   return jnp.concatenate(rotated, axis=-1).astype(x.dtype)
 
 
+def within(
+  window: jax.Array, query: jax.Array, key: jax.Array, bias: jax.Array | None
+) -> jax.Array:
+  """A bias by which queries see `window` places back at most, their own counted.
+
+  Args:
+    window: int32 [].
+    query: row indices [T].
+    key: row indices [S].
+    bias: what is added to scores beside that, [1,N,T,S], or None.
+
+  Returns:
+    [1,N,T,S], or [1,1,T,S] without a bias; of what is not seen the lowest number by halves, so that
+    a sum with it is finite.
+  """
+  seen = query[:, None] - key[None, :] < window
+  bias = jnp.zeros((1, 1, 1, 1), jnp.float32) if bias is None else bias.astype(jnp.float32)
+  return jnp.where(seen[None, None], bias, jnp.finfo(jnp.float32).min / 2)
+
+
 class AlibiBias(nn.Module):
   """Attention with linear biases (Press et al. 2021, arXiv:2108.12409): [T], [S] -> [1,N,T,S].
 

@@ -11,6 +11,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.layers import axes
 from tfx_jax.layers.block import Context
 from tfx_jax.layers.cache import LayerCache
+from tfx_jax.layers.position import within
 
 REMAT_POLICIES = {
   "none": None,
@@ -27,6 +28,7 @@ class Stack(nn.Module):
     num_layers: L.
     final_norm: makes the norm after the last layer, or None (post-norm stacks have their own).
     relative: makes the bias by distance that all layers share, or None.
+    windows: of each layer, how many places back a query sees, its own counted, 0: all; or None.
     scan: whether layers are run by one scanned program (quick to compile) or unrolled (quick to
       run); the parameters are the same. Decoding is always unrolled.
     remat: what the backward pass finds saved of a layer: a key of `REMAT_POLICIES`.
@@ -38,6 +40,7 @@ class Stack(nn.Module):
   relative: Callable[[], nn.Module] | None = None
   scan: bool = False
   remat: str = "none"
+  windows: Sequence[int] | None = None
 
   def setup(self):
     self.layers = _Layers(self.block, self.num_layers)
@@ -70,28 +73,35 @@ class Stack(nn.Module):
     if alignment_layer is not None:
       alignment_layer = self._number(alignment_layer)
     index = jnp.arange(x.shape[1])
-    context = self._with_bias(context, index, index)
+    biases = self._biases(index, index)
     params = self.layers(x, context, memory)
     keys = jax.random.split(self.make_rng("dropout"), self.num_layers) if self._training() else None
 
     block = self.block(parent=None)
 
     def layer(
-      x: jax.Array, params: Any, key: jax.Array | None, keep_attended: bool
+      x: jax.Array,
+      params: Any,
+      key: jax.Array | None,
+      window: jax.Array | None,
+      keep_attended: bool,
     ) -> tuple[jax.Array, LayerCache]:
       rngs = {} if key is None else {"dropout": key}
-      return block.apply({"params": params}, x, context, memory, None, keep_attended, rngs=rngs)
+      own = context.replace(bias=biases(window))
+      return block.apply({"params": params}, x, own, memory, None, keep_attended, rngs=rngs)
 
     if self.remat != "none":
       policy = REMAT_POLICIES[self.remat]
-      layer = jax.checkpoint(layer, policy=policy, prevent_cse=not self.scan, static_argnums=3)
+      layer = jax.checkpoint(layer, policy=policy, prevent_cse=not self.scan, static_argnums=4)
     kept = []
     if self.scan and not keep:
-      x, _ = jax.lax.scan(lambda x, args: (layer(x, *args, False)[0], None), x, (params, keys))
+      each = params, keys, self._windows()
+      x, _ = jax.lax.scan(lambda x, args: (layer(x, *args, False)[0], None), x, each)
     else:
       for index, layer_params in enumerate(_unstack(params, self.num_layers)):
         key = None if keys is None else keys[index]
-        x, cache = layer(x, layer_params, key, index == alignment_layer)
+        window = None if self.windows is None else self._windows()[index]
+        x, cache = layer(x, layer_params, key, window, index == alignment_layer)
         kept.append(cache)
     return self._finish(x), kept if keep else []
 
@@ -107,17 +117,27 @@ class Stack(nn.Module):
 
     `query_index` [1] and `key_index` [S] are the row indices of the step and of the cache's slots.
     """
-    context = self._with_bias(context, query_index, key_index)
+    biases = self._biases(query_index, key_index)
     block, written = self.block(parent=None), []
-    for params, cache in zip(_unstack(self.layers(), self.num_layers), caches, strict=True):
-      x, cache = block.apply({"params": params}, x, context, None, cache)
+    layers = _unstack(self.layers(), self.num_layers)
+    windows = [None] * self.num_layers if self.windows is None else self._windows()
+    for params, window, cache in zip(layers, windows, caches, strict=True):
+      x, cache = block.apply(
+        {"params": params}, x, context.replace(bias=biases(window)), None, cache
+      )
       written.append(cache)
     return self._finish(x), written
 
-  def _with_bias(self, context: Context, query: jax.Array, key: jax.Array) -> Context:
-    if self.relative is None:
-      return context
-    return context.replace(bias=self.relative_bias(query, key))
+  def _biases(self, query: jax.Array, key: jax.Array) -> Callable:
+    """What is added to a layer's scores [1,N|1,T,S], by its window."""
+    shared = None if self.relative is None else self.relative_bias(query, key)
+    return lambda window: shared if window is None else within(window, query, key, shared)
+
+  def _windows(self) -> jax.Array | None:
+    """Of each layer [L]; all that there is where it is not bounded."""
+    if self.windows is None:
+      return None
+    return jnp.asarray([window or jnp.iinfo(jnp.int32).max for window in self.windows], jnp.int32)
 
   def _finish(self, x: jax.Array) -> jax.Array:
     return x if self.final_norm is None else self.norm(x)

@@ -32,6 +32,7 @@ class EncoderDecoder(nn.Module):
     head: makes the head; if it is tied, it is given the decoder's table.
     dropout_rate: of the embeddings.
     embed_norm: makes the norm of embeddings, one for each side, or None.
+    zero_start: whether targets begin with an embedding of zeros, not with that of BOS.
     copy_attention: makes what points at tokens of the source to copy, or None; both sides then have
       the same tokens.
   """
@@ -45,6 +46,7 @@ class EncoderDecoder(nn.Module):
   head: Callable[[], nn.Module]
   dropout_rate: float = 0.0
   embed_norm: Callable[[], nn.Module] | None = None
+  zero_start: bool = False
   copy_attention: Callable[[], nn.Module] | None = None
 
   def setup(self):
@@ -191,6 +193,8 @@ class EncoderDecoder(nn.Module):
 
   def _embed_target(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
     x = self.target_embed(tokens)
+    if self.zero_start:
+      x = jnp.where(positions[..., None] > 0, x, 0)
     if self.position_target is not None:
       x = x + self.target_position(positions).astype(x.dtype)
     if self.embed_norm is not None:

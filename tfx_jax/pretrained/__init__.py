@@ -78,15 +78,16 @@ def read(folder: str, defaults: Mapping[str, Mapping[str, Any]]) -> Pretrained:
       f"{path}: architectures={names} is not supported, only {', '.join(FAMILIES)} are"
     )
   tensors = Tensors(folder)
-  config = Foreign(values, path, tensors)
-  model = dict(defaults["model"]) | family.read_settings(config)
   generated = os.path.join(folder, GENERATION)
   of_generation = read_json(generated, required=False)
   known = values | {name: value for name, value in of_generation.items() if value is not None}
+  config = Foreign(known, path, tensors)
+  model = dict(defaults["model"]) | family.read_settings(config)
   encodes = model["architecture"] == "encoder_decoder"
   pair = tokenizers.read(folder, known, config("vocab_size"), encodes)
   forbidden = generation.suppressed(of_generation, generated)
-  generate = generation.read(of_generation or values, generated)
+  given = 1 + len(pair[1].marks.before) if encodes else 0
+  generate = generation.read(of_generation or values, generated, given)
   generate["forbidden"] = tuple(
     pair[1].pieces([i for i in forbidden if i not in (pair[1].marks.pad, pair[1].marks.bos)])
   )

@@ -70,8 +70,8 @@ def write_settings(model: Settings) -> Settings:
 
 def entries(model: Settings, tokens: int) -> Iterator[Entry]:
   """What is where in all relatives, by the settings that they have."""
-  yield Entry("model.shared.weight", ("target_embed/embedding",), Kind.ROWS, rows=tokens)
-  yield Entry("final_logits_bias", ("output/bias",), Kind.ROWS, rows=tokens, lead=True)
+  yield Entry("model.shared.weight", ("target_embed/embedding",), Kind.TOKENS, rows=tokens)
+  yield Entry("final_logits_bias", ("output/bias",), Kind.TOKENS, rows=tokens, lead=True)
   for side, ours, attentions, norms in (
     ("encoder", "source", _ENCODER_ATTENTIONS, _ENCODER_NORMS),
     ("decoder", "target", _DECODER_ATTENTIONS, _DECODER_NORMS),
@@ -113,8 +113,12 @@ def _norm(theirs: str, ours: str) -> Iterator[Entry]:
   yield Entry(f"{theirs}.bias", (f"{ours}/bias",))
 
 
+# transformers knows these by the family; others read them.
+_NORMS = {"normalize_before": False, "normalize_embedding": True, "add_final_layer_norm": False}
+
+
 def _read_bart(config: Foreign) -> Settings:
-  config.expect(normalize_before=False, normalize_embedding=True, add_final_layer_norm=False)
+  config.expect(**_NORMS)
   return read_settings(config) | {
     "norm_placement": "post",
     "position": "learned",
@@ -123,7 +127,7 @@ def _read_bart(config: Foreign) -> Settings:
 
 
 def _write_bart(model: Settings) -> Settings:
-  return write_settings(model) | {"model_type": "bart"}
+  return write_settings(model) | _NORMS | {"model_type": "bart"}
 
 
 BART = Family("BartForConditionalGeneration", _read_bart, _write_bart, entries, IGNORED)

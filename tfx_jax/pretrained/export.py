@@ -23,6 +23,8 @@ OF_RUNNING = {
   *("dropout", "attention_dropout", "activation_dropout", "scan_layers", "remat"),
   *("attention_rows", "dtype"),
 }
+# What no setting says there: the tensors do.
+_OF_TENSORS = {"vocab_multiple", "zero_start"}
 # What means something only together with something else.
 _WHERE = {
   "max_positions": ("position", "learned"),
@@ -63,34 +65,52 @@ def write_huggingface(
     UserError: naming the setting for which no family has this model, or if `folder` is in use.
   """
   family = find_family(model, defaults, architecture)
-  vocab_size = pair[1].vocab_size
-  params = jax.device_get(params)
-  if "bias" not in params.get("output", {}) and model["architecture"] == "encoder_decoder":
-    # Where the foreign model has a bias, ours is one of zeros.
-    zeros = np.zeros(params["target_embed"]["embedding"].shape[0], np.float32)
-    params = params | {"output": params.get("output", {}) | {"bias": zeros}}
-  marks = pair[1].marks
-  ids = {"eos_token_id": marks.eos, "pad_token_id": marks.pad}
-  if model["architecture"] == "encoder_decoder":
-    ids |= {"decoder_start_token_id": marks.bos, "forced_bos_token_id": (*marks.before, None)[0]}
-    ids["bos_token_id"] = marks.bos
-  else:
-    ids["bos_token_id"] = marks.eos if marks.bos is None else marks.bos
+  written = tokenizers.write(pair)
+  params, encodes = jax.device_get(params), model["architecture"] == "encoder_decoder"
+  if encodes:
+    params = _with_rows(params, model, pair[1].marks.bos)
+  bos = written.eos if written.bos is None else written.bos
+  ids = {"eos_token_id": written.eos, "pad_token_id": written.pad, "bos_token_id": bos}
+  if encodes:
+    forced = (*pair[1].marks.before, None)[0]
+    ids |= {"decoder_start_token_id": bos, "forced_bos_token_id": forced}
   config = family.write_settings(model) | {
     "architectures": [family.architecture],
-    "vocab_size": vocab_size,
+    "vocab_size": len(written.ids),
     "dtype": "float32",
     "forced_eos_token_id": None,
+    "tokenizer_class": written.kind,
     **ids,
   }
-  tensors = weights.write(family.entries(model, vocab_size), params)
-  contents = {
-    CONFIG: _json(config),
-    GENERATION: _json(generation.write(generate) | ids),
-    **tokenizers.write(pair),
-  }
+  tensors = weights.write(family.entries(model, len(written.ids)), params, written.ids)
+  given = len(pair[1].marks.before) if encodes else 0
+  generated = generation.write(generate, given) | _suppressed(generate, pair[1], written) | ids
+  contents = {CONFIG: _json(config), GENERATION: _json(generated), **written.files}
   _publish(folder, contents, tensors)
   return family.architecture
+
+
+def _with_rows(params: Any, model: Settings, bos: int) -> Any:
+  """Parameters with what a foreign model has in rows of tables, and ours has by its settings."""
+  table, output = params["target_embed"]["embedding"], params.get("output", {})
+  if "bias" not in output:
+    params = params | {"output": output | {"bias": np.zeros(len(table), np.float32)}}
+  if model["zero_start"]:
+    table = np.where(np.arange(len(table))[:, None] == bos, 0, table)
+    params = params | {"target_embed": {"embedding": table}}
+  return params
+
+
+def _suppressed(
+  generate: Settings, tokenizer: Tokenizer, written: tokenizers.Written
+) -> dict[str, list[int]]:
+  """What is never generated, by their ids."""
+  marks = tokenizer.marks
+  pieces = dict(zip(tokenizer.pieces(written.ids), written.ids, strict=True))
+  ours = {pieces[piece] for piece in generate["forbidden"] if piece in pieces}
+  ours |= {marks.pad, marks.bos} - {None, marks.eos}
+  ids = [i for i, own in enumerate(written.ids) if own in ours]
+  return {"suppress_tokens": ids} if ids else {}
 
 
 def write_safetensors(folder: str, params: Any, config: Mapping[str, Any]) -> None:
@@ -132,14 +152,14 @@ def find_family(model: Settings, defaults: Settings, architecture: str = "") -> 
 
 def _differences(family: Family, model: Settings, defaults: Settings) -> list[str]:
   """What of a model is otherwise once it has been written as one of a family and read again."""
-  tensors = () if model["tie_output"] else ("lm_head.weight",)
+  tensors = {} if model["tie_output"] else {"lm_head.weight": None}
   try:
     values = family.write_settings(model) | {"vocab_size": 0}
     found = defaults | family.read_settings(Foreign(values, CONFIG, tensors))
   except UserError as error:
     return [str(error)]
   wrong = []
-  for key in sorted(model.keys() - OF_RUNNING - {"vocab_multiple"}):
+  for key in sorted(model.keys() - OF_RUNNING - _OF_TENSORS):
     other, value = _WHERE.get(key, (None, None))
     if other is not None and model[other] != value:
       continue
@@ -176,7 +196,8 @@ def _publish(folder: str, contents: Mapping[str, bytes], tensors: Mapping[str, n
         with open(os.path.join(building, name), "wb") as file:
           file.write(content)
       save_file(tensors, os.path.join(building, WEIGHTS), metadata={"format": "pt"})
-      os.chmod(building, 0o755)
+      for path, mode in ((building, 0o755), (os.path.join(building, WEIGHTS), 0o644)):
+        os.chmod(path, mode)  # both are made for their owner alone
       os.replace(building, folder)
     finally:
       shutil.rmtree(building, ignore_errors=True)

@@ -1,6 +1,6 @@
 """What a family of foreign models is asked for, and how its settings are read."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tfx_jax.errors import UserError
@@ -42,10 +42,10 @@ class Foreign:
   Args:
     values: its content.
     origin: its path, for errors.
-    tensors: names of those that there are.
+    tensors: by name.
   """
 
-  def __init__(self, values: Mapping[str, Any], origin: str, tensors: Collection[str]):
+  def __init__(self, values: Mapping[str, Any], origin: str, tensors: Mapping[str, Any]):
     self._values, self.origin, self.tensors = values, origin, tensors
 
   def __call__(self, name: str, default: Any = None) -> Any:

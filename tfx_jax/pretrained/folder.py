@@ -15,7 +15,7 @@ WEIGHTS, TORCH_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 
 HUB = "hf://"
 # Weights in other formats than safetensors are fetched only where there is nothing else.
-_WANTED = ["*.json", "*.safetensors", "*.spm"]
+_WANTED = ["*.json", "*.safetensors", "*.spm", "*.jinja"]
 
 
 def fetched(path: str) -> str:
@@ -28,6 +28,7 @@ def fetched(path: str) -> str:
     return path
   try:
     import huggingface_hub
+    from huggingface_hub.errors import RepositoryNotFoundError
   except ImportError as error:
     raise UserError(f"{path} needs huggingface_hub: pip install 'tfx_jax[pretrained]'") from error
   name = path.removeprefix(HUB)
@@ -35,6 +36,10 @@ def fetched(path: str) -> str:
     folder = huggingface_hub.snapshot_download(name, allow_patterns=_WANTED)
     if not any(entry.endswith(".safetensors") for entry in os.listdir(folder)):
       folder = huggingface_hub.snapshot_download(name, allow_patterns=[*_WANTED, "*.bin"])
+  except RepositoryNotFoundError as error:
+    raise UserError(
+      f"{path}: there is no such model, or it is for those logged in alone"
+    ) from error
   except Exception as error:  # of the hub, or of the connection
     raise UserError(f"cannot fetch {path}: {str(error).splitlines()[0]}") from error
   return folder

@@ -22,11 +22,26 @@ _UNSUPPORTED = {
   "begin_suppress_tokens": (None, []),
   "sequence_bias": (None,),
   "penalty_alpha": (None, 0.0),
+  "num_beam_groups": (1, None),
+  "epsilon_cutoff": (0.0, None),
+  "eta_cutoff": (0.0, None),
+  "top_h": (None,),
+  "guidance_scale": (1.0, None),
+  "constraints": (None, []),
+  "force_words_ids": (None, []),
+  "stop_strings": (None, []),
+  "watermarking_config": (None,),
 }
 
 
-def read(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+def read(values: Mapping[str, Any], origin: str, given: int) -> dict[str, Any]:
   """The section `generate` of a generation_config.json, but for pieces that are never generated.
+
+  Args:
+    values: its content.
+    origin: its path, for errors.
+    given: tokens that decoders begin with, the start and what is forced after it. There lengths
+      count all of these, or as new ones all but the start; ours count what is generated, and EOS.
 
   Raises:
     UserError: for a setting that would be ignored.
@@ -39,12 +54,14 @@ def read(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
     "length_penalty_form": "power",
     "length_penalty": _value(values, "length_penalty", 1.0),
     "early_stopping": values.get("early_stopping") is True,
-    "max_length": values.get("max_new_tokens") or values.get("max_length") or 128,
+    "max_length": max(_longest(values, given), 1),
     "max_length_ratio": 0.0,
-    "min_length": max(values.get("min_new_tokens") or values.get("min_length") or 1, 1),
+    "min_length": max(_shortest(values, given), 1),
   }
   found |= {ours: values[theirs] for theirs, ours in _SAME.items() if values.get(theirs)}
   if values.get("do_sample"):
+    if found["beam_size"] > 1:
+      raise UserError(f"{origin}: num_beams={found['beam_size']} is not supported with do_sample")
     found["search"] = "sample"
     defaults = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
     found |= {name: _value(values, name, defaults[name]) for name in _OF_SAMPLES}
@@ -54,16 +71,34 @@ def read(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
   return found
 
 
-def write(settings: Mapping[str, Any]) -> dict[str, Any]:
-  """A generation_config.json of the section `generate`, as far as transformers has its settings."""
+def _longest(values: Mapping[str, Any], given: int) -> int:
+  new, whole = values.get("max_new_tokens"), values.get("max_length")
+  if new:
+    return new - max(given - 1, 0)
+  return whole - given if whole else 128
+
+
+def _shortest(values: Mapping[str, Any], given: int) -> int:
+  """There EOS may be generated after so many tokens, so it is one more."""
+  new, whole = values.get("min_new_tokens"), values.get("min_length")
+  if new:
+    return new - max(given - 1, 0) + 1
+  return whole - given + 1 if whole else 1
+
+
+def write(settings: Mapping[str, Any], forced: int) -> dict[str, Any]:
+  """A generation_config.json of the section `generate`, as far as transformers has its settings.
+
+  `forced` tokens are there new ones, and here given.
+  """
   found = {theirs: settings[ours] for theirs, ours in _SAME.items()}
   found |= {
-    "max_new_tokens": settings["max_length"],
+    "max_new_tokens": settings["max_length"] + forced,
     "length_penalty": settings["length_penalty"],
     "early_stopping": settings["early_stopping"] or "never",
   }
   if settings["min_length"] > 1:
-    found["min_new_tokens"] = settings["min_length"]
+    found["min_new_tokens"] = settings["min_length"] - 1 + forced
   if settings["search"] == "sample":
     found |= {"do_sample": True} | {name: settings[name] for name in _OF_SAMPLES}
   if settings["search"] == "sample" or settings["beam_size"] == 1:

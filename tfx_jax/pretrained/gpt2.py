@@ -48,7 +48,7 @@ def _write(model: Settings) -> Settings:
 
 
 def _entries(model: Settings, tokens: int) -> Iterator[Entry]:
-  yield Entry("transformer.wte.weight", ("token_embed/embedding",), Kind.ROWS, rows=tokens)
+  yield Entry("transformer.wte.weight", ("token_embed/embedding",), Kind.TOKENS, rows=tokens)
   yield Entry("transformer.wpe.weight", ("absolute_position/embedding",))
   theirs, block = "transformer.h.{}", "decoder_stack/layers/stacked"
   for name, path in (

@@ -1,14 +1,14 @@
 """Llama (Touvron et al. 2023, arXiv:2302.13971) and what is built like it: Mistral, Qwen2."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tfx_jax.errors import UserError
 from tfx_jax.pretrained.family import ACTIVATIONS, Family, Foreign, Settings, foreign_activation
 from tfx_jax.pretrained.weights import Entry, Kind
 
 
-def _read(config: Foreign, *, qkv_bias: bool = False) -> Settings:
+def _read(config: Foreign, *, slides: str = "", qkv_bias: bool = False) -> Settings:
   config.expect(attention_bias=False, mlp_bias=False)
   heads = config("num_attention_heads")
   return {
@@ -28,7 +28,8 @@ def _read(config: Foreign, *, qkv_bias: bool = False) -> Settings:
     "norm_epsilon": config("rms_norm_eps", 1e-6),
     "position": "rotary",
     **_rotation(config),
-    "max_positions": _longest(config),
+    "windows": _windows(config, slides),
+    "max_positions": config("max_position_embeddings"),
     "scale_embeddings": False,
     "tie_output": config.get("tie_word_embeddings", False),
     "dropout": 0.0,
@@ -70,14 +71,45 @@ def _foreign_rotation(model: Settings) -> Settings:
   return {"rope_type": kind, "rope_theta": model["rotary_base"], **numbers}
 
 
-def _longest(config: Foreign) -> int:
-  """Most tokens that all layers see whole: within a sliding window it is all the same."""
-  longest, window = config("max_position_embeddings"), config.get("sliding_window")
-  slides = config.get("use_sliding_window", True) and window
-  return min(longest, window) if slides else longest
+def _windows(config: Foreign, slides: str) -> str:
+  """The window of each layer. `slides` says of which: "" of none, "all" of all, "some" as told."""
+  window, layers = config.get("sliding_window"), config("num_hidden_layers")
+  if not slides or not window or (slides == "some" and not config.get("use_sliding_window", False)):
+    return ""
+  if slides == "all":
+    return str(window)
+  first = config.get("max_window_layers", 28)
+  default = ["full_attention" if n < first else "sliding_attention" for n in range(layers)]
+  kinds = config.get("layer_types") or default
+  return _told(window if kind == "sliding_attention" else 0 for kind in kinds)
 
 
-def _write(model: Settings, *, model_type: str) -> Settings:
+def _told(windows: Iterable[int]) -> str:
+  """The setting that means these windows, the shortest."""
+  windows = list(windows)
+  if len(set(windows)) == 1:
+    return str(windows[0] or "")
+  return " ".join(map(str, windows))
+
+
+def _foreign_windows(model: Settings, slides: str) -> Settings:
+  """What config.json says of windows, of which it has but one size."""
+  layers = model["decoder_layers"]
+  words = (model["windows"].split() or ["0"]) * layers
+  windows = [int(word) for word in words[:layers]]
+  window = max(windows) or None
+  if slides != "some":
+    return {"sliding_window": window}
+  kinds = ["sliding_attention" if size else "full_attention" for size in windows]
+  return {
+    "use_sliding_window": window is not None,
+    "sliding_window": window,
+    "max_window_layers": 0,
+    "layer_types": kinds,
+  }
+
+
+def _write(model: Settings, *, model_type: str, slides: str = "") -> Settings:
   heads = model["num_heads"]
   return {
     "model_type": model_type,
@@ -93,14 +125,14 @@ def _write(model: Settings, *, model_type: str) -> Settings:
     "max_position_embeddings": model["max_positions"],
     "attention_dropout": model["attention_dropout"],
     "tie_word_embeddings": model["tie_output"],
-    "sliding_window": None,
+    **_foreign_windows(model, slides),
   }
 
 
 def _entries(model: Settings, tokens: int) -> Iterator[Entry]:
-  yield Entry("model.embed_tokens.weight", ("token_embed/embedding",), Kind.ROWS, rows=tokens)
+  yield Entry("model.embed_tokens.weight", ("token_embed/embedding",), Kind.TOKENS, rows=tokens)
   if not model["tie_output"]:
-    yield Entry("lm_head.weight", ("output/kernel",), Kind.ROWS, rows=tokens)
+    yield Entry("lm_head.weight", ("output/kernel",), Kind.TOKENS, rows=tokens)
   yield Entry("model.norm.weight", ("decoder_stack/norm/scale",))
   theirs, block = "model.layers.{}", "decoder_stack/layers/stacked"
   for name, residual in (("input", "attention"), ("post_attention", "mlp")):
@@ -120,16 +152,18 @@ def _entries(model: Settings, tokens: int) -> Iterator[Entry]:
     yield Entry(f"{theirs}.mlp.{name}_proj.weight", (path,), Kind.LINEAR)
 
 
-def _family(architecture: str, model_type: str, *, qkv_bias: bool = False) -> Family:
+def _family(
+  architecture: str, model_type: str, *, slides: str = "", qkv_bias: bool = False
+) -> Family:
   return Family(
     architecture,
-    functools.partial(_read, qkv_bias=qkv_bias),
-    functools.partial(_write, model_type=model_type),
+    functools.partial(_read, slides=slides, qkv_bias=qkv_bias),
+    functools.partial(_write, model_type=model_type, slides=slides),
     _entries,
     (r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq", r"lm_head\.weight"),
   )
 
 
 LLAMA = _family("LlamaForCausalLM", "llama")
-MISTRAL = _family("MistralForCausalLM", "mistral")
-QWEN2 = _family("Qwen2ForCausalLM", "qwen2", qkv_bias=True)
+MISTRAL = _family("MistralForCausalLM", "mistral", slides="all")
+QWEN2 = _family("Qwen2ForCausalLM", "qwen2", slides="some", qkv_bias=True)

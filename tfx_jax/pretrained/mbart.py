@@ -3,9 +3,11 @@
 from tfx_jax.pretrained import bart
 from tfx_jax.pretrained.family import Family, Foreign, Settings
 
+_NORMS = {"normalize_before": True, "normalize_embedding": True, "add_final_layer_norm": True}
+
 
 def _read(config: Foreign) -> Settings:
-  config.expect(normalize_before=True, normalize_embedding=True, add_final_layer_norm=True)
+  config.expect(**_NORMS)
   return bart.read_settings(config) | {
     "norm_placement": "pre",
     "position": "learned",
@@ -14,7 +16,7 @@ def _read(config: Foreign) -> Settings:
 
 
 def _write(model: Settings) -> Settings:
-  return bart.write_settings(model) | {"model_type": "mbart"}
+  return bart.write_settings(model) | _NORMS | {"model_type": "mbart"}
 
 
 MBART = Family("MBartForConditionalGeneration", _read, _write, bart.entries, bart.IGNORED)

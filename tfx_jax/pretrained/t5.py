@@ -78,9 +78,9 @@ def _write(model: Settings) -> Settings:
 
 
 def _entries(model: Settings, tokens: int) -> Iterator[Entry]:
-  yield Entry("shared.weight", ("target_embed/embedding",), Kind.ROWS, rows=tokens)
+  yield Entry("shared.weight", ("target_embed/embedding",), Kind.TOKENS, rows=tokens)
   if not model["tie_output"]:
-    yield Entry("lm_head.weight", ("output/kernel",), Kind.ROWS, rows=tokens)
+    yield Entry("lm_head.weight", ("output/kernel",), Kind.TOKENS, rows=tokens)
   for side, sublayers in (("encoder", _ENCODER), ("decoder", _DECODER)):
     stack = f"{side}_stack"
     yield Entry(

@@ -2,17 +2,18 @@
 
 import json
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from tfx_jax.data import tokenizer_files as files
-from tfx_jax.data.foreign_tokenizer import HuggingFaceTokenizer, MarianTokenizer
+from tfx_jax.data.foreign_tokenizer import HuggingFaceTokenizer, MarianTokenizer, beside
 from tfx_jax.data.marks import Marks
 from tfx_jax.data.tokenizer import SentencePieceTokenizer, Tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.pretrained.folder import read_json
 
-FILE = "tokenizer.json"
+FILE, _SETTINGS = "tokenizer.json", "tokenizer_config.json"
+_UNUSED = "<unused>"
 
 
 def read(
@@ -59,18 +60,19 @@ def read(
 def _read_huggingface(
   path: str, marks: Marks, forced: tuple[int, ...] | None, vocab_size: int, encodes: bool
 ) -> tuple[Tokenizer, Tokenizer]:
-  content = files.read(path).decode()
-  unk = read_json(path).get("model", {}).get("unk_token")
+  content, others = files.read(path).decode(), beside(os.path.dirname(path))
+  model = read_json(path).get("model") or {}
+  unk = model.get("unk_token", model.get("unk_id"))
   plain = HuggingFaceTokenizer(content, marks, vocab_size, path)
   before, after = plain.around()
-  marks = marks._replace(unk=plain.id_of(unk) if isinstance(unk, str) else None)
+  marks = marks._replace(unk=plain.id_of(unk) if isinstance(unk, str) else unk)
   if not encodes:
     marks = marks._replace(bos=before[0] if before else None)
-    tokenizer = HuggingFaceTokenizer(content, marks, vocab_size, path)
+    tokenizer = HuggingFaceTokenizer(content, marks, vocab_size, path, others)
     return tokenizer, tokenizer
   source = marks._replace(before=before, after=after)
   target = marks._replace(before=before if forced is None else forced)
-  return tuple(HuggingFaceTokenizer(content, m, vocab_size, path) for m in (source, target))
+  return tuple(HuggingFaceTokenizer(content, m, vocab_size, path, others) for m in (source, target))
 
 
 def _read_marian(
@@ -83,36 +85,72 @@ def _read_marian(
   marks = marks._replace(unk=vocabulary["<unk>"])
   source, target = marks, marks._replace(before=forced or ())
   return tuple(
-    MarianTokenizer(models, vocabulary, m, vocab_size, side, folder)
+    MarianTokenizer(models, vocabulary, m, vocab_size, side, folder, beside(folder))
     for side, m in enumerate((source, target))
   )
 
 
-def write(pair: tuple[Tokenizer, Tokenizer]) -> dict[str, bytes]:
-  """The files of a Hugging Face folder that hold the tokenizers of sources and targets, by name.
+class Written(NamedTuple):
+  """Tokenizers as transformers has them.
+
+  Attributes:
+    files: of a folder, by name.
+    kind: the class in transformers.
+    ids: our ids in the order of theirs.
+    bos: their id of what a decoder reads before all else; None: nothing.
+    eos: their id of the end.
+    pad: their id of padding; None if there is none.
+  """
+
+  files: dict[str, bytes]
+  kind: str
+  ids: Sequence[int]
+  bos: int | None
+  eos: int
+  pad: int | None
+
+
+def write(pair: tuple[Tokenizer, Tokenizer]) -> Written:
+  """The tokenizers of sources and targets for a Hugging Face folder.
+
+  Those that were read are given back as they were. Of a sentencepiece model that was trained here
+  Marian's tokenizer is made, whose last piece both fills up and begins what is written; what filled
+  up here keeps its row, so that probabilities are the same.
 
   Raises:
     UserError: if transformers has no such tokenizer.
   """
   source, target = pair
-  if isinstance(target, HuggingFaceTokenizer):
-    (eos,) = target.pieces([target.marks.eos])
-    names = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": eos}
-    for name, i in (("pad_token", target.marks.pad), ("unk_token", target.marks.unk)):
-      if i is not None:
-        (names[name],) = target.pieces([i])
-    return source.foreign_files() | {"tokenizer_config.json": json.dumps(names).encode()}
-  if isinstance(target, MarianTokenizer):
-    contents = source.foreign_files()
-  elif isinstance(target, SentencePieceTokenizer) and source.fingerprint == target.fingerprint:
-    pieces = target.pieces(range(target.vocab_size))
-    vocabulary = json.dumps({piece: i for i, piece in enumerate(pieces)}).encode()
-    contents = {"source.spm": target.model, "target.spm": target.model, "vocab.json": vocabulary}
-  else:
+  marks = target.marks
+  if isinstance(target, HuggingFaceTokenizer | MarianTokenizer):
+    ids = range(target.vocab_size)
+    kind = "MarianTokenizer" if isinstance(target, MarianTokenizer) else "PreTrainedTokenizerFast"
+    contents = {_SETTINGS: _settings(target, kind)} | source.foreign_files()
+    kind = json.loads(contents[_SETTINGS]).get("tokenizer_class", kind)
+    return Written(contents, kind, ids, marks.bos, marks.eos, marks.pad)
+  if not isinstance(target, SentencePieceTokenizer) or source.fingerprint != target.fingerprint:
     raise UserError(
       "transformers has no tokenizer like this: it takes tokenizer.kind='unigram' or 'bpe', and "
       "tokenizer.joint=True"
     )
-  names = {"tokenizer_class": "MarianTokenizer", "eos_token": "</s>", "unk_token": "<unk>"}
-  (names["pad_token"],) = target.pieces([target.marks.pad])
-  return contents | {"tokenizer_config.json": json.dumps(names).encode()}
+  ids = [i for i in range(target.vocab_size) if i not in (marks.pad, marks.bos)]
+  pieces = [*target.pieces(ids), _UNUSED, *target.pieces([marks.pad])]
+  ids += [marks.pad, marks.bos]
+  kind, last = "MarianTokenizer", len(ids) - 1
+  contents = {
+    "source.spm": target.model,
+    "target.spm": target.model,
+    "vocab.json": json.dumps({piece: i for i, piece in enumerate(pieces)}).encode(),
+    _SETTINGS: _settings(target, kind),
+  }
+  return Written(contents, kind, ids, last, ids.index(marks.eos), last)
+
+
+def _settings(tokenizer: Tokenizer, kind: str) -> bytes:
+  """tokenizer_config.json where there was none."""
+  found = {"tokenizer_class": kind}
+  for name in ("eos", "pad", "unk"):
+    i = getattr(tokenizer.marks, name)
+    if i is not None:
+      (found[f"{name}_token"],) = tokenizer.pieces([i])
+  return json.dumps(found).encode()

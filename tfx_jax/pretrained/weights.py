@@ -20,14 +20,15 @@ class Kind(enum.Enum):
   """What a foreign tensor is.
 
   LINEAR is a weight [outputs, inputs], as of torch's Linear; PRODUCT one [inputs, outputs]; FLAT a
-  vector, in the order of our numbers; ROWS has a row for each token or position, of which ours may
-  have more, all zero; SAME is of our shape.
+  vector, in the order of our numbers; ROWS has a row for each position and TOKENS one for each
+  token, of which ours may have more, all zero; SAME is of our shape.
   """
 
   LINEAR = enum.auto()
   PRODUCT = enum.auto()
   FLAT = enum.auto()
   ROWS = enum.auto()
+  TOKENS = enum.auto()
   SAME = enum.auto()
 
 
@@ -40,7 +41,7 @@ class Entry:
     paths: of our parameters, joined by slashes; several share the tensor's outputs evenly.
     kind: see `Kind`.
     inputs: of LINEAR and PRODUCT, how many of our axes are inputs.
-    rows: of ROWS, how many the tensor has.
+    rows: of ROWS and TOKENS, how many the tensor has.
     skipped: of ROWS, how many of these, the first, mean nothing.
     lead: whether the tensor has an axis of one in front.
   """
@@ -58,7 +59,7 @@ class Entry:
     lead = (1,) * self.lead
     if self.kind is Kind.SAME:
       return (*lead, *shape)
-    if self.kind is Kind.ROWS:
+    if self.kind in (Kind.ROWS, Kind.TOKENS):
       return (*lead, self.rows, *shape[1:])
     inputs = self.inputs if self.kind is not Kind.FLAT else 0
     ins, outs = math.prod(shape[:inputs]), math.prod(shape[inputs:]) * len(self.paths)
@@ -69,7 +70,7 @@ class Entry:
     """Our parameters of this `shape`, one for each path."""
     if self.lead:
       tensor = tensor[0]
-    if self.kind is Kind.ROWS:
+    if self.kind in (Kind.ROWS, Kind.TOKENS):
       rows = tensor[self.skipped :]
       return [np.pad(rows, [(0, shape[0] - len(rows)), *[(0, 0)] * (rows.ndim - 1)])]
     if self.kind is Kind.LINEAR:
@@ -79,7 +80,7 @@ class Entry:
   def foreign(self, parts: Sequence[np.ndarray]) -> np.ndarray:
     """The foreign tensor of our parameters, the inverse of `ours`."""
     shape = self.foreign_shape(parts[0].shape)
-    if self.kind is Kind.ROWS:
+    if self.kind in (Kind.ROWS, Kind.TOKENS):
       rows = parts[0][: self.rows - self.skipped]
       whole = np.pad(rows, [(self.skipped, 0), *[(0, 0)] * (rows.ndim - 1)])
     elif self.kind in (Kind.LINEAR, Kind.PRODUCT):
@@ -131,12 +132,14 @@ def read(
   return traverse_util.unflatten_dict(found, sep="/")
 
 
-def write(entries: Iterable[Entry], params: Any) -> dict[str, np.ndarray]:
-  """Foreign tensors by name, of our parameters."""
+def write(entries: Iterable[Entry], params: Any, ids: Sequence[int]) -> dict[str, np.ndarray]:
+  """Foreign tensors by name, of our parameters; `ids` are ours of tokens in their order."""
   flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
   tensors = {}
   for entry in entries:
     parts = [np.asarray(flat[path]) for path in entry.paths]
+    if entry.kind is Kind.TOKENS:
+      parts = [part[np.asarray(ids)] for part in parts]
     if "{}" not in entry.name:
       tensors[entry.name] = entry.foreign(parts)
       continue

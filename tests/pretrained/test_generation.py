@@ -1,0 +1,77 @@
+"""What generation_config.json says, in our settings and back."""
+
+import pytest
+
+from tfx_jax.config import base
+from tfx_jax.errors import UserError
+from tfx_jax.evaluation.generate_settings import GenerateSettings
+from tfx_jax.pretrained import generation
+
+# As of a decoder that begins with a start token and a forced one.
+GIVEN, FORCED = 2, 1
+BEAMS = {"num_beams": 5, "length_penalty": 1.5, "early_stopping": True, "no_repeat_ngram_size": 3}
+DRAWS = {"do_sample": True, "temperature": 0.7, "top_k": 9, "top_p": 0.9, "min_p": 0.05}
+
+
+def read(**values):
+  return generation.read(values, "generation_config.json", GIVEN)
+
+
+def test_beams_are_read():
+  found = read(**BEAMS, num_return_sequences=2, repetition_penalty=1.2)
+  expected = {"beam_size": 5, "length_penalty": 1.5, "length_penalty_form": "power"}
+  expected |= {"early_stopping": True, "no_repeat_ngram_size": 3, "num_return": 2}
+  assert found == found | expected | {"repetition_penalty": 1.2, "max_length_ratio": 0.0}
+  assert read(num_beams=2, early_stopping="never")["early_stopping"] is False
+  assert read(num_beams=1, early_stopping=True)["early_stopping"] is False
+  GenerateSettings(**found)
+
+
+def test_draws_are_read_with_the_defaults_there():
+  found = read(**DRAWS)
+  assert found == found | {name: x for name, x in DRAWS.items() if name != "do_sample"}
+  assert found["search"] == "sample" and read(do_sample=True)["top_k"] == 50
+  GenerateSettings(**found)
+
+
+@pytest.mark.parametrize(
+  ("values", "most", "least"),
+  [
+    ({}, 128, 1),
+    # All tokens count, but EOS may come once there are so many.
+    ({"max_length": 20, "min_length": 6}, 18, 5),
+    # All but the start are new.
+    ({"max_new_tokens": 20, "min_new_tokens": 6}, 19, 6),
+    ({"max_length": 20, "max_new_tokens": 7}, 6, 1),
+  ],
+)
+def test_lengths_are_of_what_is_generated(values, most, least):
+  found = read(**values)
+  assert (found["max_length"], found["min_length"]) == (most, least)
+
+
+@pytest.mark.parametrize("values", [BEAMS, DRAWS, {"max_new_tokens": 30, "min_new_tokens": 9}])
+def test_what_is_written_is_read_again(values):
+  settings = base().generate.to_dict() | read(**values)
+  assert base().generate.to_dict() | read(**generation.write(settings, FORCED)) == settings
+
+
+@pytest.mark.parametrize(
+  ("values", "named"),
+  [
+    ({"penalty_alpha": 0.6}, "penalty_alpha=0.6"),
+    ({"num_beam_groups": 2}, "num_beam_groups=2"),
+    ({"begin_suppress_tokens": [3]}, r"begin_suppress_tokens=\[3\]"),
+    ({"do_sample": True, "num_beams": 3}, "num_beams=3"),
+  ],
+)
+def test_what_would_be_ignored_is_told(values, named):
+  with pytest.raises(UserError, match=f"^generation_config.json: {named} is not supported"):
+    read(**values)
+
+
+def test_suppressed_are_single_tokens():
+  values = {"suppress_tokens": [9, 4], "bad_words_ids": [[5], [4]]}
+  assert generation.suppressed(values, "f") == [4, 5, 9]
+  with pytest.raises(UserError, match=r"^f: bad_words_ids of several tokens"):
+    generation.suppressed({"bad_words_ids": [[1, 2]]}, "f")
