@@ -69,6 +69,7 @@ ALONE = ("gpt2", "llama", "mistral", "qwen2")
 # A seed, and what is added to the bias of EOS or multiplies its row: outputs end after some tokens.
 ENDINGS = {
   **{"marian": (1, 6), "bart": (6, 3), "mbart": (1, 3), "pegasus": (0, 10)},
+  **dict.fromkeys(("bart-uneven", "bart-scaled"), (0, 10)),
   **{"t5": (7, 2), "t5v1_1": (1, -6), "mt5": (1, -6)},
   **{"gpt2": (0, 2), "llama": (0, -6), "mistral": (0, -6), "qwen2": (0, -6)},
 }
@@ -102,7 +103,7 @@ def make(kind, folder):
   """Writes a model and its tokenizer into a folder; returns the model."""
   torch.manual_seed(0)
   fifty, zeros = kind == "mbart-50", kind in ("marian", "marian-gelu")
-  kind, changes = VARIANTS.get(kind, (kind, {}))
+  variant, (kind, changes) = kind, VARIANTS.get(kind, (kind, {}))
   name, settings = KINDS[kind]
   tokenizer = _tokenizer(kind, folder)
   settings = {"vocab_size": VOCABULARY} | settings | changes
@@ -118,7 +119,7 @@ def make(kind, folder):
   model = getattr(transformers, f"{name.removesuffix('MT')}{suffix}")(
     config(forced_eos_token_id=None, **settings)
   )
-  _randomize(kind, model, set(tokenizer.all_special_ids))
+  _randomize(ENDINGS.get(variant, ENDINGS[kind]), model, set(tokenizer.all_special_ids))
   if zeros:
     with torch.no_grad():
       model.get_input_embeddings().weight[settings["decoder_start_token_id"]] = 0
@@ -138,9 +139,9 @@ def read(run, text):
   return run.layout.prompt(run.tokenizers[0].encode([text])[0])
 
 
-def _randomize(kind, model, specials):
+def _randomize(ending, model, specials):
   """Weights that make outputs differ, end, and hold no other special piece."""
-  seed, likely = ENDINGS[kind]
+  seed, likely = ending
   generator = torch.Generator().manual_seed(seed)
   with torch.no_grad():
     for name, parameter in model.named_parameters():

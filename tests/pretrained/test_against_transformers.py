@@ -23,7 +23,10 @@ UNKNOWN_TO_CTRANSLATE2 = {
   "marian-start": "begins with zeros, whatever the table holds",
   "llama-3": "has Llama 3's rotary scaling for texts of 8,192 tokens only",
   "qwen2": "has one window for all layers",
-  "gpt2-wide": "takes no model with more tokens than its tokenizer",
+  "llama-all-heads": "takes Llama's heads to be features / heads wide",
+  **dict.fromkeys(
+    ("gpt2-wide", "bart-uneven", "mbart-50"), "takes no model with more tokens than its tokenizer"
+  ),
 }
 
 
