@@ -183,8 +183,7 @@ def test_sigterm_in_the_final_evaluation(copy, capsys, monkeypatch, without_curv
   with open(os.path.join(workdir, "metrics.jsonl"), "w") as file:
     file.writelines(kept)
   with monkeypatch.context() as patch:
-    stop = lambda *_: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
-    patch.setattr(evaluate, "load", stop)
+    patch.setattr(evaluate, "load", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
     assert main([experiment, f"--workdir={workdir}"]) == RESTART
   assert (
     capsys.readouterr().err.splitlines()[-1] == "stopped by SIGTERM; run the same command again"

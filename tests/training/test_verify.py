@@ -191,7 +191,9 @@ def test_the_first_one_killed_before_its_manifest_is_used_if_its_arrays_are_righ
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_fewer_devices_verify_the_same(run, workdir, count):
-  mesh = Mesh(np.array(jax.devices()[:count]), ("fsdp",))
+  names = run.parallel.mesh.axis_names
+  shape = [count if name == "fsdp" else 1 for name in names]
+  mesh = Mesh(np.array(jax.devices()[:count]).reshape(shape), names)
   shardings = jax.tree.map(lambda x: NamedSharding(mesh, x.spec), run.shardings)
   with contextlib.closing(Checkpoints(str(workdir))) as checkpoints:
     state, _ = checkpoints.restore_newest(run.abstract, shardings)
