@@ -77,6 +77,7 @@ def check_lines(lines, systems, tokens):
 TRAINING = ["train_step", "--rows=8", "--batches=2", *FEW]
 
 
+@pytest.mark.slow
 def test_train_step_of_ours(run):
   lines = run(*TRAINING)
   check_lines(lines, ["tfx_jax"], "target_tokens")
@@ -101,6 +102,7 @@ def test_train_step_beside_peers(run):
 DECODING = ["decode", "--batches=1", "--batch_size=4", *FEW]
 
 
+@pytest.mark.slow
 def test_greedy_decoding_of_ours(run):
   lines = run(*DECODING, "--beam=1")
   check_lines(lines, ["tfx_jax"], "output_tokens")

@@ -4,11 +4,13 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
 from tiny_run import write_experiment
 
 WATCHED = pathlib.Path(__file__).parents[2] / "benchmarks" / "watched.py"
 
 
+@pytest.mark.slow
 def test_a_run_is_watched_and_left(tmp_path):
   arguments = [write_experiment(tmp_path), f"--workdir={tmp_path / 'run'}"]
   # Nothing is validated, so that there is little to compile.
