@@ -83,7 +83,7 @@ def test_an_override_is_read_by_the_type_of_its_key(key, text, value):
     ("trian.num_steps", "5", "config has no key 'trian', did you mean 'train'?"),
     ("train.num_steps.x", "5", "config.train.num_steps has no key 'x'"),
     ("num_steps", "5", "config has no key 'num_steps'"),
-    ("mesh", "5", "that is a section; its keys are data, fsdp, tensor"),
+    ("mesh", "5", "that is a section; its keys are data, fsdp, sequence, slices, tensor"),
   ],
 )
 def test_an_override_that_means_nothing_is_one_line_and_changes_nothing(key, text, told):

@@ -104,7 +104,7 @@ def test_the_examples_of_a_batch_are_those_in_it(loader, corpus):
     expected = [pair for row in pairs_of(batches[number], corpus) for pair in row]
     assert again.examples(positions[number]) == expected
   # Of the whole batch, whichever share of it is one's own.
-  share = loader(process_index=1, process_count=2)
+  share = loader(shards=(1,), shard_count=2)
   assert share.examples(positions[3]) == again.examples(positions[3])
 
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 import yaml
 
-from tfx_jax.main import _parse
+from tfx_jax.options import parse
 from tfx_jax.sweep.grid import split_values
 
 LAUNCH = pathlib.Path(__file__).parent.parent.parent / "launch"
@@ -101,7 +101,7 @@ def test_a_slurm_job_runs_a_task_for_each_gpu():
   ((command, *words),) = dry_run("slurm.sbatch", "--dry-run", "--config=a b.py", "--workdir=w")
   assert command == "srun"
   assert words[-5:-2] == ["python", "-m", "tfx_jax.main"]
-  assert _parse(words[-2:]).config == "a b.py"
+  assert parse(words[-2:]).config == "a b.py"
 
 
 def test_a_tpu_vm_is_created_run_on_and_deleted():
@@ -121,7 +121,7 @@ def test_a_tpu_vm_is_created_run_on_and_deleted():
   assert words[:6] == ["gcloud", "compute", "tpus", "tpu-vm", "ssh", "me"]
   assert "--worker=all" in words
   remote = shlex.split(words[-1].removeprefix("--command="))
-  options = _parse(remote[remote.index("tfx_jax.main") + 1 :])
+  options = parse(remote[remote.index("tfx_jax.main") + 1 :])
   assert (options.coordinator, options.config, options.workdir) == ("auto", "a b.py", "/m/w")
 
 
@@ -156,7 +156,7 @@ def test_a_sweep_launches_every_combination_in_its_own_folder():
   found = []
   for words in commands:
     assert words[:4] == ["sbatch", "-N", "2", "slurm.sbatch"]
-    options = _parse(words[4:])
+    options = parse(words[4:])
     name = ",".join(f"{key}={value}" for key, value in options.overrides)
     assert (options.config, options.workdir) == ("x.py", f"runs/w/{name}")
     found.append(tuple(value for _, value in options.overrides))
@@ -195,7 +195,7 @@ def test_a_jobset_is_what_its_api_reads(name):
 
   values = {variable["name"]: variable.get("value", "0") for variable in container.get("env", [])}
   words = [re.sub(r"\$\((\w+)\)", lambda m: values[m[1]], word) for word in container["args"]]
-  options = _parse(words)
+  options = parse(words)
   if name == "jobset_gpu.yaml":
     host = f"{jobset['metadata']['name']}-{replicated['name']}-0-0.{jobset['metadata']['name']}"
     port = container["ports"][0]["containerPort"]
