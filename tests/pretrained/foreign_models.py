@@ -70,6 +70,7 @@ ALONE = ("gpt2", "llama", "mistral", "qwen2")
 ENDINGS = {
   **{"marian": (1, 6), "bart": (6, 3), "mbart": (1, 3), "pegasus": (0, 10)},
   **dict.fromkeys(("bart-uneven", "bart-scaled"), (0, 10)),
+  "t5-few-buckets": (2, 3),
   **{"t5": (7, 2), "t5v1_1": (1, -6), "mt5": (1, -6)},
   **{"gpt2": (0, 2), "llama": (0, -6), "mistral": (0, -6), "qwen2": (0, -6)},
 }
