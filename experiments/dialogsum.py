@@ -28,7 +28,7 @@ def get_config(architecture="encoder_decoder"):
   config.data.update(source_length=448, target_length=96, long_sources="cut_end", batch_size=16)
   config.model.update(
     architecture=architecture, features=192, num_heads=4, encoder_layers=3, decoder_layers=3,
-    feed_forward=512, dropout=0.2, attention_rows=1,
+    feed_forward=512, dropout=0.2,
   )  # fmt: skip
   if architecture == "encoder_decoder":
     config.model.copy_head = True  # for names
