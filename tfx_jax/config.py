@@ -67,6 +67,9 @@ def base() -> ConfigDict:
         "target_length": 64,
         # What is done with a longer source: drop the example, cut_end or cut_start of the source.
         "long_sources": "drop",
+        # Whether a mark ends a source; not needed where its text shows that the target comes next.
+        # Without it a decoder-only model learns all answers of a dialogue in one sequence.
+        "end_sources": True,
         # Texts without sources in one stream, cut into rows anywhere and in every epoch elsewhere;
         # for decoder-only models.
         "stream": False,

@@ -52,7 +52,7 @@ def test_every_pair_is_stored_in_order_and_ends_with_eos(tmp_path, monkeypatch, 
     assert all(np.flatnonzero(sequence == EOS) == [len(sequence) - 1] for sequence in ragged)
     assert ragged.lengths.dtype == np.int32
     assert ragged.lengths.tolist() == [len(sequence) for sequence in ragged]
-    assert isinstance(ragged.tokens, np.memmap) and isinstance(ragged.offsets, np.memmap)
+    assert all(isinstance(array.base, np.memmap) for array in (ragged.tokens, ragged.offsets))
     assert ragged[-1].tolist() == ragged[2].tolist() and ragged[-1].size
     with pytest.raises(IndexError):
       ragged[3]
@@ -224,7 +224,7 @@ def test_who_finishes_first_wins(tmp_path):
   corpus = make(tmp_path, examples())
   (folder,) = tmp_path.iterdir()
   assert json.loads((folder / "report.json").read_text()) == corpus.report
-  assert os.path.samefile(corpus.sources.tokens.filename, folder / "source_tokens.bin")
+  assert os.path.samefile(corpus.sources.tokens.base.filename, folder / "source_tokens.bin")
 
 
 def test_a_cache_that_cannot_be_written_is_told_before_reading(tmp_path):

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from tfx_jax.data.corpus import Corpus, Ragged
+from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.fitting import kept
 from tfx_jax.data.layout import EncoderDecoderLayout, SequenceLayout
 from tfx_jax.data.marks import BOS, EOS, Marks
+from tfx_jax.data.ragged import Ragged
 from tfx_jax.data.stream import StreamLayout
 
 PAIRS = 40

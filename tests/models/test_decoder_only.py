@@ -26,7 +26,7 @@ def run(settings, batch):
 
 
 def packed(*rows):
-  return SequenceLayout(LENGTH).arrays([([s for s, _ in row], [t for _, t in row]) for row in rows])
+  return SequenceLayout(LENGTH).arrays([[[pair] for pair in row] for row in rows])
 
 
 @every
@@ -43,6 +43,20 @@ def test_packed_rows_equal_numpy_sequence_by_sequence(settings):
       expected = numpy_model.decoder_logits(settings, parameters(settings, True), read)
       close(logits[row, start:end, :TOKENS], expected)
       start = end
+
+
+@every
+def test_answers_in_a_chain_are_predicted_as_alone(settings):
+  pairs = [([1, 2, 3], [4, 9]), ([1, 2, 3, 4, 6], [7, 8, 9])]
+  layout = SequenceLayout(LENGTH)
+  chain, alone = layout.arrays([[pairs], []]), layout.arrays([[[pair]] for pair in pairs])
+  together, apart = run(settings, chain), run(settings, alone)
+  places = [np.flatnonzero(weights) for weights in alone["weights"]]
+  expected = np.concatenate([apart[row, place] for row, place in enumerate(places)])
+  targets = np.concatenate([alone["targets"][row, place] for row, place in enumerate(places)])
+  (place,) = np.nonzero(chain["weights"][0])
+  assert chain["targets"][0, place].tolist() == targets.tolist()
+  close(together[0, place], expected)
 
 
 @every

@@ -16,7 +16,7 @@ from tfx_jax.data.overlap import WithoutOverlap
 from tfx_jax.data.reader import Reader, open_reader
 from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
 from tfx_jax.data.stream import StreamLayout
-from tfx_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from tfx_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer, without_end
 from tfx_jax.errors import UserError
 from tfx_jax.parallel import Parallel
 from tfx_jax.tasks.dialogue import Dialogue
@@ -110,6 +110,8 @@ def saved_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Token
   joint = config.tokenizer.joint and not os.path.isdir(os.path.join(folder, "source"))
   names = ("joint", "joint") if joint else ("source", "target")
   source, target = (load_tokenizer(os.path.join(folder, name)) for name in names)
+  if not config.data.end_sources:
+    source, target = without_end(source), without_end(target)
   return source, target
 
 

@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from tfx_jax.data.chains import chain_offsets
 from tfx_jax.data.example import Example
 from tfx_jax.data.fitting import encoded, kept
+from tfx_jax.data.ragged import Ragged
 from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.heartbeat import beat
@@ -28,32 +30,6 @@ _REPORT = "report.json"
 _OFFSET = "<i8"
 _CHUNK = 1 << 14  # pairs in memory at a time
 _OLD_SECONDS = 24 * 3600
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Ragged:
-  """Sequences of unequal length, end to end.
-
-  Attributes:
-    tokens: all sequences, [sum of lengths], uint16 or int32.
-    offsets: where each begins, and the end, [N + 1], int64.
-  """
-
-  tokens: np.ndarray
-  offsets: np.ndarray
-
-  def __len__(self) -> int:
-    return len(self.offsets) - 1
-
-  def __getitem__(self, i: int) -> np.ndarray:
-    """Returns sequence i, a view."""
-    i = range(len(self))[i]
-    return self.tokens[self.offsets[i] : self.offsets[i + 1]]
-
-  @functools.cached_property
-  def lengths(self) -> np.ndarray:
-    """Lengths, [N] int32."""
-    return np.diff(self.offsets).astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,6 +51,11 @@ class Corpus:
   targets: Ragged
   report: dict[str, Any]
   folder: str = ""
+
+  @functools.cached_property
+  def chains(self) -> np.ndarray:
+    """Where the chains of its pairs begin, see `chain_offsets`."""
+    return chain_offsets(self.sources, self.targets)
 
 
 def prepare(
@@ -112,8 +93,9 @@ def prepare(
     UserError: if no pair is left, or `cache_dir` cannot be written.
   """
   prints = [fingerprint, source_tokenizer.fingerprint, target_tokenizer.fingerprint]
+  marks = [source_tokenizer.marks, target_tokenizer.marks]
   lengths = [max_source_length, max_target_length, long_sources, context]
-  key = json.dumps([_FORMAT, *prints, *lengths]).encode()
+  key = json.dumps([_FORMAT, *prints, *marks, *lengths]).encode()
   name = f"corpus-{hashlib.blake2b(key, digest_size=16).hexdigest()}"
   folder = os.path.join(cache_dir, name)
   building = os.path.join(cache_dir, f"tmp-{name}-{uuid.uuid4().hex}")

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tfx_jax.data.chains import Pair, members
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.marks import OURS, Marks
 from tfx_jax.data.packing import Plan, lay_out, pack, pack_sequences, plan
@@ -166,6 +167,8 @@ class EncoderDecoderLayout:
 class SequenceLayout:
   """Sources with their targets behind them share the rows of a decoder; targets have weight.
 
+  Pairs that go on from each other share a sequence, see `tfx_jax.data.chains`.
+
   Attributes:
     length: T, tokens of a row.
     continues: see `Layout`.
@@ -183,21 +186,20 @@ class SequenceLayout:
     return self.length
 
   @property
-  def empty(self) -> tuple[list, list]:  # noqa: D102
-    return [], []
+  def empty(self) -> list:  # noqa: D102
+    return []
 
   def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Rows:  # noqa: D102
-    # For packing, a pair is a target of its whole length, and its source takes no room.
-    lengths = corpus.sources.lengths + corpus.targets.lengths
+    # For packing, a chain is a target of its whole length, and its source takes no room.
+    lengths = _chain_lengths(corpus)
     lengths = np.stack([np.zeros_like(lengths), lengths], axis=1)
-    return _PackedRows(corpus, plan(seed, epoch, lengths, 1, self.length))
+    return _ChainRows(corpus, plan(seed, epoch, lengths, 1, self.length))
 
   def once(self, corpus: Corpus) -> Rows:  # noqa: D102
     return self.epoch(corpus, 0, 0)
 
-  def arrays(self, rows: Sequence[tuple]) -> Arrays:  # noqa: D102
-    sources, targets = zip(*rows, strict=True)
-    return pack_sequences(sources, targets, self.length, self.marks)
+  def arrays(self, rows: Sequence[Sequence[Sequence[Pair]]]) -> Arrays:  # noqa: D102
+    return pack_sequences(rows, self.length, self.marks)
 
   def prompt(self, ids: Tokens) -> list[int]:  # noqa: D102
     return [self.marks.bos, *self.source(ids)]
@@ -208,9 +210,9 @@ class SequenceLayout:
   def pairs(  # noqa: D102
     self, sources: Sequence[Tokens], targets: Sequence[Tokens], rows: int
   ) -> Arrays:
-    longest = max(len(s) + len(t) for s, t in zip(sources, targets, strict=True))
-    laid = dataclasses.replace(self, length=rounded(longest))
-    return laid.arrays(_rows_of(sources, targets, rows))
+    pairs = list(zip(sources, targets, strict=True))
+    laid = dataclasses.replace(self, length=rounded(max(len(s) + len(t) for s, t in pairs)))
+    return laid.arrays([[[pair]] for pair in pairs] + [self.empty] * (rows - len(pairs)))
 
   def source(self, ids: Tokens) -> list[int]:  # noqa: D102
     return [*ids] if self.continues else self.marks.read(ids)
@@ -219,8 +221,8 @@ class SequenceLayout:
     return self.marks.written(ids)
 
   def describe(self, corpus: Corpus, num_rows: int) -> str:  # noqa: D102
-    real = len(corpus.sources.tokens) + len(corpus.targets.tokens)
-    return f"{real / (num_rows * self.length):.1%} of {self.length} tokens real"
+    real = _chain_lengths(corpus).sum() / (num_rows * self.length)
+    return f"{real:.1%} of {self.length} tokens real"
 
 
 def rounded(length: int) -> int:
@@ -247,6 +249,34 @@ class _PackedRows(Sequence):
   def examples(self, number: int) -> np.ndarray:
     """See `Rows`."""
     return self.plan.row(number)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ChainRows(Sequence):
+  """Rows of several chains: their pairs."""
+
+  corpus: Corpus
+  plan: Plan
+
+  def __len__(self) -> int:
+    return len(self.plan)
+
+  def __getitem__(self, number: int) -> list[list[Pair]]:
+    sides = (self.corpus.sources, self.corpus.targets)
+    chains = ([chain] for chain in self.plan.row(number))
+    return [
+      [tuple(side[pair] for side in sides) for pair in members(self.corpus.chains, chain)]
+      for chain in chains
+    ]
+
+  def examples(self, number: int) -> list[int]:
+    """See `Rows`."""
+    return members(self.corpus.chains, self.plan.row(number))
+
+
+def _chain_lengths(corpus: Corpus) -> np.ndarray:
+  """Tokens of each chain: those of its last pair."""
+  return (corpus.sources.lengths + corpus.targets.lengths)[corpus.chains[1:] - 1]
 
 
 def _rows_of(sources: Sequence[Tokens], targets: Sequence[Tokens], rows: int) -> list[tuple]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfx_jax.data.chains import Pair, unroll
 from tfx_jax.data.marks import OURS, Marks
 
 # Pairs that are packed together: enough to fill rows well, few enough to keep epochs random.
@@ -121,16 +122,12 @@ def pack(
 
 
 def pack_sequences(
-  sources: Sequence[Sequence[np.ndarray]],
-  targets: Sequence[Sequence[np.ndarray]],
-  length: int,
-  marks: Marks = OURS,
+  rows: Sequence[Sequence[Sequence[Pair]]], length: int, marks: Marks = OURS
 ) -> dict[str, np.ndarray]:
   """Lays rows of sequences out for a decoder alone, each source before its target.
 
   Args:
-    sources: for each row, what comes before each target; it may be empty.
-    targets: for each row, its target sequences, in the same order.
+    rows: for each row, its chains of sources and targets, see `chains`; a source may be empty.
     length: T.
     marks: of sources and targets, which have the same.
 
@@ -138,11 +135,10 @@ def pack_sequences(
     `decoder_inputs`, `targets`, `targets_segments`, `targets_positions` and `weights` [B,T], as
     those of `pack`; sources are predicted too, but without weight.
   """
-  pairs = [list(zip(*row, strict=True)) for row in zip(sources, targets, strict=True)]
-  whole = [[np.concatenate(pair) for pair in row] for row in pairs]
-  weighted = [[np.repeat([0, 1], [len(s), len(t)]) for s, t in row] for row in pairs]
-  arrays = decoder_arrays(_shifted(whole, marks), whole, length)
-  return arrays | {"weights": lay_out(weighted, length)[0].astype(np.float32)}
+  unrolled = [[unroll(chain) for chain in row] for row in rows]
+  tokens, predicted, weights = ([[s[i] for s in row] for row in unrolled] for i in range(3))
+  arrays = decoder_arrays(_shifted(tokens, marks), predicted, length)
+  return arrays | {"weights": lay_out(weights, length)[0].astype(np.float32)}
 
 
 def decoder_arrays(

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfx_jax.data.corpus import Corpus, Ragged
+from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.layout import Arrays, Rows, Tokens, left_padded, rounded
 from tfx_jax.data.packing import decoder_arrays
+from tfx_jax.data.ragged import Ragged
 
 
 @dataclasses.dataclass(frozen=True)

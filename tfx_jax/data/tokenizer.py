@@ -1,6 +1,7 @@
 """Text to token ids and back: sentencepiece, bytes or characters, saved with the run."""
 
 import collections
+import copy
 import functools
 import hashlib
 import json
@@ -117,6 +118,13 @@ def train_tokenizer(
     bos_id=BOS,
   )
   return SentencePieceTokenizer(model)
+
+
+def without_end(tokenizer: Tokenizer) -> Tokenizer:
+  """The tokenizer with marks by which nothing ends what is read."""
+  changed = copy.copy(tokenizer)
+  changed.marks = tokenizer.marks._replace(after=())
+  return changed
 
 
 def load_tokenizer(folder: str) -> Tokenizer:
