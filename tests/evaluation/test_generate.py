@@ -241,11 +241,12 @@ def test_a_long_input_is_cut_with_a_warning(small, monkeypatch):
   monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
   text = "abcdef" * 5
   cut, fits, too_long = small.generator(small.params, [text, text[:23], text[:24]])
-  assert warnings == [
-    "input 1 is cut from 31 to 24 tokens (generate.max_source_length)",
-    "input 3 is cut from 25 to 24 tokens (generate.max_source_length)",
-  ]
   assert equal(cut, fits) and equal(too_long, fits)
+  small.generator(small.params, [text] * 7)
+  assert warnings == [
+    f"{inputs} inputs cut to 24 tokens (generate.max_source_length): {numbers}"
+    for inputs, numbers in (("2 of 3", "1, 3"), ("7 of 7", "1, 2, 3, 4, 5, …"))
+  ]
 
 
 def test_lengths_are_kept_to(small, texts):

@@ -23,6 +23,9 @@ from tfx_jax.evaluation.constraints import (
 from tfx_jax.evaluation.generate_settings import GenerateSettings
 from tfx_jax.evaluation.stop import Stop, find_stop
 
+# Most inputs that a warning names.
+_NAMED = 5
+
 
 class Request(NamedTuple):
   """Inputs, and how their outputs are generated.
@@ -103,19 +106,22 @@ def _make_prompts(
 
   That is for an empty or blank text, unless the model goes on with texts.
   """
-  limit, prompts = min(longest, layout.window or longest), []
+  limit, prompts, long = min(longest, layout.window or longest), [], []
   marks = len(layout.prompt([]))
   if not layout.continues:
     texts = [text if text.strip() else "" for text in texts]
   for number, ids in enumerate(tokenizer.encode(texts), 1):
     if len(ids) + marks > limit:
-      logging.warning(
-        "input %d is cut from %d to %d tokens (%s)",
-        *(number, len(ids) + marks, limit),
-        "generate.max_source_length" if limit == longest else "a training row",
-      )
+      long.append(number)
       ids = cut(ids, limit - marks, layout.cut_start)
     if layout.continues and not ids and not marks:
       raise UserError(f"input {number} is empty: give this model the beginning of a text")
     prompts.append(layout.prompt(ids) if ids or layout.continues else [])
+  if long:
+    logging.warning(
+      "%d of %d inputs cut to %d tokens (%s): %s",
+      *(len(long), len(texts), limit),
+      "generate.max_source_length" if limit == longest else "a training row",
+      ", ".join([*map(str, long[:_NAMED]), *["…"] * (len(long) > _NAMED)]),
+    )
   return prompts
