@@ -166,7 +166,7 @@ def portrait(config, monkeypatch):
     build.make_corpora(config, split, TOKENIZERS)(0)
   parallel = build.make_parallel(config)
   build.make_loader(config, None, parallel)
-  build.make_tokenizers(config, "no such folder")
+  told.append([side.marks for side in build.make_tokenizers(config, "no such folder")])
   build.make_step(config, None, None, None, parallel)
   optimizer, schedule = build.make_optimization(config)
   told.append([float(schedule(step)) for step in (0, 10_000, 90_000)])

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,12 +16,13 @@ import tfx_jax
 from tfx_jax import processes
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
+from tfx_jax.supervisor import RESTART
 
 ROOT = os.path.dirname(os.path.dirname(__file__))
 
 
-def start(count, *arguments):
-  """The command in so many processes of one device each."""
+def start(count, *arguments, program=("-m", "tfx_jax.main")):
+  """The command, or another program, in so many processes of one device each."""
   with socket.socket() as free:
     free.bind(("localhost", 0))
     port = free.getsockname()[1]
@@ -31,8 +33,7 @@ def start(count, *arguments):
     subprocess.Popen(
       [
         sys.executable,
-        "-m",
-        "tfx_jax.main",
+        *program,
         *arguments,
         f"--coordinator=localhost:{port}",
         f"--processes={count}",
@@ -111,6 +112,29 @@ def test_one_process_goes_on_where_two_have_stopped(trained, half, tmp_path):
   copy = shutil.copytree(half[0], tmp_path / "run")
   assert main([trained[0], f"--workdir={copy}"]) == 0
   assert_the_same_run(copy, trained[1])
+
+
+def test_an_evaluation_ends_at_once_when_its_processes_are_told(trained):
+  program = """
+import sys, time
+from tfx_jax.commands import evaluate
+from tfx_jax.main import main
+
+def load(*_, **settings):
+  print("evaluating", flush=True)
+  time.sleep(600)
+
+evaluate.load = load
+sys.exit(main())
+"""
+  started = start(2, f"--workdir={trained[1]}", "--mode=evaluate", program=("-c", program))
+  for process in started:
+    while process.stdout.readline() not in ("evaluating\n", ""):
+      pass
+  for process in started:
+    process.send_signal(signal.SIGTERM)
+  for _, told in finish(started, RESTART):
+    assert told.splitlines()[-1] == "stopped by SIGTERM; run the same command again"
 
 
 @pytest.mark.slow

@@ -116,7 +116,10 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
     if line.startswith(("model.", "tokenizer.", "lora.")) and not line.startswith("model.dtype"):
       raise UserError(f"{workdir} holds another model ({line}): leave that setting as it was")
   parallel = build.make_parallel(config)
-  tokenizers = foreign.tokenizers if foreign else build.saved_tokenizers(config, workdir)
+  if foreign:
+    tokenizers = build.with_marks(config, foreign.tokenizers)
+  else:
+    tokenizers = build.saved_tokenizers(config, workdir)
   model = build.make_model(config, tokenizers)
   trained = build.make_adapted(config, model)
   abstract, shardings = plan_params(trained, EXAMPLE, parallel)

@@ -13,7 +13,7 @@ from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
 from tfx_jax.data.marks import EOS
 from tfx_jax.data.reader import open_reader
-from tfx_jax.data.tokenizer import ByteTokenizer, CharacterTokenizer
+from tfx_jax.data.tokenizer import ByteTokenizer, CharacterTokenizer, without_end
 from tfx_jax.errors import UserError
 
 EXAMPLES = [Example("ein Haus", "a house", "noun"), Example("zwei", "2"), Example("ä", "drei")]
@@ -56,6 +56,16 @@ def test_every_pair_is_stored_in_order_and_ends_with_eos(tmp_path, monkeypatch, 
     assert ragged[-1].tolist() == ragged[2].tolist() and ragged[-1].size
     with pytest.raises(IndexError):
       ragged[3]
+
+
+def test_sources_can_be_without_an_end(tmp_path):
+  open_ended = without_end(TOKENIZER)
+  usual, changed = make(tmp_path), make(tmp_path, source=open_ended, target=open_ended)
+  assert [source.tolist() for source in changed.sources] == [
+    source[:-1].tolist() for source in usual.sources
+  ]
+  assert [*map(list, changed.targets)] == [*map(list, usual.targets)]
+  assert TOKENIZER.marks.after == (EOS,), "the tokenizer itself is as it was"
 
 
 def test_dropped_pairs_are_counted(tmp_path, monkeypatch):

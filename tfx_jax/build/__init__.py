@@ -13,6 +13,7 @@ from tfx_jax.build.data import (
   make_tokenizers,
   read_examples,
   saved_tokenizers,
+  with_marks,
 )
 from tfx_jax.build.generation import make_generate_settings, make_generator
 from tfx_jax.build.mesh import make_parallel, mesh_sizes
@@ -63,4 +64,5 @@ __all__ = [
   "rotary_scaling",
   "saved_tokenizers",
   "windows",
+  "with_marks",
 ]

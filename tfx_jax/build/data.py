@@ -110,8 +110,16 @@ def saved_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Token
   joint = config.tokenizer.joint and not os.path.isdir(os.path.join(folder, "source"))
   names = ("joint", "joint") if joint else ("source", "target")
   source, target = (load_tokenizer(os.path.join(folder, name)) for name in names)
-  if not config.data.end_sources:
-    source, target = without_end(source), without_end(target)
+  return with_marks(config, (source, target))
+
+
+def with_marks(
+  config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]
+) -> tuple[Tokenizer, Tokenizer]:
+  """The tokenizers with the marks that the configuration asks for."""
+  if config.data.end_sources:
+    return tokenizers
+  source, target = map(without_end, tokenizers)
   return source, target
 
 

@@ -15,8 +15,10 @@ from tfx_jax.loading import load
 from tfx_jax.processes import is_first
 from tfx_jax.report import MetricsLog, write_samples
 from tfx_jax.run import Run, count_parameters
+from tfx_jax.training.signals import raising_terminated
 
 
+@raising_terminated()  # again, because JAX takes SIGTERM over when processes are connected
 def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
   """Decodes a split, scores it, and records the figures with the checkpoint they are of.
 

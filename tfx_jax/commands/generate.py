@@ -10,11 +10,13 @@ from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import pharaoh
 from tfx_jax.loading import load
 from tfx_jax.run import Run
+from tfx_jax.training.signals import raising_terminated
 
 # What a text may not hold where it is one line, or one column, of several.
 _BREAKS = str.maketrans("\t\n\r", "   ")
 
 
+@raising_terminated()  # again, because JAX takes SIGTERM over when processes are connected
 def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: TextIO) -> int:
   """Generates from each text, in order, and writes a line for it; empty texts stay empty.
 
