@@ -105,6 +105,7 @@ READ_BY_COMMANDS = (
   "train.keep_checkpoints",
   "evaluate.checkpoint",
   "evaluate.average_last",
+  "evaluate.weights",
   "evaluate.split",
   "evaluate.num_samples",
   "evaluate.bootstrap_samples",

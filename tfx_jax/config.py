@@ -236,6 +236,9 @@ def base() -> ConfigDict:
         # `average_last` checkpoints; 0: of train.keep_checkpoints), or a step.
         "checkpoint": "best",
         "average_last": 0,
+        # How trained parameters are held: float32, or int8 with a scale for each output channel, a
+        # quarter of the memory.
+        "weights": "float32",
         "split": "test",
         "num_samples": 10,
         # How often --baseline draws the examples anew.

@@ -10,6 +10,7 @@ from tfx_jax.config import base
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.ensemble import combine
 from tfx_jax.pretrained.export import OF_RUNNING
+from tfx_jax.quantization import Quantized, quantize
 from tfx_jax.run import EXAMPLE, Run
 from tfx_jax.training.restore import restore_params
 from tfx_jax.training.state import plan_params
@@ -39,10 +40,11 @@ def load(
   run = _open(workdir, checkpoint, config)
   names = run.config.generate.ensemble if ensemble is None else ensemble
   names = (names,) if isinstance(names, str) else names
-  if not names:
-    return run
-  members = [run, *(_member(name, workdir, run) for name in names)]
-  run.model, run.params = combine([m.model for m in members], [m.params for m in members])
+  if names:
+    members = [run, *(_member(name, workdir, run) for name in names)]
+    run.model, run.params = combine([m.model for m in members], [m.params for m in members])
+  if run.config.evaluate.weights == "int8":
+    run.model, run.params = Quantized(run.model), run.parallel.jit(quantize)(run.params)
   return run
 
 

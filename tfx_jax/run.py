@@ -21,6 +21,7 @@ from tfx_jax.evaluation.generate import Hypothesis
 from tfx_jax.evaluation.score import Scorer
 from tfx_jax.heat_map import draw_heat_map
 from tfx_jax.pretrained.export import write_huggingface, write_safetensors
+from tfx_jax.quantization import dequantize
 from tfx_jax.training.step import make_loss_step
 
 # Rows and columns of the batch that parameters are shaped by; they depend on neither.
@@ -148,7 +149,8 @@ class Run:
     Args:
       folder: which must not exist, or be empty.
       format: "huggingface" for what transformers loads, with tokenizer and settings; "safetensors"
-        for parameters under our own names; "adapters" for what was learnt alone, likewise.
+        for parameters under our own names, with int8 weights those of `quantize`; "adapters" for
+        what was learnt alone, likewise.
       architecture: of transformers, such as "MistralForCausalLM"; by default the first one that has
         this model's settings.
 
@@ -157,10 +159,8 @@ class Run:
     """
     model, generate = self.config.model.to_dict(), self.config.generate.to_dict()
     if format == "huggingface":
-      defaults = base().model.to_dict()
-      write_huggingface(
-        folder, model, generate, self.params, self.tokenizers, defaults, architecture
-      )
+      params, defaults = dequantize(self.params), base().model.to_dict()
+      write_huggingface(folder, model, generate, params, self.tokenizers, defaults, architecture)
     elif format == "safetensors":
       write_safetensors(folder, self.params, self.config.to_dict())
     elif format == "adapters":
@@ -226,5 +226,5 @@ class Run:
 
 
 def count_parameters(params: Any) -> int:
-  """How many numbers a tree of parameters holds."""
-  return int(sum(np.prod(x.shape) for x in jax.tree.leaves(params)))
+  """How many numbers a model learns that has these parameters, however they are held."""
+  return int(sum(np.prod(x.shape) for x in jax.tree.leaves(jax.eval_shape(dequantize, params))))

@@ -14,6 +14,7 @@ from tfx_jax.layers.feed_forward import ACTIVATIONS
 from tfx_jax.layers.stack import REMAT_POLICIES
 from tfx_jax.metrics.perplexity import LOSS_FIGURES
 from tfx_jax.parallel import AXES
+from tfx_jax.quantization import WEIGHTS
 from tfx_jax.training import restore
 from tfx_jax.training.optimizer import STATE_DTYPES, arguments
 
@@ -41,6 +42,7 @@ CHOICES = {
   "model.dtype": (*build.DTYPES, "auto"),
   "optimizer.state_dtype": STATE_DTYPES,
   "evaluate.split": build.SPLITS,
+  "evaluate.weights": WEIGHTS,
 }
 # Numbers that may be negative.
 SIGNED = (
