@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from token_arrays import ragged, sequences
 
-from tests.data.test_layout import ragged, sequences
 from tfx_jax.data.chains import members, unroll
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.layout import SequenceLayout

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from token_arrays import ragged, sequences
 
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.fitting import kept
@@ -9,12 +10,6 @@ from tfx_jax.data.ragged import Ragged
 from tfx_jax.data.stream import StreamLayout
 
 PAIRS = 40
-
-
-def ragged(sequences):
-  lengths = [len(sequence) for sequence in sequences]
-  tokens = np.array([token for sequence in sequences for token in sequence], np.uint16)
-  return Ragged(tokens, np.concatenate([[0], np.cumsum(lengths)]))
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +27,6 @@ def pairs(sides):
 def texts(sides):
   """Only written."""
   return Corpus(ragged([[]] * PAIRS), ragged(sides[1]), {})
-
-
-def sequences(batch, name="targets"):
-  """The tokens of each segment of each row, with those of the same places of other arrays."""
-  for row in range(len(batch[name])):
-    segments = batch["targets_segments"][row]
-    for segment in range(1, segments.max(initial=0) + 1):
-      here = segments == segment
-      yield {key: value[row][here].tolist() for key, value in batch.items()}
 
 
 def test_a_sequence_is_a_source_and_its_target_which_alone_has_weight(pairs, sides):

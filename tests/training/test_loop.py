@@ -20,7 +20,7 @@ from tfx_jax.data.loader import Loader, Position
 from tfx_jax.data.tokenizer import CharacterTokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.parallel import Parallel
-from tfx_jax.report import MetricsLog
+from tfx_jax.report.metrics_log import MetricsLog
 from tfx_jax.training.checkpoint import Checkpoints
 from tfx_jax.training.loop import Timetable, train
 from tfx_jax.training.recorder import Counters, SkippedLog

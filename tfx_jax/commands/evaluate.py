@@ -13,7 +13,8 @@ from tfx_jax.evaluation.compare import check_same, compare, comparison_figures, 
 from tfx_jax.evaluation.evaluate import best_texts
 from tfx_jax.loading import load
 from tfx_jax.processes import is_first
-from tfx_jax.report import MetricsLog, write_samples
+from tfx_jax.report.metrics_log import MetricsLog
+from tfx_jax.report.samples import write_samples
 from tfx_jax.run import Run, count_parameters
 from tfx_jax.training.signals import raising_terminated
 

@@ -22,7 +22,7 @@ from tfx_jax.heartbeat import beat
 from tfx_jax.loading import load
 from tfx_jax.parallel import Parallel
 from tfx_jax.processes import first_goes_ahead, is_first
-from tfx_jax.report import write_samples
+from tfx_jax.report.samples import write_samples
 from tfx_jax.run import EXAMPLE, count_parameters
 from tfx_jax.supervisor import RESTART
 from tfx_jax.training.checkpoint import Checkpoints

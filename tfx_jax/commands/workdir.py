@@ -10,7 +10,7 @@ from tfx_jax import config_io
 from tfx_jax.commands.console import say
 from tfx_jax.errors import UserError
 from tfx_jax.processes import is_first
-from tfx_jax.report import MetricsLog, NoLog
+from tfx_jax.report.metrics_log import MetricsLog, NoLog
 from tfx_jax.training.recorder import Counters
 from tfx_jax.training.restore import read_progress
 

@@ -13,7 +13,8 @@ from tfx_jax.heartbeat import beat
 from tfx_jax.metrics.perplexity import LOSS_FIGURES
 from tfx_jax.parallel import Parallel
 from tfx_jax.processes import is_first
-from tfx_jax.report import MetricsLog, Progress
+from tfx_jax.report.metrics_log import MetricsLog
+from tfx_jax.report.progress import Progress
 from tfx_jax.training.checkpoint import Checkpoints
 from tfx_jax.training.recorder import SKIPPED, Counters, Recorder, SkippedLog
 from tfx_jax.training.signals import caught_signals

@@ -11,7 +11,8 @@ import jax
 
 from tfx_jax.data.loader import Position
 from tfx_jax.errors import UserError
-from tfx_jax.report import MetricsLog, Progress
+from tfx_jax.report.metrics_log import MetricsLog
+from tfx_jax.report.progress import Progress
 
 SKIPPED = "skipped.jsonl"
 

@@ -1,34 +1,15 @@
-import contextlib
 import json
 import math
 import os
 import resource
 import struct
-import sys
-import termios
 
 import numpy as np
 import pytest
 from absl import logging
 
-from tfx_jax import report
 from tfx_jax.errors import UserError
-from tfx_jax.report import MetricsLog, NoLog, Progress, write_samples
-
-
-def shown_on_terminal(monkeypatch, columns, rows, write, encoding="utf-8"):
-  """Returns what `write()` shows on a stderr that is a terminal of this size."""
-  outer, inner = os.openpty()
-  termios.tcsetwinsize(inner, (rows, columns))
-  with open(outer, "rb", buffering=0) as reader:
-    with open(inner, "w", encoding=encoding) as stream, monkeypatch.context() as patch:
-      patch.setattr(sys, "stderr", stream)
-      write()
-    data = b""
-    with contextlib.suppress(OSError):  # Linux's end of a terminal that was closed
-      while chunk := reader.read(4096):
-        data += chunk
-  return data.decode(encoding)
+from tfx_jax.report.metrics_log import MetricsLog, NoLog
 
 
 def lines_of(workdir):
@@ -169,8 +150,6 @@ def test_a_full_disk_is_one_line_and_loses_no_line(tmp_path):
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="cannot write to workdir"):
       log.close()
-    with pytest.raises(UserError, match="cannot write to workdir"):
-      write_samples(str(tmp_path), 1, "test", [{"source": "x" * len(before) * 2}], 1)
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
   assert len(path.read_bytes()) == len(before) + 10
@@ -181,108 +160,14 @@ def test_a_full_disk_is_one_line_and_loses_no_line(tmp_path):
 
 def test_a_file_where_the_workdir_should_be_is_one_line(tmp_path):
   (tmp_path / "run").write_text("")
-  for call in (
-    lambda: MetricsLog(str(tmp_path / "run")),
-    lambda: write_samples(str(tmp_path / "run"), 1, "test", [], 1),
-  ):
-    with pytest.raises(UserError, match=f"cannot write to workdir {tmp_path / 'run'}"):
-      call()
+  with pytest.raises(UserError, match=f"cannot write to workdir {tmp_path / 'run'}"):
+    MetricsLog(str(tmp_path / "run"))
 
 
-@pytest.mark.parametrize(("encoding", "block"), [("utf-8", "█"), ("ascii", "#")])
-def test_a_terminal_gets_a_bar_it_can_show(monkeypatch, encoding, block):
-  def write():
-    progress = Progress(total=200, start=50)
-    progress.update(100, {"loss": 2.31415, "learning_rate": 0.0012})
-    progress.message("a line above")
-    progress.update(101, {"tokens_per_second": 3214.2})
-    progress.close()
-
-  text = shown_on_terminal(monkeypatch, 80, 24, write, encoding)
-  assert "\ra line above\r\n" in text
-  last = text.split("\r")[-2]
-  assert last.startswith(f" 50%|{block}")
-  assert "| 101/200 [00:0" in last
-  assert last.rstrip().endswith("] 3,214 tok/s loss 2.314 lr 0.0012")
-  assert len(last) <= 80
-
-
-def test_a_terminal_without_a_size_gets_plain_lines(monkeypatch):
-  def write():
-    progress = Progress(total=200)
-    progress.update(100, {"loss": 2.0})
-    progress.close()
-
-  text = shown_on_terminal(monkeypatch, 0, 0, write)
-  assert text.startswith(" 50% 100/200 [") and text.endswith("] loss 2.000\r\n")
-
-
-def test_a_log_file_gets_few_plain_lines(monkeypatch, capsys):
-  clock = [1000.0]
-  monkeypatch.setattr(report.time, "monotonic", lambda: clock[0])
-  progress = Progress(total=400, start=100, line_every_seconds=30)
-  for step in range(101, 281):
-    clock[0] += 1.0
-    progress.update(step, {"loss": 2.0, "tokens_per_second": 1000.0})
-  progress.message("hello")
-  progress.update(285, {"loss": 1.5})
-  progress.close()
-  out, err = capsys.readouterr()
-  assert out == ""
-  lines = err.splitlines()
-  assert len(lines) == 8 and "\r" not in err
-  # 270 steps are left at one a second: the 100 of the earlier session do not count as fast.
-  assert lines[0] == " 32% 130/400 [00:30<04:30] 1,000 tok/s loss 2.000"
-  assert lines[6] == "hello"
-  assert lines[7].startswith(" 71% 285/400 [03:00<01:55] ") and lines[7].endswith("loss 1.500")
-
-
-def test_the_end_is_told_once(monkeypatch, capsys):
-  clock = [0.0]
-  monkeypatch.setattr(report.time, "monotonic", lambda: clock[0])
-  progress = Progress(total=2, line_every_seconds=10)
-  clock[0] = 20.0
-  progress.update(2, {})
-  progress.close()
-  assert capsys.readouterr().err == "100% 2/2 [00:20<00:00]\n"
-
-
-def test_an_early_end_measures_this_session_only(monkeypatch, capsys):
-  clock = [0.0]
-  monkeypatch.setattr(report.time, "monotonic", lambda: clock[0])
-  progress = Progress(total=100, start=50)
-  clock[0] = 20.0
-  progress.update(60, {})
-  progress.close()
-  assert capsys.readouterr().err == " 60% 60/100 [00:20<01:20]\n"
-
-
-def test_samples_are_all_in_the_file_and_few_on_the_terminal(tmp_path):
-  rows = [
-    {"source": f"Quelle {i}", "reference": "two\nlines", "prediction": "gut ✓"} for i in range(3)
-  ]
-  text = write_samples(str(tmp_path), 2000, "validation", rows, limit=1)
-  assert os.listdir(tmp_path / "samples") == ["2000-validation.txt"]
-  written = (tmp_path / "samples" / "2000-validation.txt").read_text(encoding="utf-8")
-  assert written.startswith(text + "\n\n")
-  assert [f"Quelle {i}" in written for i in range(3)] == [True] * 3
-  assert text == (
-    "samples of validation, step 2,000\n"
-    "\n"
-    "      source  Quelle 0\n"
-    "   reference  two\n"
-    "              lines\n"
-    "  prediction  gut ✓"
-  )
-
-
-def test_a_process_that_does_not_write_shows_nothing_and_keeps_no_log(capsys, tmp_path):
-  progress = Progress(10, line_every_seconds=0.0, shown=False)
-  progress.update(1, {"loss": 1.0})
-  progress.message("here")
-  progress.close()
+def test_a_process_that_does_not_write_keeps_no_log(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
   log = NoLog()
   log.write(1, "train", {"loss": 1.0})
   assert log.flush() == 0
   log.close()
-  assert capsys.readouterr() == ("", "") and not os.listdir(tmp_path)
+  assert not os.listdir(tmp_path)

@@ -1,0 +1,44 @@
+"""What a model has written, to be looked at."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from tfx_jax.report.writing import writing
+
+
+def write_samples(
+  workdir: str, step: int, split: str, rows: Sequence[Mapping[str, str]], limit: int
+) -> str:
+  """Writes WORKDIR/samples/STEP-SPLIT.txt, a block of labelled texts for each row.
+
+  Args:
+    workdir: of the run.
+    step: of training.
+    split: 'validation' or 'test'.
+    rows: texts by label, such as source, reference and prediction, in the order to show.
+    limit: rows in the returned text; the file holds all.
+
+  Returns:
+    The heading and the first `limit` blocks, for the terminal.
+
+  Raises:
+    UserError: the disk is full or the workdir unwritable.
+  """
+  heading = f"samples of {split}, step {step:,}"
+  blocks = [heading, *map(_block, rows)]
+  with writing(workdir):
+    folder = os.path.join(workdir, "samples")
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, f"{step}-{split}.txt")
+    with open(path + ".tmp", "w", encoding="utf-8", errors="replace") as f:
+      f.write("\n\n".join(blocks) + "\n")
+    os.replace(path + ".tmp", path)
+  return "\n\n".join(blocks[: limit + 1])
+
+
+def _block(row: Mapping[str, str]) -> str:
+  width = max(map(len, row), default=0) + 2
+  newline = "\n" + " " * (width + 2)
+  return "\n".join(
+    f"{label:>{width}}  {newline.join(text.splitlines())}" for label, text in row.items()
+  )
