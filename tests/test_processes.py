@@ -114,6 +114,16 @@ def test_one_process_goes_on_where_two_have_stopped(trained, half, tmp_path):
   assert_the_same_run(copy, trained[1])
 
 
+def test_all_processes_stop_at_one_step_when_one_is_told_before_the_first(trained, tmp_path):
+  started = start(2, trained[0], f"--workdir={tmp_path / 'run'}", "--config.train.num_steps=9999")
+  assert "connected" in started[1].stdout.readline()
+  started[1].send_signal(signal.SIGTERM)
+  (_, first), (_, second) = finish(started, RESTART)
+  assert first.splitlines()[-1].startswith("stopped by SIGTERM at step ") and "stopped" not in second
+  (saved,) = os.listdir(tmp_path / "run" / "checkpoints")
+  assert f"at step {int(saved):,};" in first
+
+
 def test_an_evaluation_ends_at_once_when_its_processes_are_told(trained):
   program = """
 import sys, time

@@ -214,6 +214,7 @@ for _ in range(600):
   parent.kill()
   parent.wait()
   wait_for(lambda: "stopping" in log.read_text())
+  assert log.read_text().splitlines() == ["started", "ready", "stopping"]
 
 
 def test_the_parent_stays_light():

@@ -17,8 +17,8 @@ _LARGEST = 127
 class Quantized:
   """A trained model whose matrices are held as int8; they are made whole when it is applied.
 
-  A program that searches makes them whole once, not for every token, so they take their room only
-  while it runs.
+  The compiler takes that out of a search's loop, so that it is done once a batch. Whole matrices
+  take their room while the batch is computed.
 
   Args:
     model: with `apply`, of float32 parameters.

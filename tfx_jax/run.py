@@ -226,5 +226,5 @@ class Run:
 
 
 def count_parameters(params: Any) -> int:
-  """How many numbers a model learns that has these parameters, however they are held."""
+  """How many numbers parameters are; a quantized matrix counts as the one it stands for."""
   return int(sum(np.prod(x.shape) for x in jax.tree.leaves(jax.eval_shape(dequantize, params))))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from token_arrays import ragged, sequences
 
-from tfx_jax.data.chains import members, unroll
+from tfx_jax.data.chains import unroll
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.layout import SequenceLayout
 from tfx_jax.data.marks import BOS, EOS, OURS
@@ -77,7 +77,3 @@ def test_rows_hold_every_answer_once_and_what_is_shared_once():
     assert layout.describe(corpus, len(rows)) == (
       f"{(batch['targets_segments'] > 0).sum() / (24 * len(rows)):.1%} of 24 tokens real"
     )
-
-
-def test_members_are_the_examples_of_chains():
-  assert members(np.array([0, 2, 3, 6]), [2, 0]) == [3, 4, 5, 0, 1]

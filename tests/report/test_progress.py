@@ -72,24 +72,19 @@ def test_a_log_file_gets_few_plain_lines(monkeypatch, capsys):
   assert lines[7].startswith(" 71% 285/400 [03:00<01:55] ") and lines[7].endswith("loss 1.500")
 
 
-def test_the_end_is_told_once(monkeypatch, capsys):
+@pytest.mark.parametrize(
+  ("total", "start", "step", "line"),
+  [(2, 0, 2, "100% 2/2 [00:20<00:00]\n"), (100, 50, 60, " 60% 60/100 [00:20<01:20]\n")],
+  ids=["the end", "an early end, measured by this session only"],
+)
+def test_the_end_is_told_once(monkeypatch, capsys, total, start, step, line):
   clock = [0.0]
   monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
-  progress = Progress(total=2, line_every_seconds=10)
+  progress = Progress(total, start)
   clock[0] = 20.0
-  progress.update(2, {})
+  progress.update(step, {})
   progress.close()
-  assert capsys.readouterr().err == "100% 2/2 [00:20<00:00]\n"
-
-
-def test_an_early_end_measures_this_session_only(monkeypatch, capsys):
-  clock = [0.0]
-  monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
-  progress = Progress(total=100, start=50)
-  clock[0] = 20.0
-  progress.update(60, {})
-  progress.close()
-  assert capsys.readouterr().err == " 60% 60/100 [00:20<01:20]\n"
+  assert capsys.readouterr().err == line
 
 
 def test_what_is_not_shown_says_nothing(capsys):

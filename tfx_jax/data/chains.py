@@ -4,7 +4,6 @@ The last of a chain has all the others within its source. A decoder that reads i
 by the same predictions from the same tokens, and reads what they share once.
 """
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,9 +45,9 @@ def unroll(chain: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     chain: sources with their targets, each going on from the one before.
 
   Returns:
-    The tokens of the last source and target, what is to be predicted in the place of each from
-    those before it, and where targets are. The two differ where another target ends: there its mark
-    is predicted, and what is said next is read.
+    The tokens [T] of the last source and target; what is to be predicted [T] in the place of each
+    from those before it; weights [T], 1 where targets are and 0 elsewhere. Tokens and predictions
+    differ where another target ends: its mark is predicted there, and what comes next is read.
   """
   tokens = np.concatenate(chain[-1])
   predicted, weights = tokens.copy(), np.zeros(len(tokens), np.int32)
@@ -56,9 +55,3 @@ def unroll(chain: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     place = slice(len(source), len(source) + len(target))
     predicted[place], weights[place] = target, 1
   return tokens, predicted, weights
-
-
-def members(offsets: np.ndarray, chains: Sequence[int]) -> list[int]:
-  """The numbers of the examples of some chains."""
-  spans = (range(offsets[chain], offsets[chain + 1]) for chain in chains)
-  return list(itertools.chain.from_iterable(spans))

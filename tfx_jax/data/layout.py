@@ -5,12 +5,13 @@ generation and scoring need not ask which one it is.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from tfx_jax.data.chains import Pair, members
+from tfx_jax.data.chains import Pair
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.marks import OURS, Marks
 from tfx_jax.data.packing import Plan, lay_out, pack, pack_sequences, plan
@@ -113,7 +114,7 @@ class EncoderDecoderLayout:
 
   def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Rows:  # noqa: D102
     lengths = np.stack([corpus.sources.lengths, corpus.targets.lengths], axis=1)
-    return _PackedRows(corpus, plan(seed, epoch, lengths, self.source_length, self.target_length))
+    return _PairRows(corpus, plan(seed, epoch, lengths, self.source_length, self.target_length))
 
   def once(self, corpus: Corpus) -> Rows:  # noqa: D102
     return self.epoch(corpus, 0, 0)
@@ -231,14 +232,18 @@ def rounded(length: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class _PackedRows(Sequence):
-  """Rows of several pairs: (sources, targets)."""
+class _PlannedRows(Sequence):
+  """Rows of a plan."""
 
   corpus: Corpus
   plan: Plan
 
   def __len__(self) -> int:
     return len(self.plan)
+
+
+class _PairRows(_PlannedRows):
+  """Rows of several pairs: (sources, targets)."""
 
   def __getitem__(self, number: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     pairs = self.plan.row(number)
@@ -251,27 +256,21 @@ class _PackedRows(Sequence):
     return self.plan.row(number)
 
 
-@dataclasses.dataclass(frozen=True)
-class _ChainRows(Sequence):
-  """Rows of several chains: their pairs."""
-
-  corpus: Corpus
-  plan: Plan
-
-  def __len__(self) -> int:
-    return len(self.plan)
+class _ChainRows(_PlannedRows):
+  """Rows of several chains, each its pairs."""
 
   def __getitem__(self, number: int) -> list[list[Pair]]:
-    sides = (self.corpus.sources, self.corpus.targets)
-    chains = ([chain] for chain in self.plan.row(number))
-    return [
-      [tuple(side[pair] for side in sides) for pair in members(self.corpus.chains, chain)]
-      for chain in chains
-    ]
+    sources, targets = self.corpus.sources, self.corpus.targets
+    return [[(sources[i], targets[i]) for i in chain] for chain in self._chains(number)]
 
   def examples(self, number: int) -> list[int]:
     """See `Rows`."""
-    return members(self.corpus.chains, self.plan.row(number))
+    return list(itertools.chain.from_iterable(self._chains(number)))
+
+  def _chains(self, number: int) -> list[range]:
+    """The numbers of the pairs of each chain in a row."""
+    offsets = self.corpus.chains
+    return [range(offsets[chain], offsets[chain + 1]) for chain in self.plan.row(number)]
 
 
 def _chain_lengths(corpus: Corpus) -> np.ndarray:
