@@ -119,7 +119,8 @@ def test_all_processes_stop_at_one_step_when_one_is_told_before_the_first(traine
   assert "connected" in started[1].stdout.readline()
   started[1].send_signal(signal.SIGTERM)
   (_, first), (_, second) = finish(started, RESTART)
-  assert first.splitlines()[-1].startswith("stopped by SIGTERM at step ") and "stopped" not in second
+  assert first.splitlines()[-1].startswith("stopped by SIGTERM at step ")
+  assert "stopped" not in second
   (saved,) = os.listdir(tmp_path / "run" / "checkpoints")
   assert f"at step {int(saved):,};" in first
 
