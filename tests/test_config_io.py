@@ -1,5 +1,7 @@
 import json
 import os
+import py_compile
+import sys
 
 import pytest
 from tiny_run import make_config
@@ -115,6 +117,17 @@ def test_an_experiment_that_is_wrong_is_told_in_one_line(tmp_path, body, told):
   path = experiment(tmp_path, body)
   message = failure(config_io.read_experiment, path)
   assert message.startswith(f"--config={path}: ") and told in message
+
+
+def test_no_bytecode_of_an_experiment_is_kept_or_read(tmp_path, monkeypatch):
+  monkeypatch.setattr(sys, "dont_write_bytecode", False)
+  path = experiment(tmp_path, BODY.format("config.train.num_steps = 5"))
+  assert config_io.read_experiment(path).train.num_steps == 5
+  assert os.listdir(tmp_path) == [os.path.basename(path)]
+  py_compile.compile(path)
+  (cached,) = (tmp_path / "__pycache__").iterdir()
+  cached.write_bytes(cached.read_bytes()[:-100])  # as a full disk leaves it
+  assert config_io.read_experiment(path).train.num_steps == 5
 
 
 def test_an_experiment_that_is_none_is_told_in_one_line(tmp_path):

@@ -1,10 +1,12 @@
 """Configurations from experiment files, command-line overrides and workdirs."""
 
 import ast
+import importlib.machinery
 import importlib.util
 import json
 import os
 import re
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,9 +30,9 @@ def read_experiment(name: str) -> ConfigDict:
   path, _, argument = name.partition(":")
   if not os.path.isfile(path):
     raise UserError(f"--config={name}: there is no file {path}")
-  spec = importlib.util.spec_from_file_location("experiment", path)
-  if spec is None:
+  if not path.endswith(".py"):
     raise UserError(f"--config={name}: {path} is not a Python file")
+  spec = importlib.util.spec_from_loader("experiment", _Source("experiment", path))
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   if not hasattr(module, "get_config"):
@@ -44,6 +46,14 @@ def read_experiment(name: str) -> ConfigDict:
     kind = type(config).__name__
     raise UserError(f"--config={name}: get_config returns no configuration but {kind}")
   return config
+
+
+class _Source(importlib.machinery.SourceFileLoader):
+  """A file of which no bytecode is kept: on a full disk it would be cut off, and then read."""
+
+  def get_code(self, fullname: str) -> types.CodeType:
+    """What the source means."""
+    return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def override(config: ConfigDict, key: str, text: str, option: str = "--config") -> None:
