@@ -12,6 +12,9 @@ if importlib.metadata.version("jax").startswith("0.10."):  # later ones do not k
   flags.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join(flags)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Threads of XLA's pool. By default there are as many as devices: two collectives that wait side by
+# side can take them all, and neither ever gets its last participant.
+os.environ.setdefault("NPROC", "32")
 
 import jax
 import pytest
