@@ -106,7 +106,8 @@ def test_self_attention_is_attention_to_itself(kv_heads):
 
   def run(layer):
     query, key_values = layer.project(x, None)
-    assert key_values.keys.shape == (B, kv_heads, T, H)
+    assert key_values.keys.shape == (B, kv_heads, H, T)
+    assert key_values.values.shape == (B, kv_heads, T, H)
     return layer.attend(query, key_values, Mask(segments, segments, causal=True))[0]
 
   mask = np.tril(np.ones((T, T), bool))[None]

@@ -11,7 +11,7 @@ PROMPT = np.array([[1, 1], [0, 1], [0, 0]], bool)
 
 
 def key_values(length, value=0.0):
-  return KeyValues(*(jnp.full((B, 2, length, 3), value + i) for i in range(2)))
+  return KeyValues(jnp.full((B, 2, 3, length), value), jnp.full((B, 2, length, 3), value + 1))
 
 
 def create():
@@ -21,9 +21,10 @@ def create():
 def test_room_is_made_after_the_prompt():
   cache = create()
   (layer,) = cache.layers
-  assert layer.own.keys.shape == (B, 2, P + LENGTH * W, 3)
+  assert layer.own.values.shape == (B, 2, P + LENGTH * W, 3)
   np.testing.assert_array_equal(layer.own.values[:, :, :P], np.full((B, 2, P, 3), 2.0))
-  assert not layer.own.keys[:, :, P:].any()
+  np.testing.assert_array_equal(layer.own.keys[..., :P], np.full((B, 2, 3, P), 1.0))
+  assert not layer.own.keys[..., P:].any()
   assert (cache.width, int(cache.index), int(cache.slot)) == (W, 0, P)
   assert cache.positions.tolist() == [2, 1, 0]
 
@@ -32,9 +33,9 @@ def test_write_touches_its_slots_only():
   old, new = key_values(P + LENGTH * W), key_values(W, 5.0)
   written = jax.jit(KeyValues.write)(old, new, jnp.int32(P + W))
   keys = np.asarray(written.keys)
-  assert (keys[:, :, P + W : P + 2 * W] == 5.0).all()
-  assert not keys[:, :, : P + W].any()
-  assert not keys[:, :, P + 2 * W :].any()
+  assert (keys[..., P + W : P + 2 * W] == 5.0).all()
+  assert not keys[..., : P + W].any()
+  assert not keys[..., P + 2 * W :].any()
   assert (np.asarray(written.values)[:, :, P + W : P + 2 * W] == 6.0).all()
 
 

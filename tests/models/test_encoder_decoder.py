@@ -204,8 +204,8 @@ def test_beams_share_the_prompt_and_the_memory_of_their_row():
   settings = dataclasses.replace(CONFIGS["llama"], copy=True)
   _, cache = decoder(settings)[0](parameters(settings), prompts()[2])
   for layer in cache.layers:
-    assert layer.own.keys.shape == (3, 2, PROMPT + STEPS * WIDTH, 4)
-    assert layer.memory.keys.shape == (3, 2, 5, 4)
+    assert layer.own.values.shape == (3, 2, PROMPT + STEPS * WIDTH, 4)
+    assert layer.memory.values.shape == (3, 2, 5, 4)
   assert cache.copied.keys.shape == (3, 5, FEATURES)
 
 

@@ -30,6 +30,7 @@ from flax import struct
 from tfx_jax.decoding.logits import NEG_INF
 from tfx_jax.decoding.loop import NO_TOKEN, Step, go_on
 from tfx_jax.decoding.rules import Rules, apply_rules
+from tfx_jax.decoding.top_k import top_k
 
 PENALTY_OFFSETS = {"gnmt": 5.0, "power": 0.0}
 
@@ -196,7 +197,7 @@ def grow(
   total = state.live_sum[..., None] + ruled
   rank = total if handicap is None else total - handicap[:, None]
   # At most W of 2W candidates end, so W others are always left to live on.
-  rank, index = jax.lax.top_k(rank.reshape(-1, width * vocab), 2 * width)
+  rank, index = top_k(rank.reshape(-1, width * vocab), 2 * width)
   total, log_prob = (
     jnp.take_along_axis(x.reshape(-1, width * vocab), index, axis=1)
     for x in (total, state.live_log_prob[..., None] + log_probs)

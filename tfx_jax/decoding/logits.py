@@ -31,7 +31,7 @@ def limit_length(
   """
   is_eos = _ids(log_probs) == eos
   last = (length >= max_length)[:, None, None]
-  others = jnp.any(~is_eos & (log_probs > NEG_INF), axis=-1, keepdims=True)
+  others = jnp.where(is_eos, NEG_INF, log_probs).max(axis=-1, keepdims=True) > NEG_INF
   early = (length < min_length)[:, None, None] & ~last & others
   return jnp.where((is_eos & early) | (~is_eos & last), NEG_INF, log_probs)
 

@@ -20,6 +20,7 @@ from flax import struct
 
 from tfx_jax.decoding.loop import NO_TOKEN, Step, go_on
 from tfx_jax.decoding.rules import Rules, apply_rules
+from tfx_jax.decoding.top_k import top_k
 from tfx_jax.decoding.truncation import Truncation, truncate
 
 
@@ -126,7 +127,7 @@ def expand(state: SampleState, logits: jax.Array, settings: SampleSettings) -> S
   """Draws the next token of every sample that has not ended, given the logits [B,W,V]."""
   log_probs, ruled = apply_rules(settings.rules, logits, state.tokens, state.length)
   if settings.chance is None:
-    token = jnp.argmax(ruled, axis=-1)
+    token = top_k(ruled.reshape(-1, ruled.shape[2]), 1)[1].reshape(ruled.shape[:2])
   else:
     token = _draw(_keys(settings.chance, state), truncate(settings.chance.truncation, ruled))
   log_prob = jnp.take_along_axis(log_probs, token[..., None], axis=2)[..., 0]

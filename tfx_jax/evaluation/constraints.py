@@ -25,10 +25,12 @@ def forbidden_mask(tokenizer: Tokenizer, names: Collection[str]) -> np.ndarray:
   Raises:
     UserError: for a name that no piece has, or that of EOS.
   """
-  ids = {name: i for i, name in enumerate(tokenizer.pieces(range(tokenizer.vocab_size)))}
   marks = tokenizer.marks
   unwritten = [i for i in (marks.pad, marks.bos) if i not in (None, marks.eos)]
   mask = np.isin(np.arange(tokenizer.vocab_size), unwritten)
+  if not names:
+    return mask
+  ids = {name: i for i, name in enumerate(tokenizer.pieces(range(tokenizer.vocab_size)))}
   for name in names:
     if name not in ids:
       (close,) = difflib.get_close_matches(name, ids, n=1, cutoff=0.0)
@@ -51,6 +53,8 @@ def spellings(tokenizer: Tokenizer, phrases: Collection[str]) -> Phrases | None:
     tokenizer: of the outputs; the phrases are normalised as it does.
     phrases: texts.
   """
+  if not phrases:
+    return None
   pieces = collections.defaultdict(list)
   for i, name in enumerate(tokenizer.pieces(range(tokenizer.vocab_size))):
     if i not in tokenizer.marks.ids:

@@ -12,6 +12,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.evaluation import batches, mbr
 from tfx_jax.evaluation.constraints import Prefixes, encode_prefix
 from tfx_jax.evaluation.generate_settings import GenerateSettings
+from tfx_jax.evaluation.in_flight import in_flight
 from tfx_jax.evaluation.request import Request, make_request
 from tfx_jax.evaluation.search import Coverage, Found, Search, Searcher, trimmed
 from tfx_jax.evaluation.search_settings import search_settings
@@ -100,7 +101,16 @@ class Generator:
     request = self._request(texts, prefixes, self.settings.replace(**changes))
     found: list[list[Hypothesis]] = [[Hypothesis("", 0.0, 0.0, [])] for _ in texts]
 
-    def collect(group: batches.Group, result: Found) -> None:
+    def start(group: batches.Group) -> Found:
+      search = self._start(params, group, request)
+      if request.settings.stop:
+        go_on_to_stops(search, request, group.members)
+      else:
+        search.advance(search.room)
+      return search.found()
+
+    groups = batches.group(request.prompts, request.settings, self._parallel.batch_shards)
+    for group, result in in_flight(start, groups, threads=self._parallel.mesh.size == 1):
       for member, hypotheses in self._read(result, request, group.members):
         for place, hypothesis in enumerate(hypotheses):
           if stop := request.find_stop(member, hypothesis.tokens):
@@ -108,20 +118,6 @@ class Generator:
         found[member] = _best(hypotheses, request.settings)
       beat()
       on_batch(len(group.members))
-
-    # The next batch is on its way before the last one's result is waited for.
-    running: tuple[batches.Group, Found] | None = None
-    for group in batches.group(request.prompts, request.settings, self._parallel.batch_shards):
-      search = self._start(params, group, request)
-      if request.settings.stop:
-        go_on_to_stops(search, request, group.members)
-      else:
-        search.advance(search.room)
-      if running:
-        collect(*running)
-      running = group, search.found()
-    if running:
-      collect(*running)
     return found
 
   def stream(self, params: Any, text: str, number: int = 0, **changes: Any) -> Iterator[str]:

@@ -62,7 +62,7 @@ class Attention(nn.Module):
     self.out = _Projection((n, h, d), (axes.HEADS, None, axes.EMBED), 2, self.use_bias)
 
   def project(self, x: jax.Array, positions: jax.Array | None) -> tuple[jax.Array, KeyValues]:
-    """Self-attention's queries [B,T,K,N/K,H], keys and values [B,K,T,H] of x [B,T,D]."""
+    """Self-attention's queries [B,T,K,N/K,H], and keys and values, of x [B,T,D]."""
     y = self._fused(x, self.query, self.key, self.value)
     query, key, value = y[..., :-2, :], y[..., -2, :], y[..., -1, :]
     if self.rotary:
@@ -76,7 +76,7 @@ class Attention(nn.Module):
     return self._fused(x, self.query)
 
   def project_memory(self, memory: jax.Array) -> KeyValues:
-    """Cross-attention's keys and values [B,K,S,H] of the memory [B,S,D]."""
+    """Cross-attention's keys and values of the memory [B,S,D]."""
     y = self._fused(memory, self.key, self.value)
     return _key_values(y[..., 0, :], y[..., 1, :])
 
@@ -93,7 +93,7 @@ class Attention(nn.Module):
 
     Args:
       query: from `project` or `project_query`.
-      memory: keys and values [B,K,S,H].
+      memory: S keys and values.
       mask: symbolic, or bool [B,T,S]. A query that may see nothing gets a mean, never NaN.
       bias: added to the scores, [1,N,T,S], or [1,1,T,S] for all heads.
       with_weights: whether weights are returned; else nothing but the output need be computed.
@@ -108,14 +108,17 @@ class Attention(nn.Module):
       bias = bias.reshape(1, *heads, *bias.shape[2:])
 
     def rows(query: jax.Array, memory: KeyValues, mask: Mask | jax.Array, key: jax.Array | None):
-      scores = jnp.einsum(
-        "btkgh,bksh->bkgts", query, memory.keys, preferred_element_type=jnp.float32
-      )
+      batch, length, kv_heads, _, dim = query.shape
+      query = jnp.transpose(query, (0, 2, 3, 1, 4)).reshape(batch, kv_heads, group * length, dim)
+      scores = _product(query, memory.keys, jnp.float32)
+      scores = scores.reshape(batch, kv_heads, group, length, -1)
       scores = scores if bias is None else scores + bias
       scores = jnp.where(lower(mask)[:, None, None], scores, jnp.finfo(jnp.float32).min)
       probabilities = jax.nn.softmax(scores)
       weights = drop(probabilities.astype(self.dtype), self.dropout_rate, key)
-      return jnp.einsum("bkgts,bksh->btkgh", weights, memory.values), probabilities
+      y = _product(weights.reshape(batch, kv_heads, group * length, -1), memory.values, self.dtype)
+      y = y.reshape(batch, kv_heads, group, length, dim)
+      return jnp.transpose(y, (0, 3, 1, 2, 4)), probabilities
 
     if self.scaled:
       query = query * self.head_dim**-0.5
@@ -181,7 +184,16 @@ def _in_parts(function: Callable, size: int, rows: Any, key: jax.Array | None) -
   return jnp.swapaxes(y, 0, 1).reshape(batch, *y.shape[2:])
 
 
+def _product(x: jax.Array, y: jax.Array, dtype: jnp.dtype) -> jax.Array:
+  """[B,K,M,I] times [B,K,I,O]: [B,K,M,O]. Einsum chooses an order that is slow where M is small."""
+  dimensions = ((3,), (2,)), ((0, 1), (0, 1))
+  return jax.lax.dot_general(x, y, dimensions, preferred_element_type=dtype)
+
+
 def _key_values(key: jax.Array, value: jax.Array) -> KeyValues:
   """From [B,S,K,H] to the layout of the cache, gathered where rows are split along their length."""
-  names = axes.BATCH, axes.ACT_HEADS, axes.KEY_LENGTH, None
-  return KeyValues(*(axes.constrain(jnp.swapaxes(x, 1, 2), *names) for x in (key, value)))
+  keys, values = jnp.transpose(key, (0, 2, 3, 1)), jnp.swapaxes(value, 1, 2)
+  return KeyValues(
+    axes.constrain(keys, axes.BATCH, axes.ACT_HEADS, None, axes.KEY_LENGTH),
+    axes.constrain(values, axes.BATCH, axes.ACT_HEADS, axes.KEY_LENGTH, None),
+  )

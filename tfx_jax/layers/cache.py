@@ -16,22 +16,25 @@ from flax import struct
 
 @struct.dataclass
 class KeyValues:
-  """Keys and values [B,K,S,H] of one attention, heads before length so products need no copy."""
+  """Keys [B,K,H,S] and values [B,K,S,H] of one attention: as its products read them, not a copy."""
 
   keys: jax.Array
   values: jax.Array
 
   def write(self, new: "KeyValues", slot: jax.Array) -> "KeyValues":
-    """Writes `new` [B,K,W,H] at positions slot … slot+W-1 of the length axis."""
-    return jax.tree.map(
-      lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), slot, axis=2),
-      self,
-      new,
-    )
+    """Writes the keys and values of `new`, W of them, at slot … slot+W-1."""
+
+    def update(old: jax.Array, x: jax.Array, axis: int) -> jax.Array:
+      return jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), slot, axis)
+
+    return KeyValues(update(self.keys, new.keys, 3), update(self.values, new.values, 2))
 
   def grow(self, slots: int) -> "KeyValues":
-    """Appends empty `slots` to the length axis."""
-    return jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, 0), (0, slots), (0, 0))), self)
+    """Appends empty `slots`."""
+    none, more = (0, 0), (0, slots)
+    return KeyValues(
+      jnp.pad(self.keys, (none, none, none, more)), jnp.pad(self.values, (none, none, more, none))
+    )
 
 
 @struct.dataclass
@@ -80,11 +83,11 @@ class CopyMemory:
 class Cache:
   """State of decoding for all layers of a decoder.
 
-  The length axis of a layer's own keys and values has P prompt slots, then `length * width`
-  generated ones, step by step. P, length and width are read off `prompt` and `ancestors`.
+  A layer's own keys and values have P prompt slots, then `length * width` generated ones, step by
+  step. P, length and width are read off `prompt` and `ancestors`.
 
   Attributes:
-    layers: of each layer, its own [B,K,P+length*W,H] and the memory's [B,K,S,H]; at most one keeps
+    layers: of each layer, its own P+length*W keys and values and the memory's S; at most one keeps
       what it has attended to.
     memory_segments: [B,S], 1 where the memory is real, else 0; None without one.
     prompt: bool [B,P], true where the prompt is real (prompts are padded on the left).
@@ -112,7 +115,7 @@ class Cache:
     width: int,
     copied: CopyMemory | None = None,
   ) -> "Cache":
-    """Makes room for `length` steps of `width` beams after a prompt's keys and values [B,K,P,H]."""
+    """Makes room for `length` steps of `width` beams after a prompt's P keys and values."""
     rows = prompt.shape[0]
     return cls(
       layers=tuple(layer.begin(prompt, length * width, width) for layer in layers),
