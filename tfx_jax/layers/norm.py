@@ -1,5 +1,7 @@
 """Normalisation of activations [..., D]; statistics in float32 whatever the compute dtype."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -25,9 +27,7 @@ class LayerNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    x = x.astype(jnp.float32)
-    x = x - x.mean(axis=-1, keepdims=True)
-    return _scaled(self, x, self.use_bias)
+    return _scaled(self, x, centred=True, use_bias=self.use_bias)
 
 
 class RMSNorm(nn.Module):
@@ -45,15 +45,48 @@ class RMSNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    return _scaled(self, x.astype(jnp.float32), use_bias=False)
+    return _scaled(self, x, centred=False, use_bias=False)
 
 
-def _scaled(module: LayerNorm | RMSNorm, x: jax.Array, use_bias: bool) -> jax.Array:
-  """Divides by the root mean square of `x`, scales, and offsets if `use_bias`."""
+def _scaled(module: LayerNorm | RMSNorm, x: jax.Array, centred: bool, use_bias: bool) -> jax.Array:
+  """Normalises, scales, and offsets if `use_bias`."""
   shape, names = (module.features,), (axes.EMBED,)
   scale = axes.param(module, "scale", nn.initializers.ones, shape, names)
-  y = x * jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + module.epsilon)
-  y = y * scale.reshape((1,) * (x.ndim - 1) + shape)
+  y = _normalised(centred, module.epsilon, x.astype(jnp.float32), scale)
   if use_bias:
     y = add(y, axes.param(module, "bias", nn.initializers.zeros, shape, names))
   return y.astype(module.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _normalised(centred: bool, epsilon: float, x: jax.Array, scale: jax.Array) -> jax.Array:
+  """x [...,D], centred or not, divided by its root mean square and multiplied by `scale` [D].
+
+  The gradient is written out: of arrays [...,D] it keeps x alone, which is kept in any case, and
+  makes three, where the one that is derived makes eight.
+  """
+  return _forward(centred, epsilon, x, scale)[0]
+
+
+def _forward(centred: bool, epsilon: float, x: jax.Array, scale: jax.Array) -> tuple:
+  mean = x.mean(axis=-1, keepdims=True) if centred else jnp.zeros((), jnp.float32)
+  rate = jax.lax.rsqrt(jnp.square(x - mean).mean(axis=-1, keepdims=True) + epsilon)
+  return (x - mean) * rate * _along(scale, x), (x, scale, mean, rate)
+
+
+def _backward(centred: bool, epsilon: float, saved: tuple, grad: jax.Array) -> tuple:
+  x, scale, mean, rate = saved
+  plain = (x - mean) * rate
+  product = grad * plain
+  # Products with the vector, since a sum would first write it out for every row.
+  along = (product @ scale)[..., None] / scale.size
+  across = (grad @ scale)[..., None] / scale.size if centred else 0.0
+  of_x = rate * (grad * _along(scale, x) - across - plain * along)
+  return of_x, product.reshape(-1, scale.size).sum(axis=0)
+
+
+_normalised.defvjp(_forward, _backward)
+
+
+def _along(vector: jax.Array, x: jax.Array) -> jax.Array:
+  return vector.reshape((1,) * (x.ndim - 1) + vector.shape)
