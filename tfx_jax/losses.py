@@ -65,7 +65,8 @@ def _forward(
   nll = log_z - jnp.where(_is_target(logits, targets), x, 0.0).sum(axis=-1)
   loss = nll
   if label_smoothing:
-    mean = jnp.where(_exists(logits), x, 0.0).sum(axis=-1) / _num_tokens(logits)
+    # A product, since a masked copy of the logits would first be written.
+    mean = jnp.einsum("btv,v->bt", x, _uniform(logits), precision="highest")
     loss = (1 - label_smoothing) * nll + label_smoothing * (log_z - mean)
   if z_loss:
     loss = loss + z_loss * jnp.square(log_z)
@@ -80,7 +81,7 @@ def _backward(label_smoothing: float, z_loss: float, saved: tuple, cotangents: t
   hit = of_loss * (1 - label_smoothing) + of_nll
   grad = scale[..., None] * probs - jnp.where(_is_target(logits, targets), hit, 0.0)
   if label_smoothing:
-    grad = grad - jnp.where(_exists(logits), of_loss * label_smoothing / _num_tokens(logits), 0.0)
+    grad = grad - (of_loss * label_smoothing * _uniform(logits))[None, None]
   grad = (grad * weights[..., None]).astype(logits.dtype)
   return grad, np.zeros(targets.shape, jax.dtypes.float0), jnp.zeros_like(weights)
 
@@ -104,9 +105,10 @@ def _exists(logits: jax.Array) -> jax.Array:
   return logits > jnp.finfo(logits.dtype).min
 
 
-def _num_tokens(logits: jax.Array) -> jax.Array:
-  """How many tokens there are, a scalar: as many at every place."""
-  return _exists(logits[:1, :1]).sum()
+def _uniform(logits: jax.Array) -> jax.Array:
+  """Even over the tokens there are, which are the same at every place: float32 [V]."""
+  exists = _exists(logits[0, 0]).astype(jnp.float32)
+  return exists / exists.sum()
 
 
 def _divergence(logits: jax.Array) -> jax.Array:

@@ -60,7 +60,7 @@ def _scaled(module: LayerNorm | RMSNorm, x: jax.Array, centred: bool, use_bias: 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _normalised(centred: bool, epsilon: float, x: jax.Array, scale: jax.Array) -> jax.Array:
-  """x [...,D], centred or not, divided by its root mean square and multiplied by `scale` [D].
+  """X [...,D], centred or not, divided by its root mean square and multiplied by `scale` [D].
 
   The gradient is written out: of arrays [...,D] it keeps x alone, which is kept in any case, and
   makes three, where the one that is derived makes eight.
