@@ -4,15 +4,20 @@ import ctypes
 import os
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
 
-def keep_large_buffers() -> bool:
+def keep_large_buffers(one_heap: bool) -> bool:
   """Has glibc keep large buffers that are given back, for the next that asks for one.
 
   By default it maps each afresh from the system, and every page of it costs a fault: on a CPU a
   training step asks for hundreds of megabytes. What is held is then what was held at most at a
   time. What the environment says of this (`MALLOC_MMAP_MAX_`, `GLIBC_TUNABLES` …) stands.
+
+  Args:
+    one_heap: whether all threads share a heap. Those of their own hold 64 MiB, and what is larger is
+      mapped afresh all the same: so for training, whose buffers XLA's threads ask for. Where buffers
+      are small but many, as in decoding, threads would wait for each other.
 
   Returns:
     whether it was done; other C libraries are left alone.
@@ -25,4 +30,5 @@ def keep_large_buffers() -> bool:
   if mallopt is None:
     return False
   # Of what is free at the end of the heap nothing is given back: -1 is the largest size.
-  return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1))
+  settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1} | ({_M_ARENA_MAX: 1} if one_heap else {})
+  return all(mallopt(parameter, value) for parameter, value in settings.items())

@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
     for line in loading.adopt(config, workdir):
       print(f"by train.init_from: {line}", file=sys.stderr)
   texts = read_lines(options.input) if options.mode == "generate" else []
-  keep_large_buffers()
+  keep_large_buffers(one_heap=options.mode in ("train", "sweep"))
   # Everything slow to import comes after the quick mistakes.
   import jax
 

@@ -11,7 +11,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 def train(folder: str, per_round: int, allocator: bool) -> tuple[Callable, dict]:
   """Rounds of training steps on packed rows; figures are fetched one step late, as in the loop."""
-  facts = start(allocator)
+  facts = start(allocator, one_heap=True)
   import jax
 
   from tfx_jax import build, config_io
@@ -56,7 +56,7 @@ def train(folder: str, per_round: int, allocator: bool) -> tuple[Callable, dict]
 
 def decode(folder: str, per_round: int, beam: int, tokens: int, allocator: bool) -> tuple:
   """Rounds of generation from texts; with `tokens` above 0 each output has exactly so many."""
-  facts = start(allocator)
+  facts = start(allocator, one_heap=False)
   import jax
   from flax import linen as nn
 
@@ -85,7 +85,7 @@ def decode_trained(
   folder: str, workdir: str, per_round: int, beam: int, tokens: int, allocator: bool
 ) -> tuple:
   """As `decode`, by a run that has been trained."""
-  facts = start(allocator)
+  facts = start(allocator, one_heap=False)
   import tfx_jax
   from tfx_jax import config_io
 
@@ -129,11 +129,11 @@ def _decoding(
   return run, facts
 
 
-def start(allocator: bool) -> dict:
-  """What `main.py` does before it imports JAX."""
+def start(allocator: bool, one_heap: bool) -> dict:
+  """What `main.py` does before it imports JAX, to train (`one_heap`) or to decode."""
   from tfx_jax.allocator import keep_large_buffers
 
-  kept = allocator and keep_large_buffers()
+  kept = allocator and keep_large_buffers(one_heap)
   import jax
 
   from tfx_jax import build, compilation_cache

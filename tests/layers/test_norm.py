@@ -60,3 +60,22 @@ def test_statistics_of_bfloat16_are_float32(kind, reference):
   y = norm.apply({"params": params}, x)
   assert y.dtype == jnp.bfloat16
   np.testing.assert_allclose(y.astype(jnp.float32), reference(x, scale), rtol=0.005, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [LayerNorm, RMSNorm])
+def test_gradients_are_those_of_the_formula(kind):
+  x, scale, weights = (jnp.asarray(a, jnp.float32) for a in arrays())
+
+  def written(x, scale):
+    params = {"scale": scale} | ({"bias": jnp.zeros(D)} if kind is LayerNorm else {})
+    return (jnp.sin(kind(D, 0.1).apply({"params": params}, x)) * weights[None, None]).sum()
+
+  def derived(x, scale):
+    x = x - x.mean(-1, keepdims=True) if kind is LayerNorm else x
+    y = x / jnp.sqrt((x**2).mean(-1, keepdims=True) + 0.1) * scale[None, None]
+    return (jnp.sin(y) * weights[None, None]).sum()
+
+  for found, expected in zip(
+    *(jax.grad(f, (0, 1))(x, scale) for f in (written, derived)), strict=True
+  ):
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)

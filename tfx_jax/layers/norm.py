@@ -60,10 +60,10 @@ def _scaled(module: LayerNorm | RMSNorm, x: jax.Array, centred: bool, use_bias: 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _normalised(centred: bool, epsilon: float, x: jax.Array, scale: jax.Array) -> jax.Array:
-  """X [...,D], centred or not, divided by its root mean square and multiplied by `scale` [D].
+  """Divides x [...,D], centred or not, by its root mean square, and multiplies by `scale` [D].
 
   The gradient is written out: of arrays [...,D] it keeps x alone, which is kept in any case, and
-  makes three, where the one that is derived makes eight.
+  writes fewer than the one that is derived.
   """
   return _forward(centred, epsilon, x, scale)[0]
 
@@ -78,9 +78,12 @@ def _backward(centred: bool, epsilon: float, saved: tuple, grad: jax.Array) -> t
   x, scale, mean, rate = saved
   plain = (x - mean) * rate
   product = grad * plain
-  # Products with the vector, since a sum would first write it out for every row.
-  along = (product @ scale)[..., None] / scale.size
-  across = (grad @ scale)[..., None] / scale.size if centred else 0.0
+
+  def mean(x: jax.Array) -> jax.Array:
+    """Of x times the scale: a product, since a sum would first write the scale for every row."""
+    return jnp.matmul(x, scale, precision="highest")[..., None] / scale.size
+
+  along, across = mean(product), mean(grad) if centred else 0.0
   of_x = rate * (grad * _along(scale, x) - across - plain * along)
   return of_x, product.reshape(-1, scale.size).sum(axis=0)
 
