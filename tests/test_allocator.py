@@ -24,6 +24,7 @@ with concurrent.futures.ThreadPoolExecutor(1) as pool:
   def again():
     pool.submit(use).result() if in_thread else use()
   again()
+  again()  # a small one may have been given room where the first was
   before = faults()
   for _ in range(16):
     again()
@@ -45,7 +46,7 @@ def run(megabytes, one_heap=False, in_thread=False, **environment):
   return kept == "True", int(faults)
 
 
-# Counted where pages are of 4 kB; huge pages need fewer.
+# Counted where pages are of 4 kB; huge pages, of 2 MB, need fewer.
 @pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="needs glibc")
 def test_large_buffers_are_mapped_once():
   kept, faults = run(8)
@@ -59,4 +60,4 @@ def test_with_one_heap_threads_keep_even_what_their_own_could_not_hold():
   kept, faults = run(80, one_heap=True, in_thread=True)
   assert kept and faults < 100
   kept, faults = run(80, one_heap=False, in_thread=True)
-  assert kept and faults >= 16 * 40
+  assert kept and faults >= 16 * 30

@@ -15,9 +15,9 @@ def keep_large_buffers(one_heap: bool) -> bool:
   time. What the environment says of this (`MALLOC_MMAP_MAX_`, `GLIBC_TUNABLES` …) stands.
 
   Args:
-    one_heap: whether all threads share a heap. Those of their own hold 64 MiB, and what is larger is
-      mapped afresh all the same: so for training, whose buffers XLA's threads ask for. Where buffers
-      are small but many, as in decoding, threads would wait for each other.
+    one_heap: whether all threads share a heap. Those of their own hold 64 MiB, and what is larger
+      is mapped afresh all the same: so for training, whose buffers XLA's threads ask for. Where
+      buffers are small but many, as in decoding, threads would wait for each other.
 
   Returns:
     whether it was done; other C libraries are left alone.
