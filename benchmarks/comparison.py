@@ -12,6 +12,8 @@ import rounds
 import summary
 from sizes import SIZES
 
+from tfx_jax.allocator import HUGE_PAGES
+
 OURS = "tfx_jax"
 
 
@@ -58,8 +60,9 @@ def ours(options: argparse.Namespace, target: str, arguments: Mapping[str, Any])
   return {
     "name": OURS,
     "target": target,
-    "arguments": {**arguments, "allocator": not options.no_allocator},
+    "arguments": arguments,
     "threads": options.threads,
+    "environment": {} if options.no_allocator else HUGE_PAGES,
   }
 
 

@@ -24,6 +24,8 @@ import rounds
 from sizes import EXPERIMENT
 from summary import rounded
 
+from tfx_jax.allocator import HUGE_PAGES
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 IMPORTS = {
   "python": "pass",
@@ -100,7 +102,7 @@ def count(folder: str) -> int:
 
 def environment() -> dict[str, str]:
   """That of child processes: without settings of the C library's memory."""
-  return rounds.child_environment(0, {})
+  return rounds.child_environment(0, HUGE_PAGES)
 
 
 def pin(threads: int) -> None:

@@ -129,7 +129,6 @@ def main(steps: int, arguments: list[str]) -> dict[str, Any]:
   run = command._run
 
   def watched(options: Any) -> int:
-    command.keep_large_buffers(one_heap=True)
     import jax
 
     from tfx_jax.commands import train

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from tfx_jax import config_io, heartbeat
-from tfx_jax.allocator import keep_large_buffers
+from tfx_jax.allocator import restart_with_huge_pages
 from tfx_jax.errors import UserError
 from tfx_jax.options import parse
 from tfx_jax.supervisor import RESTART, SILENCE, Supervisor
@@ -90,7 +90,6 @@ def _run(options: argparse.Namespace) -> int:
     for line in loading.adopt(config, workdir):
       print(f"by train.init_from: {line}", file=sys.stderr)
   texts = read_lines(options.input) if options.mode == "generate" else []
-  keep_large_buffers(one_heap=options.mode in ("train", "sweep"))
   # Everything slow to import comes after the quick mistakes.
   import jax
 
@@ -134,4 +133,5 @@ def _name(config: str) -> str:
 
 
 if __name__ == "__main__":
+  restart_with_huge_pages()
   sys.exit(main())

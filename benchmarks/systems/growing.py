@@ -55,7 +55,7 @@ def make_config(point: dict):
 
 def train(point: dict, steps: int) -> tuple[Callable, dict]:
   """Rounds of steps on a batch of `batch` pairs of `length` tokens a side."""
-  facts = start(allocator=True, one_heap=True)
+  facts = start()
   import jax
 
   from tfx_jax import build
@@ -107,7 +107,7 @@ def train(point: dict, steps: int) -> tuple[Callable, dict]:
 
 def decode(point: dict, steps: int) -> tuple[Callable, dict]:
   """Rounds of searches for outputs of `length` tokens to `batch` sources of as many."""
-  facts = start(allocator=True, one_heap=False)
+  facts = start()
   import jax
   from flax import linen as nn
 

@@ -9,9 +9,9 @@ from sentences import read_batches
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
-def train(folder: str, per_round: int, allocator: bool) -> tuple[Callable, dict]:
+def train(folder: str, per_round: int) -> tuple[Callable, dict]:
   """Rounds of training steps on packed rows; figures are fetched one step late, as in the loop."""
-  facts = start(allocator, one_heap=True)
+  facts = start()
   import jax
 
   from tfx_jax import build, config_io
@@ -54,9 +54,9 @@ def train(folder: str, per_round: int, allocator: bool) -> tuple[Callable, dict]
   return run, facts | {"parameters": count_parameters(state.params)}
 
 
-def decode(folder: str, per_round: int, beam: int, tokens: int, allocator: bool) -> tuple:
+def decode(folder: str, per_round: int, beam: int, tokens: int) -> tuple:
   """Rounds of generation from texts; with `tokens` above 0 each output has exactly so many."""
-  facts = start(allocator, one_heap=False)
+  facts = start()
   import jax
   from flax import linen as nn
 
@@ -81,11 +81,9 @@ def decode(folder: str, per_round: int, beam: int, tokens: int, allocator: bool)
   )
 
 
-def decode_trained(
-  folder: str, workdir: str, per_round: int, beam: int, tokens: int, allocator: bool
-) -> tuple:
+def decode_trained(folder: str, workdir: str, per_round: int, beam: int, tokens: int) -> tuple:
   """As `decode`, by a run that has been trained."""
-  facts = start(allocator, one_heap=False)
+  facts = start()
   import tfx_jax
   from tfx_jax import config_io
 
@@ -129,11 +127,8 @@ def _decoding(
   return run, facts
 
 
-def start(allocator: bool, one_heap: bool) -> dict:
-  """What `main.py` does before it imports JAX, to train (`one_heap`) or to decode."""
-  from tfx_jax.allocator import keep_large_buffers
-
-  kept = allocator and keep_large_buffers(one_heap)
+def start() -> dict:
+  """What a command does before it computes."""
   import jax
 
   from tfx_jax import build, compilation_cache
@@ -143,5 +138,5 @@ def start(allocator: bool, one_heap: bool) -> dict:
     "jax": jax.__version__,
     "platform": jax.default_backend(),
     "device": jax.devices()[0].device_kind,
-    "allocator": kept,
+    "huge_pages": "GLIBC_TUNABLES" in os.environ,
   }
