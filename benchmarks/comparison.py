@@ -18,7 +18,7 @@ OURS = "tfx_jax"
 
 
 def make_parser(description: str, peers: Mapping[str, str]) -> argparse.ArgumentParser:
-  """Options that all have; each peer also with the settings of C memory that ours has.
+  """Options that all have; each peer also with settings of the C library's memory.
 
   Args:
     description: of the command.

@@ -6,8 +6,8 @@
 
 Every system is a process of its own that does a round of steps when it is told to. All read the
 same sentences in the same tokenisation, ours packed, the peers' sorted by length and padded; all
-drop out at the same sites. Prints a JSON line a system, then one of ratios. `+malloc` gives a peer
-the settings of the C library that ours has from `tfx_jax/allocator.py`.
+drop out at the same sites. Prints a JSON line a system, then one of ratios. `+malloc` has the C
+library of a peer keep its large buffers; ours has huge pages, from `tfx_jax/allocator.py`.
 """
 
 import statistics
