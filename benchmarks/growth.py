@@ -23,6 +23,8 @@ import rounds
 from comparison import told
 from summary import rounded
 
+from tfx_jax.allocator import HUGE_PAGES
+
 # All else; D is `width`, F twice that, a head has 32 dimensions, both stacks are `depth` high, and
 # `length` is S and T.
 POINT = {"width": 128, "depth": 4, "length": 64, "batch": 32, "vocabulary": 8000, "beam": 4}
@@ -88,6 +90,7 @@ def measure(
       "target": target,
       "arguments": {"point": place, "steps": STEPS[what]},
       "threads": options.threads,
+      "environment": HUGE_PAGES,
     }
     for value, place in zip(values, points, strict=True)
   ]
