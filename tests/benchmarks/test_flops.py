@@ -42,10 +42,14 @@ def model_of(shape):
 
 
 def products(jaxpr):
-  """Operations of all products of a traced program, those inside loops as often as they run."""
+  """Operations of all products of a traced program, those inside loops as often as they run.
+
+  Products with a vector are sums in another form, and left out as those are.
+  """
   total = 0
   for equation in jaxpr.eqns:
-    if equation.primitive.name == "dot_general":
+    of_vector = any(var.aval.ndim == 1 for var in equation.invars)
+    if equation.primitive.name == "dot_general" and not of_vector:
       (contracted, _), _ = equation.params["dimension_numbers"]
       left, (out,) = equation.invars[0].aval.shape, equation.outvars
       total += 2 * np.prod(out.aval.shape) * np.prod([left[axis] for axis in contracted])
