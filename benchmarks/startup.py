@@ -101,7 +101,7 @@ def count(folder: str) -> int:
 
 
 def environment() -> dict[str, str]:
-  """That of child processes: without settings of the C library's memory."""
+  """That of child processes: huge pages, as `main.py` has them, and nothing that the shell says."""
   return rounds.child_environment(0, HUGE_PAGES)
 
 

@@ -79,11 +79,11 @@ def _backward(centred: bool, epsilon: float, saved: tuple, grad: jax.Array) -> t
   plain = (x - mean) * rate
   product = grad * plain
 
-  def mean(x: jax.Array) -> jax.Array:
+  def scaled_mean(x: jax.Array) -> jax.Array:
     """Of x times the scale: a product, since a sum would first write the scale for every row."""
     return jnp.matmul(x, scale, precision="highest")[..., None] / scale.size
 
-  along, across = mean(product), mean(grad) if centred else 0.0
+  along, across = scaled_mean(product), scaled_mean(grad) if centred else 0.0
   of_x = rate * (grad * _along(scale, x) - across - plain * along)
   return of_x, product.reshape(-1, scale.size).sum(axis=0)
 
