@@ -62,7 +62,7 @@ def _forward(
 ) -> tuple:
   x = logits.astype(jnp.float32)
   log_z = jax.nn.logsumexp(x, axis=-1)
-  nll = log_z - jnp.where(_is_target(logits, targets), x, 0.0).sum(axis=-1)
+  nll = log_z - _of_target(x, targets)
   loss = nll
   if label_smoothing:
     # A product, since a masked copy of the logits would first be written.
@@ -92,11 +92,16 @@ _cross_entropy.defvjp(_forward, _backward)
 def log_probs(logits: jax.Array, targets: jax.Array) -> jax.Array:
   """The log-probability in nats [B,T] of each of the `targets`, int32 [B,T]; logits are [B,T,V]."""
   x = logits.astype(jnp.float32)
-  return jnp.where(_is_target(x, targets), x, 0.0).sum(axis=-1) - jax.nn.logsumexp(x, axis=-1)
+  return _of_target(x, targets) - jax.nn.logsumexp(x, axis=-1)
+
+
+def _of_target(logits: jax.Array, targets: jax.Array) -> jax.Array:
+  """Each target's entry of logits [B,T,V]: [B,T]. A sharded vocabulary stays put."""
+  return jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
 
 
 def _is_target(logits: jax.Array, targets: jax.Array) -> jax.Array:
-  """A comparison with an iota instead of a gather: it fuses, and a sharded vocabulary stays put."""
+  """Which entries are targets, bool [B,T,V]: a comparison with an iota, which fuses."""
   return jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2) == targets[..., None]
 
 

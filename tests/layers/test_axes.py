@@ -8,6 +8,7 @@ from flax import linen as nn
 from jax.sharding import AxisType
 
 from tfx_jax.layers import axes
+from tfx_jax.parallel import Parallel
 
 
 def test_constraints_reach_the_program_and_unknown_names_raise():
@@ -39,3 +40,13 @@ def test_parameters_are_float32_and_carry_names():
   assert params["params"]["kernel"].names == ("embed", "mlp")
   assert value.dtype == jnp.float32
   np.testing.assert_array_equal(value, np.ones((2, 3)))
+
+
+def test_an_axis_is_split_where_its_mesh_axis_has_devices():
+  split = lambda: [axes.is_split(name) for name in (axes.BATCH, axes.LENGTH, axes.MLP)]  # noqa: E731
+  assert split() == [False] * 3
+  for sequence, wanted in ((1, [True, False, False]), (4, [True, True, False])):
+    parallel = Parallel(sequence=sequence)
+    found = []
+    parallel.jit(lambda x, found=found: found.extend(split()) or x)(jnp.ones(8))
+    assert found == wanted

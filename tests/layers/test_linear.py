@@ -1,15 +1,18 @@
 """Linear maps: the product, and how wide kernels begin."""
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from jax.sharding import NamedSharding
 
 from tfx_jax.layers import axes
-from tfx_jax.layers.linear import Linear, add, kernel_init
+from tfx_jax.layers.linear import Linear, add, kernel_init, product
+from tfx_jax.parallel import Parallel
 
 NAMES = (axes.EMBED, axes.MLP)
 
@@ -49,3 +52,41 @@ def test_add_is_along_the_last_axes_and_keeps_the_dtype():
   y = add(x, bias)
   assert y.dtype == jnp.bfloat16
   np.testing.assert_array_equal(y, np.broadcast_to(np.arange(20).reshape(4, 5), x.shape))
+
+
+@pytest.mark.parametrize("num_inputs", [1, 2])
+def test_product_is_over_the_last_axes_of_one_and_the_first_of_the_other(num_inputs):
+  rng = np.random.default_rng(0)
+  x, kernel = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(4, 5, 6, 7)[2 - num_inputs :])
+  y = product(jnp.asarray(x), jnp.asarray(kernel), num_inputs)
+  np.testing.assert_allclose(y, np.tensordot(x, kernel, num_inputs), atol=1e-5)
+
+
+def compiled_gradient(x):
+  """The program for a kernel's gradient; `x` [B,T,D] may be sharded."""
+
+  def loss(x, kernel):
+    y = axes.constrain(product(x, kernel), axes.BATCH, axes.LENGTH, axes.ACT_EMBED)
+    return jnp.square(y).sum()
+
+  kernel = jax.ShapeDtypeStruct((24, 48), jnp.float32)
+  return jax.jit(jax.grad(loss, argnums=1)).lower(x, kernel).compile().as_text()
+
+
+def test_a_kernels_gradient_turns_neither_of_its_factors(monkeypatch):
+  """With rows and length apart, one of them is written with its 2 x 16 tokens last."""
+  x = jax.ShapeDtypeStruct((2, 16, 24), jnp.float32)
+  turned = lambda program: re.findall(r"\[\d+,(?:32|2,16)\]\S* (?:transpose|copy)\(", program)  # noqa: E731
+  assert not turned(compiled_gradient(x))
+  monkeypatch.setattr(axes, "is_split", lambda name: True)
+  assert turned(compiled_gradient(x))
+
+
+def test_a_split_length_is_not_gathered():
+  parallel = Parallel(sequence=4)
+  with parallel.context():
+    spec = nn.logical_to_mesh_axes((axes.BATCH, axes.LENGTH, axes.ACT_EMBED))
+    sharding = NamedSharding(parallel.mesh, spec)
+    x = jax.ShapeDtypeStruct((4, 16, 24), jnp.float32, sharding=sharding)
+    program = compiled_gradient(x)
+  assert "all-reduce" in program and "all-gather" not in program

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from tfx_jax.layers import axes
+from tfx_jax.layers import axes, dot_product
 from tfx_jax.layers.cache import KeyValues
-from tfx_jax.layers.dropout import drop, dropout_key
-from tfx_jax.layers.linear import add, kernel_init
-from tfx_jax.layers.mask import Mask, lower
+from tfx_jax.layers.dropout import dropout_key
+from tfx_jax.layers.linear import add, kernel_init, product
+from tfx_jax.layers.mask import Mask
 from tfx_jax.layers.position import RotaryScaling, rotate
 
 
@@ -107,33 +107,29 @@ class Attention(nn.Module):
       heads = (1, 1) if bias.shape[1] == 1 else (self.num_kv_heads, group)
       bias = bias.reshape(1, *heads, *bias.shape[2:])
 
-    def rows(query: jax.Array, memory: KeyValues, mask: Mask | jax.Array, key: jax.Array | None):
-      batch, length, kv_heads, _, dim = query.shape
-      query = jnp.transpose(query, (0, 2, 3, 1, 4)).reshape(batch, kv_heads, group * length, dim)
-      scores = _product(query, memory.keys, jnp.float32)
-      scores = scores.reshape(batch, kv_heads, group, length, -1)
-      scores = scores if bias is None else scores + bias
-      scores = jnp.where(lower(mask)[:, None, None], scores, jnp.finfo(jnp.float32).min)
-      probabilities = jax.nn.softmax(scores)
-      weights = drop(probabilities.astype(self.dtype), self.dropout_rate, key)
-      y = _product(weights.reshape(batch, kv_heads, group * length, -1), memory.values, self.dtype)
-      y = y.reshape(batch, kv_heads, group, length, dim)
-      return jnp.transpose(y, (0, 3, 1, 2, 4)), probabilities
+    def rows(query: jax.Array, *others: Any) -> tuple[jax.Array, jax.Array | None]:
+      inputs = self.dropout_rate, jnp.transpose(query, (0, 2, 3, 1, 4)), *others
+      if with_weights:
+        y, weights = dot_product.attend(*inputs)
+      else:
+        y, weights = dot_product.read(*inputs), None
+      return jnp.transpose(y, (0, 3, 1, 2, 4)), weights
 
     if self.scaled:
       query = query * self.head_dim**-0.5
     key = dropout_key(self, self.dropout_rate)
     whole_sequences = isinstance(mask, Mask)
     if self.rows_at_once and whole_sequences and not with_weights:
-      y = _in_parts(lambda *part: rows(*part)[0], self.rows_at_once, (query, memory, mask), key)
+      part = lambda query, memory, mask, key: rows(query, memory, mask, bias, key)[0]  # noqa: E731
+      y = _in_parts(part, self.rows_at_once, (query, memory, mask), key)
     else:
-      y, probabilities = rows(query, memory, mask, key)
+      y, weights = rows(query, memory, mask, bias, key)
     y = y.reshape(*y.shape[:2], self.num_heads, self.head_dim)
     y = axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_HEADS, None)
     kernel, out_bias = self.out()
-    y = jnp.einsum("btnh,nhd->btd", y, kernel.astype(self.dtype))
+    y = product(y, kernel.astype(self.dtype), num_inputs=2)
     y = y if out_bias is None else add(y, out_bias)
-    return y, probabilities.mean(axis=(1, 2)) if with_weights else None
+    return y, weights.mean(axis=(1, 2)) if with_weights else None
 
   def _fused(self, x: jax.Array, *projections: "_Projection") -> jax.Array:
     """One product for several projections of x [B,T,D], grouped by key/value head: [B,T,K,G,H]."""
@@ -144,7 +140,7 @@ class Attention(nn.Module):
 
     kernels, biases = zip(*(projection() for projection in projections), strict=True)
     kernel = jnp.concatenate([grouped(kernel) for kernel in kernels], axis=2)
-    y = jnp.einsum("btd,dkgh->btkgh", x.astype(self.dtype), kernel.astype(self.dtype))
+    y = product(x.astype(self.dtype), kernel.astype(self.dtype))
     if biases[0] is not None:
       y = add(y, jnp.concatenate([grouped(bias) for bias in biases], axis=1))
     return axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_HEADS, None, None)
@@ -182,12 +178,6 @@ def _in_parts(function: Callable, size: int, rows: Any, key: jax.Array | None) -
 
   y = jax.lax.map(lambda numbered: part(*numbered), (jnp.arange(parts), rows))
   return jnp.swapaxes(y, 0, 1).reshape(batch, *y.shape[2:])
-
-
-def _product(x: jax.Array, y: jax.Array, dtype: jnp.dtype) -> jax.Array:
-  """[B,K,M,I] times [B,K,I,O]: [B,K,M,O]. Einsum chooses an order that is slow where M is small."""
-  dimensions = ((3,), (2,)), ((0, 1), (0, 1))
-  return jax.lax.dot_general(x, y, dimensions, preferred_element_type=dtype)
 
 
 def _key_values(key: jax.Array, value: jax.Array) -> KeyValues:

@@ -32,6 +32,14 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
   return nn.with_logical_constraint(x, names, fallback=RulesFallback.RAISE_ERROR)
 
 
+def is_split(name: str) -> bool:
+  """Whether the mesh that the caller is traced for splits axes of the logical `name`."""
+  (where,) = nn.logical_to_mesh_axes((name,))
+  sizes = jax.sharding.get_abstract_mesh().shape
+  where = where if isinstance(where, tuple) else (where,)
+  return any(sizes.get(axis, 1) > 1 for axis in where)
+
+
 def param(
   module: nn.Module,
   name: str,

@@ -1,5 +1,7 @@
 """Linear maps whose parameters carry logical axis names."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -39,11 +41,24 @@ class Linear(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     kernel = axes.param(self, "kernel", kernel_init(1), (self.inputs, self.outputs), self.names)
-    y = x.astype(self.dtype) @ kernel.astype(self.dtype)
+    y = product(x.astype(self.dtype), kernel.astype(self.dtype))
     if self.use_bias:
       zeros = nn.initializers.zeros
       y = add(y, axes.param(self, "bias", zeros, (self.outputs,), self.names[1:]))
     return y
+
+
+def product(x: jax.Array, kernel: jax.Array, num_inputs: int = 1) -> jax.Array:
+  """Contracts the last `num_inputs` axes of x [B,T,...] with the first of `kernel`: [B,T,...].
+
+  B and T become one axis where no device has a part of T: of a kernel's gradient, a sum over two
+  axes, XLA would first write both factors turned.
+  """
+  lead, outputs = x.shape[: x.ndim - num_inputs], kernel.shape[num_inputs:]
+  rows = lead if axes.is_split(axes.LENGTH) else (math.prod(lead),)
+  inputs = math.prod(kernel.shape[:num_inputs])
+  y = x.reshape(*rows, inputs) @ kernel.reshape(inputs, math.prod(outputs))
+  return y.reshape(*lead, *outputs)
 
 
 def add(x: jax.Array, bias: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from tfx_jax.layers import axes
 from tfx_jax.layers.linear import add
+from tfx_jax.layers.row_sum import row_sum
 
 
 class LayerNorm(nn.Module):
@@ -69,8 +70,8 @@ def _normalised(centred: bool, epsilon: float, x: jax.Array, scale: jax.Array) -
 
 
 def _forward(centred: bool, epsilon: float, x: jax.Array, scale: jax.Array) -> tuple:
-  mean = x.mean(axis=-1, keepdims=True) if centred else jnp.zeros((), jnp.float32)
-  rate = jax.lax.rsqrt(jnp.square(x - mean).mean(axis=-1, keepdims=True) + epsilon)
+  mean = row_sum(x) / scale.size if centred else jnp.zeros((), jnp.float32)
+  rate = jax.lax.rsqrt(row_sum(jnp.square(x - mean)) / scale.size + epsilon)
   return (x - mean) * rate * _along(scale, x), (x, scale, mean, rate)
 
 
@@ -78,14 +79,10 @@ def _backward(centred: bool, epsilon: float, saved: tuple, grad: jax.Array) -> t
   x, scale, mean, rate = saved
   plain = (x - mean) * rate
   product = grad * plain
-
-  def scaled_mean(x: jax.Array) -> jax.Array:
-    """Of x times the scale: a product, since a sum would first write the scale for every row."""
-    return jnp.matmul(x, scale, precision="highest")[..., None] / scale.size
-
-  along, across = scaled_mean(product), scaled_mean(grad) if centred else 0.0
+  along = row_sum(product, scale) / scale.size
+  across = row_sum(grad, scale) / scale.size if centred else 0.0
   of_x = rate * (grad * _along(scale, x) - across - plain * along)
-  return of_x, product.reshape(-1, scale.size).sum(axis=0)
+  return of_x, product.sum(axis=range(x.ndim - 1))
 
 
 _normalised.defvjp(_forward, _backward)
