@@ -23,7 +23,7 @@ import rounds
 from comparison import told
 from summary import rounded
 
-from tfx_jax.allocator import HUGE_PAGES
+from tfx_jax.allocator import KEPT_BUFFERS
 
 # All else; D is `width`, F twice that, a head has 32 dimensions, both stacks are `depth` high, and
 # `length` is S and T.
@@ -90,7 +90,7 @@ def measure(
       "target": target,
       "arguments": {"point": place, "steps": STEPS[what]},
       "threads": options.threads,
-      "environment": HUGE_PAGES,
+      "environment": KEPT_BUFFERS,
     }
     for value, place in zip(values, points, strict=True)
   ]

@@ -24,7 +24,7 @@ import rounds
 from sizes import EXPERIMENT
 from summary import rounded
 
-from tfx_jax.allocator import HUGE_PAGES
+from tfx_jax.allocator import KEPT_BUFFERS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 IMPORTS = {
@@ -101,8 +101,8 @@ def count(folder: str) -> int:
 
 
 def environment() -> dict[str, str]:
-  """That of child processes: huge pages, as `main.py` has them, and nothing that the shell says."""
-  return rounds.child_environment(0, HUGE_PAGES)
+  """That of child processes: that of `main.py`, and of memory nothing that the shell says."""
+  return rounds.child_environment(0, KEPT_BUFFERS)
 
 
 def pin(threads: int) -> None:

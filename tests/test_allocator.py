@@ -1,4 +1,4 @@
-"""Large buffers are in huge pages, unless the environment says otherwise."""
+"""Large buffers are kept and in huge pages, unless the environment says otherwise."""
 
 import os
 import subprocess
@@ -6,18 +6,23 @@ import sys
 
 import pytest
 
+from tfx_jax.allocator import KEPT_BUFFERS
+
 PROGRAM = """
 import os, resource, sys
-from tfx_jax.allocator import restart_with_huge_pages
+from tfx_jax.allocator import restart_with_kept_buffers
 
 if len(sys.argv) == 2:
   print(os.getpid())
   sys.stdout.flush()
   sys.orig_argv.append("again")
-  restart_with_huge_pages()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+  restart_with_kept_buffers()
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+before = faults()
 b"x" * (64 << 20)
-print(os.getpid(), sys.argv[1], resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+first = faults() - before
+b"x" * (64 << 20)
+print(os.getpid(), sys.argv[1], first, faults() - before - first)
 """
 SETTING = "/sys/kernel/mm/transparent_hugepage/enabled"
 
@@ -30,7 +35,7 @@ def setting():
 
 
 def run(**environment):
-  """Whether it began again, in the same process and with its arguments; the faults of 64 MiB."""
+  """Whether it began again, in the same process and with its arguments; faults of 64 MiB, twice."""
   known = {name: x for name, x in os.environ.items() if not name.startswith(("MALLOC", "GLIBC"))}
   done = subprocess.run(
     [sys.executable, "-c", PROGRAM, "word"],
@@ -39,13 +44,26 @@ def run(**environment):
     text=True,
     check=True,
   )
-  first, process, word, faults = done.stdout.split()
+  first, process, word, *faults = done.stdout.split()
   assert process == first and word == "word"
-  return int(faults)
+  return [int(count) for count in faults]
 
 
 @pytest.mark.skipif("[madvise]" not in setting(), reason="needs huge pages for who asks for them")
-def test_large_buffers_are_in_huge_pages():
-  assert run() < 1000
-  assert run(MALLOC_ARENA_MAX="2") >= 64 << 8
-  assert run(GLIBC_TUNABLES="glibc.malloc.check=0") >= 64 << 8
+def test_large_buffers_are_in_huge_pages_and_kept():
+  first, second = run()
+  assert first < 1000 and second < 10
+  for other in ({"MALLOC_ARENA_MAX": "2"}, {"GLIBC_TUNABLES": "glibc.malloc.check=0"}):
+    assert min(run(**other)) >= 64 << 8
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_programs_run_in_the_thread_that_asks_where_that_keeps_buffers(kept):
+  program = (
+    "from tfx_jax.allocator import compute_where_buffers_are_kept as choose; choose()\n"
+    "import jax; print(jax.config.read('jax_cpu_enable_async_dispatch'))"
+  )
+  known = {name: x for name, x in os.environ.items() if not name.startswith(("MALLOC", "GLIBC"))}
+  environment = known | (KEPT_BUFFERS if kept else {})
+  done = subprocess.run([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE)
+  assert done.stdout.decode().split() == [str(not kept)]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from tfx_jax import config_io, heartbeat
-from tfx_jax.allocator import restart_with_huge_pages
+from tfx_jax.allocator import compute_where_buffers_are_kept, restart_with_kept_buffers
 from tfx_jax.errors import UserError
 from tfx_jax.options import parse
 from tfx_jax.supervisor import RESTART, SILENCE, Supervisor
@@ -95,6 +95,7 @@ def _run(options: argparse.Namespace) -> int:
 
   from tfx_jax import processes
 
+  compute_where_buffers_are_kept()
   processes.join(options.coordinator, options.processes, options.process)
   if processes.several() and options.mode == "chat":
     raise UserError("--mode=chat is for one process")
@@ -133,5 +134,5 @@ def _name(config: str) -> str:
 
 
 if __name__ == "__main__":
-  restart_with_huge_pages()
+  restart_with_kept_buffers()
   sys.exit(main())

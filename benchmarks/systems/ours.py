@@ -131,12 +131,13 @@ def start() -> dict:
   """What a command does before it computes."""
   import jax
 
-  from tfx_jax import build, compilation_cache
+  from tfx_jax import allocator, build, compilation_cache
 
+  allocator.compute_where_buffers_are_kept()
   compilation_cache.use(os.path.join(build.cache_folder(), "xla"))
   return {
     "jax": jax.__version__,
     "platform": jax.default_backend(),
     "device": jax.devices()[0].device_kind,
-    "huge_pages": "GLIBC_TUNABLES" in os.environ,
+    "keeps_buffers": "GLIBC_TUNABLES" in os.environ,
   }

@@ -81,7 +81,7 @@ TRAINING = ["train_step", "--rows=8", "--batches=2", *FEW]
 def test_train_step_of_ours(run):
   lines = run(*TRAINING)
   check_lines(lines, ["tfx_jax"], "target_tokens")
-  assert lines[0]["huge_pages"] == (sys.platform == "linux")
+  assert lines[0]["keeps_buffers"] == (sys.platform == "linux")
   assert 0 < lines[0]["real_share_of_targets"] < 1
 
 
@@ -93,7 +93,7 @@ def test_train_step_beside_peers(run):
   check_lines(lines, ["tfx_jax", *systems], "target_tokens")
   ours, torch, settings, marian, last = lines
   assert last["tokens_differ_by"] <= 0.02
-  assert not ours["huge_pages"]
+  assert not ours["keeps_buffers"]
   assert settings["malloc"] and not torch["malloc"] and not marian["malloc"]
   # Of the same kind: a loss per token in nats, smoothed in peers, of as many pieces.
   assert torch["loss"] == pytest.approx(settings["loss"], rel=0.1)
