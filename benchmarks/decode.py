@@ -1,8 +1,8 @@
 """Times decoding of Multi30k's test2016, ours beside peers, in turns in one run.
 
     python benchmarks/decode.py --size=tiny --beam=4 --peer=ctranslate2 --peer=huggingface
-        [--peer=ctranslate2_int8] [--threads=2] [--rounds=5] [--batches=6] [--dtype=float32]
-        [--no_allocator] [--peak=1.6e11] [--config.KEY=VALUE …]
+        [--peer=ctranslate2_int8] [--peer=ctranslate2_parallel] [--threads=2] [--rounds=5]
+        [--batches=6] [--dtype=float32] [--no_allocator] [--peak=1.6e11] [--config.KEY=VALUE …]
     python benchmarks/decode.py --workdir=runs/multi30k [--lengths=exact] [--beam=1] …
 
 Weights are random, of the same shapes, and each output has exactly 32 tokens: all do the same work.
@@ -24,13 +24,9 @@ from sizes import SIZES, make_config, shape_of
 
 PEERS = {
   "ctranslate2": "ctranslate2",
+  "ctranslate2_parallel": "ctranslate2",
   "ctranslate2_int8": "ctranslate2",
   "huggingface": "transformers",
-}
-TARGETS = {
-  "ctranslate2": "systems.ctranslate2_decoding:make",
-  "ctranslate2_int8": "systems.ctranslate2_decoding:make",
-  "huggingface": "systems.huggingface_decoding:make",
 }
 ROWS, TOKENS = 32, 32
 
@@ -61,13 +57,7 @@ def main() -> None:
     }
     target = "systems.ours:decode_trained" if options.workdir else "systems.ours:decode"
     specifications = [comparison.ours(options, target, mine)] + [
-      comparison.peer(
-        name,
-        options,
-        TARGETS[comparison.plain(name)],
-        theirs | {"int8": "int8" in name} if "ctranslate2" in name else theirs,
-      )
-      for name in options.peer
+      comparison.peer(name, options, *_peer(name, theirs)) for name in options.peer
     ]
     figures, facts, peak = comparison.run(specifications, options)
 
@@ -86,6 +76,14 @@ def main() -> None:
       found["compilations"] = sum(f["compilations"] for f in each)
     lines.append(common | {"system": name} | found | {"peak": peak} | facts[name])
   comparison.show(lines, common | {"ratios": summary.ratios(figures, "output_tokens")})
+
+
+def _peer(name: str, shared: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+  """Which function makes a peer, and its arguments."""
+  if "huggingface" in name:
+    return "systems.huggingface_decoding:make", shared
+  kinds = {"int8": "int8" in name, "side_by_side": "parallel" in name}
+  return "systems.ctranslate2_decoding:make", shared | kinds
 
 
 def _config(options: Any, overrides: list[str]) -> Any:

@@ -19,8 +19,12 @@ def make(
   rows: int,
   threads: int,
   int8: bool,
+  side_by_side: bool,
 ) -> tuple[Callable, dict]:
-  """Rounds of exactly `tokens` tokens for each source; it sorts and batches `rows` by itself."""
+  """Rounds of exactly `tokens` tokens for each source; it sorts and batches `rows` by itself.
+
+  All threads work at one batch or, `side_by_side`, each at one of its own.
+  """
   import ctranslate2
 
   kind = "int8" if int8 else "float32"
@@ -28,7 +32,11 @@ def make(
   with tempfile.TemporaryDirectory() as converted:
     convert(make_marian(size, vocab_size, dropout=0.0), pieces, kind, converted)
     translator = ctranslate2.Translator(
-      converted, device="cpu", compute_type=kind, inter_threads=1, intra_threads=threads
+      converted,
+      device="cpu",
+      compute_type=kind,
+      inter_threads=threads if side_by_side else 1,
+      intra_threads=1 if side_by_side else threads,
     )
   part = read_rounds(folder, per_round)
 

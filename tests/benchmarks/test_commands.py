@@ -113,7 +113,7 @@ def test_greedy_decoding_of_ours(run):
 @pytest.mark.parametrize("beam", [1, 3])
 @present("torch", "transformers", "ctranslate2")
 def test_decoding_beside_peers(run, beam):
-  systems = ["ctranslate2", "ctranslate2_int8+malloc", "huggingface"]
+  systems = ["ctranslate2", "ctranslate2_int8+malloc", "ctranslate2_parallel", "huggingface"]
   lines = run(*DECODING, f"--beam={beam}", *(f"--peer={name}" for name in systems))
   check_lines(lines, ["tfx_jax", *systems], "output_tokens")
   assert lines[1]["compute_type"] == "float32" and lines[2]["compute_type"].startswith("int8")
@@ -170,14 +170,14 @@ def test_growth(run, tmp_path, what, axis):
   point = "width=16,depth=1,length=8,batch=2,vocabulary=64,beam=2"
   output = tmp_path / "growth"
   lines = run(
-    "growth", f"--output={output}", f"--what={what}", f"--axis={axis}", "--values=1,2",
+    "growth", f"--output={output}", f"--what={what}", f"--axis={axis}", "--values=1,8",
     f"--point={point}", "--rounds=1",
   )  # fmt: skip
-  assert [line["value"] for line in lines] == [1, 2]
+  assert [line["value"] for line in lines] == [1, 8]
   assert all(line["seconds"] > 0 and line["peak_mb"] > 0 for line in lines)
   if what == "training":
     assert lines[0]["program_mb"] < lines[1]["program_mb"]
-  assert f"| {axis} | 1, 2 |" in (tmp_path / "growth.md").read_text()
+  assert f"| {axis} | 1, 8 |" in (tmp_path / "growth.md").read_text()
 
 
 def test_a_mistyped_option_is_told(run):
