@@ -48,7 +48,7 @@ def read(dropout_rate: float, *inputs: Any) -> jax.Array:
   """The first result of `attend`; its gradient is written out.
 
   What the softmax's gradient takes off is the product of output and its gradient, summed over H and
-  not over S (Dao et al. 2022, arXiv:2205.14135, appendix B.4), so that between the products with
+  not over S (Dao et al. 2022, arXiv:2205.14135, appendix B.2), so that between the products with
   values and with keys the scores are gone through once.
   """
   return attend(dropout_rate, *inputs)[0]
