@@ -15,7 +15,7 @@ def row_sum(x: jax.Array, weights: jax.Array | None = None) -> jax.Array:
 
 
 def _product(x: jax.Array, weights: jax.Array) -> jax.Array:
-  return jnp.matmul(x, weights[:, None], precision="highest")
+  return jnp.matmul(x, weights, precision="highest")[..., None]
 
 
 def _sum(x: jax.Array, weights: jax.Array) -> jax.Array:
