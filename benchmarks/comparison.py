@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,13 +23,13 @@ def make_parser(description: str, peers: Mapping[str, str]) -> argparse.Argument
 
   Args:
     description: of the command.
-    peers: name -> the package that it needs.
+    peers: name -> the package that it needs or, in capitals, the variable that names its folder.
   """
   parser = argparse.ArgumentParser(
     description=description, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   names = [name for peer in peers for name in (peer, f"{peer}+malloc")]
-  parser.set_defaults(packages=peers)
+  parser.set_defaults(needs=peers)
   parser.add_argument("--size", default="tiny", choices=list(SIZES))
   parser.add_argument("--peer", action="append", default=[], choices=names)
   parser.add_argument("--threads", type=int, default=0, help="0: all processors there are")
@@ -47,12 +48,20 @@ def parse(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str
       parser.error(f"unrecognized argument: {word}")
   options.peer = list(dict.fromkeys(options.peer))
   for name in options.peer:
-    if importlib.util.find_spec(package := options.packages[plain(name)]) is None:
-      parser.error(f"--peer={name} needs pip install {package}")
+    if missing := _missing(options.needs[plain(name)]):
+      parser.error(f"--peer={name} needs {missing}")
   if options.peer and options.dtype != "float32":
     parser.error(f"--dtype={options.dtype} is for ours alone: leave out --peer")
   options.threads = options.threads or len(rounds.processors())
   return options, overrides
+
+
+def _missing(need: str) -> str:
+  """What is to be done before a peer can run; nothing if it can."""
+  if need.isupper():
+    here = os.path.isdir(os.environ.get(need, ""))
+    return "" if here else f"{need}=FOLDER in the environment; README.md says which"
+  return "" if importlib.util.find_spec(need) else f"pip install {need}"
 
 
 def ours(options: argparse.Namespace, target: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

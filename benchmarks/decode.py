@@ -1,8 +1,9 @@
 """Times decoding of Multi30k's test2016, ours beside peers, in turns in one run.
 
     python benchmarks/decode.py --size=tiny --beam=4 --peer=ctranslate2 --peer=huggingface
-        [--peer=ctranslate2_int8] [--peer=ctranslate2_parallel] [--threads=2] [--rounds=5]
-        [--batches=6] [--dtype=float32] [--no_allocator] [--peak=1.6e11] [--config.KEY=VALUE …]
+        [--peer=ctranslate2_int8] [--peer=ctranslate2_parallel] [--peer=flax] [--threads=2]
+        [--rounds=5] [--batches=6] [--dtype=float32] [--no_allocator] [--peak=1.6e11]
+        [--config.KEY=VALUE …]
     python benchmarks/decode.py --workdir=runs/multi30k [--lengths=exact] [--beam=1] …
 
 Weights are random, of the same shapes, and each output has exactly 32 tokens: all do the same work.
@@ -21,12 +22,14 @@ import flops
 import numpy as np
 import summary
 from sizes import SIZES, make_config, shape_of
+from systems import flax_example
 
 PEERS = {
   "ctranslate2": "ctranslate2",
   "ctranslate2_parallel": "ctranslate2",
   "ctranslate2_int8": "ctranslate2",
   "huggingface": "transformers",
+  "flax": flax_example.FOLDER,
 }
 ROWS, TOKENS = 32, 32
 
@@ -82,6 +85,8 @@ def _peer(name: str, shared: dict[str, Any]) -> tuple[str, dict[str, Any]]:
   """Which function makes a peer, and its arguments."""
   if "huggingface" in name:
     return "systems.huggingface_decoding:make", shared
+  if "flax" in name:
+    return "systems.flax_decoding:make", shared
   kinds = {"int8": "int8" in name, "side_by_side": "parallel" in name}
   return "systems.ctranslate2_decoding:make", shared | kinds
 

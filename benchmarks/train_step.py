@@ -1,25 +1,28 @@
 """Times training steps on Multi30k, ours beside those of peers, in turns in one run.
 
     python benchmarks/train_step.py --size=tiny --peer=torch --peer=marian --peer=marian+malloc
-        [--threads=2] [--rounds=5] [--batches=6] [--rows=64] [--dtype=float32] [--no_allocator]
-        [--peak=1.6e11] [--config.KEY=VALUE …]
+        [--peer=flax] [--threads=2] [--rounds=5] [--batches=6] [--rows=64] [--dtype=float32]
+        [--no_allocator] [--peak=1.6e11] [--config.KEY=VALUE …]
 
 Every system is a process of its own that does a round of steps when it is told to. All read the
-same sentences in the same tokenisation, ours packed, the peers' sorted by length and padded; all
-drop out at the same sites. Prints a JSON line a system, then one of ratios. `+malloc` has the C
-library of a peer keep its large buffers, as `tfx_jax/allocator.py` does in ours.
+same sentences in the same tokenisation, ours and flax's example packed, the other peers' sorted by
+length and padded; all drop out at the same sites. Prints a JSON line a system, then one of ratios.
+`+malloc` has the C library of a peer keep its large buffers, as `tfx_jax/allocator.py` does in
+ours.
 """
 
 import statistics
 import tempfile
+from typing import Any
 
 import comparison
 import flops
 import summary
 from sentences import check_equal_work, write_batches
 from sizes import DROPOUT, SIZES, make_config, shape_of
+from systems import flax_example
 
-PEERS = {"torch": "torch", "marian": "transformers"}
+PEERS = {"torch": "torch", "marian": "transformers", "flax": flax_example.FOLDER}
 
 
 def main() -> None:
@@ -40,9 +43,7 @@ def main() -> None:
       "dropout": DROPOUT,
     }
     specifications = [comparison.ours(options, "systems.ours:train", shared)] + [
-      comparison.peer(
-        name, options, "systems.torch_training:make", theirs | {"model": comparison.plain(name)}
-      )
+      comparison.peer(name, options, *_peer(comparison.plain(name), theirs))
       for name in options.peer
     ]
     figures, facts, peak = comparison.run(specifications, options)
@@ -78,6 +79,13 @@ def main() -> None:
   comparison.show(
     lines, common | {"ratios": ratios, "tokens_differ_by": summary.rounded(difference)}
   )
+
+
+def _peer(name: str, shared: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+  """Which function makes a peer, and its arguments."""
+  if name == "flax":
+    return "systems.flax_training:make", shared
+  return "systems.torch_training:make", shared | {"model": name}
 
 
 if __name__ == "__main__":

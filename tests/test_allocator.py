@@ -57,6 +57,26 @@ def test_large_buffers_are_in_huge_pages_and_kept():
     assert min(run(**other)) >= 64 << 8
 
 
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="needs glibc")
+def test_free_memory_goes_back_to_the_system():
+  program = """
+from tfx_jax.allocator import give_back_free_memory
+def held():
+  with open("/proc/self/statm") as file:
+    return int(file.read().split()[1]) * 4096 >> 20
+large, small = b"x" * (64 << 20), b"y" * 5000
+del large
+before = held()
+give_back_free_memory()
+print(before - held(), len(small))
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", program], env=os.environ | KEPT_BUFFERS, stdout=subprocess.PIPE
+  )
+  given_back, kept = map(int, done.stdout.split())
+  assert given_back >= 60 and kept == 5000
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_programs_run_in_the_thread_that_asks_where_that_keeps_buffers(kept):
   program = (

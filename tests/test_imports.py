@@ -28,7 +28,10 @@ LEAVES = (
   "options",
   "text_files",
 )
-LEARNING = ("parallel", "processes", "losses", "metrics", "decoding", "report", "curves", "data")
+LEARNING = (
+  *("allocator", "parallel", "processes", "losses", "metrics", "decoding"),
+  *("report", "curves", "data"),
+)
 BELOW_BUILD = (*LEAVES, "config", "models", "tasks", "training", "evaluation", "pretrained")
 TOP = ("build", "validation", "config_io", "training", "evaluation", "pretrained")
 MAY_IMPORT = {

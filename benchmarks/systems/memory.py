@@ -1,7 +1,8 @@
 """The most memory that a program of JAX holds, without what compiling it took."""
 
-import ctypes
 import resource
+
+from tfx_jax.allocator import give_back_free_memory
 
 
 class Memory:
@@ -14,9 +15,7 @@ class Memory:
     """Has freed memory given back to the system, and forgets what was held at most until now."""
     import jax
 
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-      trim(0)
+    give_back_free_memory()
     try:
       with open("/proc/self/clear_refs", "w") as file:
         file.write("5")

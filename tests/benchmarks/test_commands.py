@@ -180,5 +180,19 @@ def test_growth(run, tmp_path, what, axis):
   assert f"| {axis} | 1, 8 |" in (tmp_path / "growth.md").read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("FLAX_WMT" not in os.environ, reason="needs FLAX_WMT, flax's example")
+def test_beside_the_example_of_flax(run):
+  lines = run(*TRAINING, "--peer=flax")
+  check_lines(lines, ["tfx_jax", "flax"], "target_tokens")
+  assert lines[-1]["tokens_differ_by"] == 0
+  check_lines(run(*DECODING, "--beam=3", "--peer=flax"), ["tfx_jax", "flax"], "output_tokens")
+
+
+def test_a_peer_that_is_not_there_is_told(run, monkeypatch):
+  monkeypatch.delenv("FLAX_WMT", raising=False)
+  assert "--peer=flax needs FLAX_WMT" in run("decode", "--peer=flax", fails=True)
+
+
 def test_a_mistyped_option_is_told(run):
   assert "--perr=torch" in run("train_step", "--perr=torch", fails=True)

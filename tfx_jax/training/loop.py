@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tfx_jax.allocator import give_back_free_memory
 from tfx_jax.data.loader import Loader, Position
 from tfx_jax.errors import UserError
 from tfx_jax.heartbeat import beat
@@ -123,6 +124,7 @@ def train(
         log.write(step, "validation", figures)
         progress.message(_line(step, figures))
         best = _judge(counters, step, figures.get(timetable.best_metric), timetable)
+        give_back_free_memory()
         recorder.restart_clock()
       caught = stop_at(step)
       finished = step >= timetable.num_steps or counters.stopped_early
