@@ -49,7 +49,10 @@ class Counters:
 
 
 class Recorder:
-  """Fetches each step's figures one step late, while the next one runs, and writes them down.
+  """Fetches each step's figures while the next one runs, one step late, and writes them down.
+
+  Where a step has ended before it is returned, as on a CPU it may, they are fetched at once: the
+  time until the next one is not its own.
 
   Args:
     log: of the metrics.
@@ -78,6 +81,8 @@ class Recorder:
     """Takes the figures of the step just started, and fetches those of the step before."""
     self.flush()
     self._pending = step, position, figures
+    if figures["loss"].total.is_ready():
+      self.flush()
 
   def restart_clock(self) -> None:
     """Leaves what happened since the last step out of the speed."""
