@@ -9,6 +9,7 @@ from tiny_run import make_config
 
 from tfx_jax import build
 from tfx_jax.data.tokenizer import CharacterTokenizer
+from tfx_jax.evaluation import search
 from tfx_jax.run import EXAMPLE
 from tfx_jax.training.state import plan_params
 
@@ -34,6 +35,14 @@ def random_leaf(path, leaf):
   rng = np.random.default_rng([0, sum(map(ord, "/".join(names)))])
   value = scale * rng.normal(size=leaf.shape) + (names[-1] == "scale")
   return value.astype(np.float32)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def short_cache():
+  """Caches begin with room for fewer tokens than outputs have here, and are grown."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(search, "FIRST_LENGTH", 4)
+    yield
 
 
 @pytest.fixture(scope="package")

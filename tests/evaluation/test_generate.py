@@ -112,6 +112,23 @@ def test_it_is_the_beam_search_that_recomputes_everything(small, texts, found, n
     )
 
 
+def test_caches_grow_where_outputs_are_long(small, texts, found, monkeypatch):
+  few = [text for text, best in zip(texts, found, strict=True) if len(best[0].tokens) < 4][:3]
+  lengths = []
+  grow = small.generator._searcher.grow
+
+  def counted(cache, length):
+    lengths.append(length)
+    return grow(cache=cache, length=length)
+
+  monkeypatch.setattr(small.generator._searcher, "grow", counted)
+  small.generator(small.params, texts)
+  assert (min(lengths), max(lengths)) == (8, 16)
+  lengths.clear()
+  small.generator(small.params, few, max_length=4)
+  assert not lengths
+
+
 def test_the_coverage_penalty_is_that_of_the_whole_hypothesis(small, texts, next_log_probs):
   texts, beta = [text for text in texts if len(text) < 8][:20], 0.7
   aligner = Aligner(small.model, small.parallel, small.layout, 64, -1)

@@ -14,8 +14,8 @@ def key_values(length, value=0.0):
   return KeyValues(jnp.full((B, 2, 3, length), value), jnp.full((B, 2, length, 3), value + 1))
 
 
-def create():
-  return Cache.create([LayerCache(key_values(P, 1.0))], None, jnp.asarray(PROMPT), LENGTH, W)
+def create(length=LENGTH):
+  return Cache.create([LayerCache(key_values(P, 1.0))], None, jnp.asarray(PROMPT), length, W)
 
 
 def test_room_is_made_after_the_prompt():
@@ -57,6 +57,21 @@ def test_a_beam_sees_the_prompt_and_what_its_ancestors_wrote():
     assert cache.query_index().tolist() == [P + step]
     assert cache.positions.tolist() == [2 + step, 1 + step, step]
     cache = cache.step(cache.layers)
+
+
+def test_a_cache_that_grew_is_one_that_had_the_room():
+  rng, room, grown = np.random.default_rng(2), create(), create(2)
+  for step in range(LENGTH):
+    if step in (2, 3):
+      grown = grown.grow({2: 3, 3: LENGTH}[step])
+    parents = jnp.asarray(rng.integers(0, W, (B, W)), jnp.int32)
+    new = key_values(W, float(step))
+    room, grown = (
+      cache.step([LayerCache(cache.layers[0].own.write(new, cache.slot))])
+      for cache in (room.reorder(parents), grown.reorder(parents))
+    )
+  jax.tree.map(np.testing.assert_array_equal, grown, room)
+  np.testing.assert_array_equal(grown.mask(), room.mask())
 
 
 def test_sums_of_attention_follow_the_parents():

@@ -53,6 +53,11 @@ class Ensemble(nn.Module):
     )
     return _log_mean(logits), caches
 
+  def grow(self, cache: tuple[Any, ...], length: int) -> tuple[Any, ...]:
+    """As of a model, of each member's cache."""
+    pairs = zip(self.members, cache, strict=True)
+    return tuple(member.grow(own, length) for member, own in pairs)
+
   def coverage(self, cache: tuple[Any, ...]) -> jax.Array:
     """The mean of the members' coverage, [B,W,S]."""
     pairs = zip(self.members, cache, strict=True)

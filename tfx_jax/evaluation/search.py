@@ -1,6 +1,8 @@
-"""Searches over a model in two programs: one begins a search, one goes on with it.
+"""Searches over a model in a few programs: one begins a search, one goes on with it.
 
-The host may look at it in between, whenever it likes.
+The host may look at it in between, whenever it likes. Attention looks at all the room that the
+cache has, written or not, and most outputs are much shorter than they may be: so the cache begins
+small, and is grown while a search goes on.
 """
 
 import functools
@@ -16,6 +18,9 @@ from tfx_jax.decoding import beam, diverse, sample
 from tfx_jax.decoding.coverage import coverage_penalty
 from tfx_jax.decoding.loop import NO_TOKEN
 from tfx_jax.parallel import Parallel
+
+# Steps that a cache first has room for; it is doubled, up to what an output may be long.
+FIRST_LENGTH = 16
 
 Settings = beam.BeamSettings | diverse.DiverseSettings | sample.SampleSettings
 SEARCHES = {
@@ -56,7 +61,7 @@ class Searcher:
   """The programs of a model; they are compiled when first needed and then kept.
 
   Args:
-    model: with the methods `prefill`, `decode` and `coverage`.
+    model: with the methods `prefill`, `decode`, `grow` and `coverage`.
     parallel: the mesh.
   """
 
@@ -64,12 +69,14 @@ class Searcher:
     self.parallel = parallel
     self.begin = parallel.jit(
       functools.partial(_begin, model, parallel),
-      static_argnames=("width", "num_return", "length", "alignment_layer"),
+      static_argnames=("width", "num_return", "length", "cache_length", "alignment_layer"),
     )
     self.advance = parallel.jit(
       functools.partial(_advance, model, parallel), donate_argnames=("state", "cache")
     )
+    self.grow = parallel.jit(functools.partial(_grow, model, parallel), static_argnames=("length",))
     self.cut = parallel.jit(functools.partial(_cut, parallel), donate_argnames=("state",))
+    self.finished = parallel.jit(_finished)
 
 
 class Search:
@@ -82,9 +89,9 @@ class Search:
     active: bool [B], which rows are real.
     settings: which they are chooses the search.
     coverage: None: attention is not looked at.
+    length: T, most tokens of an output.
     **shape: `width` W, beams or samples of a row; `num_return` R, hypotheses that beams keep (of
-      samples all W are kept); `length` T, room for tokens; `alignment_layer`, whose attention
-      coverage is, or None.
+      samples all W are kept); `alignment_layer`, whose attention coverage is, or None.
   """
 
   def __init__(
@@ -95,22 +102,41 @@ class Search:
     active: jax.Array,
     settings: Settings,
     coverage: Coverage | None = None,
+    *,
+    length: int,
     **shape: int | None,
   ):
     self._searcher = searcher
     self._fixed = {"params": params, "settings": settings, "coverage": coverage}
-    self.state, self._cache = searcher.begin(batch=batch, active=active, **self._fixed, **shape)
-
-  @property
-  def room(self) -> int:
-    """T."""
-    return self.state.room
+    self.room = length
+    # Tokens that there are, and that the cache has room for; fewer are there if all have ended.
+    self._reached, self._cache_length = 1, min(FIRST_LENGTH, length)
+    self.state, self._cache = searcher.begin(
+      batch=batch,
+      active=active,
+      length=length,
+      cache_length=self._cache_length,
+      **self._fixed,
+      **shape,
+    )
 
   def advance(self, steps: int) -> None:
-    """Goes on for at most so many tokens, without waiting for them."""
-    self.state, self._cache = self._searcher.advance(
-      state=self.state, cache=self._cache, steps=np.int32(steps), **self._fixed
-    )
+    """Goes on for at most so many tokens, waiting for none but those that fill the cache."""
+    end = min(self._reached + steps, self.room)
+    while self._reached < end:
+      if self._reached == self._cache_length:
+        if self.finished:
+          return
+        self._cache_length = min(2 * self._cache_length, self.room)
+        self._cache = self._searcher.grow(cache=self._cache, length=self._cache_length)
+      reached = min(end, self._cache_length)
+      self.state, self._cache = self._searcher.advance(
+        state=self.state,
+        cache=self._cache,
+        steps=np.int32(reached - self._reached),
+        **self._fixed,
+      )
+      self._reached = reached
 
   def cut(self, kept: np.ndarray) -> None:
     """Ends samples after `kept` [B,W] tokens; T: they are left as they are."""
@@ -119,9 +145,8 @@ class Search:
 
   @property
   def finished(self) -> bool:
-    """Whether samples have no token to come."""
-    length, ended = self._fetch((self.state.length, self.state.ended))
-    return bool(ended.all() or length == self.room)
+    """Whether there is no token to come; waits for those that are under way."""
+    return bool(self._fetch(self._searcher.finished(self.state)))
 
   def samples(self) -> list[list[list[int]]]:
     """The tokens of each row's samples so far, EOS included."""
@@ -154,11 +179,12 @@ def _begin(
   width: int,
   num_return: int,
   length: int,
+  cache_length: int,
   alignment_layer: int | None,
 ) -> tuple[Any, Any]:
   """The state of a search after its first token, and the model's cache."""
   apply = functools.partial(model.apply, {"params": params})
-  logits, cache = apply(batch, length, width, alignment_layer, method="prefill")
+  logits, cache = apply(batch, cache_length, width, alignment_layer, method="prefill")
   shape = {"width": width, "length": length}
   if not isinstance(settings, sample.SampleSettings):
     ending = _ending(apply, coverage)
@@ -183,6 +209,14 @@ def _advance(
   more = () if isinstance(settings, sample.SampleSettings) else (ending,)
   moved = SEARCHES[type(settings)].advance(step, state, cache, settings, steps, *more)
   return parallel.split_rows(moved)
+
+
+def _grow(model: nn.Module, parallel: Parallel, cache: Any, length: int) -> Any:
+  return parallel.split_rows(model.apply({}, cache, length, method="grow"))
+
+
+def _finished(state: Any) -> jax.Array:
+  return state.finished.all() | (state.length == state.room)
 
 
 def _cut(parallel: Parallel, state: sample.SampleState, kept: jax.Array) -> sample.SampleState:

@@ -127,6 +127,13 @@ class Cache:
       copied=copied,
     )
 
+  def grow(self, length: int) -> "Cache":
+    """Makes room for `length` steps in all, where there was room for fewer."""
+    more = length - self.ancestors.shape[2]
+    layers = (layer.replace(own=layer.own.grow(more * self.width)) for layer in self.layers)
+    ancestors = jnp.pad(self.ancestors, ((0, 0), (0, 0), (0, more)))
+    return self.replace(layers=tuple(layers), ancestors=ancestors)
+
   @property
   def width(self) -> int:
     """Beams per row."""

@@ -82,7 +82,7 @@ class DecoderOnly(nn.Module):
   def decode(self, tokens: jax.Array, parents: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
     """One step: `tokens` [B,W] continue beams `parents` [B,W]; logits [B,W,V] of the next.
 
-    There must be room: at most `length` steps, as given to `prefill`.
+    There must be room: at most `length` steps, as given to `prefill` or `grow`.
     """
     cache = cache.reorder(parents)
     positions = jnp.broadcast_to(cache.positions[:, None], tokens.shape)
@@ -94,6 +94,10 @@ class DecoderOnly(nn.Module):
       cache.key_index(),
     )
     return self.logits(hidden), cache.step(layers)
+
+  def grow(self, cache: Cache, length: int) -> Cache:
+    """Makes room for `length` steps in all."""
+    return cache.grow(length)
 
   def _read(self, batch: Batch, *, keep: bool) -> tuple:
     segments, positions = batch["targets_segments"], batch["targets_positions"]

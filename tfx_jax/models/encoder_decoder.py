@@ -137,7 +137,7 @@ class EncoderDecoder(nn.Module):
   def decode(self, tokens: jax.Array, parents: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
     """One step: `tokens` [B,W] continue beams `parents` [B,W]; logits [B,W,V] of the next.
 
-    There must be room: at most `length` steps, as given to `prefill`.
+    There must be room: at most `length` steps, as given to `prefill` or `grow`.
     """
     cache = cache.reorder(parents)
     positions = jnp.broadcast_to(cache.positions[:, None], tokens.shape)
@@ -157,6 +157,10 @@ class EncoderDecoder(nn.Module):
     hidden = self._point(hidden, cache.copied, context.memory_mask)
     tokens = None if cache.copied is None else cache.copied.tokens
     return self.logits(hidden, tokens), cache.step(layers)
+
+  def grow(self, cache: Cache, length: int) -> Cache:
+    """Makes room for `length` steps in all."""
+    return cache.grow(length)
 
   def coverage(self, cache: Cache) -> jax.Array:
     """Attention that each beam's tokens, the next one's included, gave each source: [B,W,S]."""
