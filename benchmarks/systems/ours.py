@@ -108,9 +108,11 @@ def _decoding(
 
   jax.monitoring.register_event_duration_secs_listener(count)
   exactly = {"min_length": tokens, "max_length": tokens, "max_length_ratio": 0.0} if tokens else {}
-  # Some of all lengths, the longest too, so that there is nothing left to compile.
+  # Some of all lengths, the longest too, and outputs as long as they may be, so that there is
+  # nothing left to compile.
   ordered = sorted(texts, key=len, reverse=True)
-  generator(params, ordered[:: -(-len(texts) // per_round)], beam_size=beam, **exactly)
+  longest = exactly or {"min_length": generator.settings.max_length}
+  generator(params, ordered[:: -(-len(texts) // per_round)], beam_size=beam, **longest)
 
   def run(number: int) -> dict:
     before = compiled
