@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 
 from tfx_jax import load, run
 from tfx_jax.config_io import read_config
+from tfx_jax.evaluation import search
 from tfx_jax.quantization import dequantize, quantize
 from tfx_jax.run import count_parameters
 
@@ -88,7 +89,8 @@ def opened(trained):
   return load(trained[1]), load(trained[1], config=config)
 
 
-def test_a_run_generates_and_scores_as_with_the_rounded_weights(opened):
+def test_a_run_generates_and_scores_as_with_the_rounded_weights(opened, monkeypatch):
+  monkeypatch.setattr(search, "FIRST_LENGTH", 2)
   usual, small = opened
   texts, targets = ["abc", "fed ab"], ["CBA", "BA DEF"]
   before = usual.score(texts, targets)

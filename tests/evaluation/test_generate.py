@@ -117,9 +117,9 @@ def test_caches_grow_where_outputs_are_long(small, texts, found, monkeypatch):
   lengths = []
   grow = small.generator._searcher.grow
 
-  def counted(cache, length):
+  def counted(length, **others):
     lengths.append(length)
-    return grow(cache=cache, length=length)
+    return grow(length=length, **others)
 
   monkeypatch.setattr(small.generator._searcher, "grow", counted)
   small.generator(small.params, texts)

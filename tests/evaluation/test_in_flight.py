@@ -1,8 +1,11 @@
+import concurrent.futures
 import threading
+import time
 
+import numpy as np
 import pytest
 
-from tfx_jax.evaluation.in_flight import in_flight
+from tfx_jax.evaluation.in_flight import compiled_by_one, in_flight
 
 
 def test_two_are_computed_side_by_side_and_come_in_order():
@@ -47,3 +50,32 @@ def test_what_goes_wrong_is_raised_and_ends_it(threads):
   with pytest.raises(ValueError, match="one"):
     list(in_flight(start, range(100), threads=threads))
   assert len(started) < 10
+
+
+def test_one_compiles_at_a_time_and_what_is_compiled_runs_side_by_side():
+  inside, most, both = 0, 0, None
+
+  def program(params, x, length):
+    nonlocal inside, most
+    inside += 1
+    most = max(most, inside)
+    time.sleep(0.02)
+    inside -= 1
+    if both is not None:
+      both.wait()  # for another one that runs at the same time
+    return x.sum() + length
+
+  program.jitted = None
+  first, second = compiled_by_one(program), compiled_by_one(program)
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    new = [
+      pool.submit(call, params=None, x=np.ones(size), length=length)
+      for call in (first, second)
+      for size in (1, 2)
+      for length in (1, 2)
+    ]
+    assert sorted(future.result() for future in new) == [2, 2, 3, 3, 3, 3, 4, 4]
+    assert most == 1
+    both = threading.Barrier(2, timeout=30)
+    known = [pool.submit(first, params=object(), x=np.zeros(size), length=1) for size in (1, 2)]
+    assert [future.result() for future in known] == [1, 1]

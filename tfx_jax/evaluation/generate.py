@@ -41,8 +41,8 @@ class Hypothesis(NamedTuple):
 class Generator:
   """Generates texts with a model; programs are compiled when first needed and then kept.
 
-  There are few of them: prompts are padded to one of three lengths, batches are full or an eighth of
-  it, and the room for outputs is 16 tokens, doubled where they reach its end.
+  There are few of them: prompts are padded to one of three lengths, batches are full or an eighth
+  of it, and the room for outputs is 16 tokens, doubled where they reach its end.
 
   Args:
     model: with the methods `prefill`, `decode` and `coverage`.

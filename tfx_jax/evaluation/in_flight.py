@@ -2,12 +2,14 @@
 
 import collections
 import concurrent.futures
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 
 _AT_ONCE = 2
+_COMPILING = threading.Lock()
 
 
 def in_flight(
@@ -35,6 +37,34 @@ def in_flight(
       yield item, future.result()
   finally:
     pool.shutdown(cancel_futures=True)
+
+
+def compiled_by_one(program: Callable) -> Callable:
+  """A program that threads may call side by side; only one of all of them compiles at a time.
+
+  What XLA and its bindings do to compile is not safe in several threads at once (jaxlib 0.10.2 was
+  seen to crash), nor is it faster.
+
+  Args:
+    program: of `Parallel.jit`; its arguments are given by name, and `params` always have the same
+      shapes.
+  """
+  compiled = set()
+
+  def call(**arguments: Any) -> Any:
+    varying = {name: x for name, x in arguments.items() if name != "params"}
+    leaves, structure = jax.tree.flatten(varying)
+    kinds = tuple((x.shape, x.dtype) if hasattr(x, "shape") else x for x in leaves)
+    if (structure, kinds) not in compiled:
+      with _COMPILING:
+        if (structure, kinds) not in compiled:
+          found = program(**arguments)
+          compiled.add((structure, kinds))
+          return found
+    return program(**arguments)
+
+  call.jitted = program.jitted
+  return call
 
 
 def _delayed(items: Iterable[Any], count: int) -> Iterator[Any]:

@@ -17,6 +17,7 @@ from flax import struct
 from tfx_jax.decoding import beam, diverse, sample
 from tfx_jax.decoding.coverage import coverage_penalty
 from tfx_jax.decoding.loop import NO_TOKEN
+from tfx_jax.evaluation.in_flight import compiled_by_one
 from tfx_jax.parallel import Parallel
 
 # Steps that a cache first has room for; it is doubled, up to what an output may be long.
@@ -67,16 +68,17 @@ class Searcher:
 
   def __init__(self, model: nn.Module, parallel: Parallel):
     self.parallel = parallel
-    self.begin = parallel.jit(
-      functools.partial(_begin, model, parallel),
-      static_argnames=("width", "num_return", "length", "cache_length", "alignment_layer"),
-    )
-    self.advance = parallel.jit(
-      functools.partial(_advance, model, parallel), donate_argnames=("state", "cache")
-    )
-    self.grow = parallel.jit(functools.partial(_grow, model, parallel), static_argnames=("length",))
-    self.cut = parallel.jit(functools.partial(_cut, parallel), donate_argnames=("state",))
-    self.finished = parallel.jit(_finished)
+
+    def jit(function: Callable, *fixed: Any, **options: Any) -> Callable:
+      return compiled_by_one(parallel.jit(functools.partial(function, *fixed), **options))
+
+    names = "width", "num_return", "length", "cache_length", "alignment_layer"
+    donated = "state", "cache"
+    self.begin = jit(_begin, model, parallel, static_argnames=names)
+    self.advance = jit(_advance, model, parallel, donate_argnames=donated)
+    self.grow = jit(_grow, model, parallel, static_argnames="length")
+    self.cut = jit(_cut, parallel, donate_argnames="state")
+    self.finished = jit(_finished)
 
 
 class Search:
@@ -128,7 +130,9 @@ class Search:
         if self.finished:
           return
         self._cache_length = min(2 * self._cache_length, self.room)
-        self._cache = self._searcher.grow(cache=self._cache, length=self._cache_length)
+        self._cache = self._searcher.grow(
+          params=self._fixed["params"], cache=self._cache, length=self._cache_length
+        )
       reached = min(end, self._cache_length)
       self.state, self._cache = self._searcher.advance(
         state=self.state,
@@ -146,7 +150,7 @@ class Search:
   @property
   def finished(self) -> bool:
     """Whether there is no token to come; waits for those that are under way."""
-    return bool(self._fetch(self._searcher.finished(self.state)))
+    return bool(self._fetch(self._searcher.finished(state=self.state)))
 
   def samples(self) -> list[list[list[int]]]:
     """The tokens of each row's samples so far, EOS included."""
@@ -211,8 +215,8 @@ def _advance(
   return parallel.split_rows(moved)
 
 
-def _grow(model: nn.Module, parallel: Parallel, cache: Any, length: int) -> Any:
-  return parallel.split_rows(model.apply({}, cache, length, method="grow"))
+def _grow(model: nn.Module, parallel: Parallel, params: Any, cache: Any, length: int) -> Any:
+  return parallel.split_rows(model.apply({"params": params}, cache, length, method="grow"))
 
 
 def _finished(state: Any) -> jax.Array:
