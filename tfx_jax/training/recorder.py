@@ -49,10 +49,10 @@ class Counters:
 
 
 class Recorder:
-  """Fetches each step's figures while the next one runs, one step late, and writes them down.
+  """Fetches each step's figures one step late, while the next one runs, and writes them down.
 
-  Where a step has ended before it is returned, as on a CPU it may, they are fetched at once: the
-  time until the next one is not its own.
+  Where a step has ended when it is returned, as on a CPU it may, that is when it ended; else it
+  ends when its figures are there.
 
   Args:
     log: of the metrics.
@@ -72,7 +72,7 @@ class Recorder:
   ):
     self._log, self._skipped, self._progress = log, skipped, progress
     self._counters, self._every = counters, every
-    self._pending: tuple[int, Position, Mapping[str, Any]] | None = None
+    self._pending: tuple[int, Position, Mapping[str, Any], float | None] | None = None
     # Time and tokens since the last line, the compiling first step of a session left out.
     self._clock: float | None = None
     self._elapsed = self._tokens = 0.0
@@ -80,9 +80,8 @@ class Recorder:
   def add(self, step: int, position: Position, figures: Mapping[str, Any]) -> None:
     """Takes the figures of the step just started, and fetches those of the step before."""
     self.flush()
-    self._pending = step, position, figures
-    if figures["loss"].total.is_ready():
-      self.flush()
+    ended = time.perf_counter() if figures["loss"].total.is_ready() else None
+    self._pending = step, position, figures, ended
 
   def restart_clock(self) -> None:
     """Leaves what happened since the last step out of the speed."""
@@ -92,11 +91,11 @@ class Recorder:
     """Fetches the figures that have not been fetched."""
     if self._pending is None:
       return
-    step, position, figures = self._pending
+    step, position, figures, ended = self._pending
     self._pending = None
     figures = jax.device_get(figures)
     loss, weight = float(figures["loss"].total), float(figures["loss"].count)
-    now = time.perf_counter()
+    now = time.perf_counter() if ended is None else ended
     if self._clock is not None:
       self._tokens += weight
       self._elapsed += now - self._clock
