@@ -60,7 +60,7 @@ def _missing(need: str) -> str:
   """What is to be done before a peer can run; nothing if it can."""
   if need.isupper():
     here = os.path.isdir(os.environ.get(need, ""))
-    return "" if here else f"{need}=FOLDER in the environment; README.md says which"
+    return "" if here else f"{need}=FOLDER in the environment: benchmarks/README.md"
   return "" if importlib.util.find_spec(need) else f"pip install {need}"
 
 

@@ -42,8 +42,7 @@ def in_flight(
 def compiled_by_one(program: Callable) -> Callable:
   """A program that threads may call side by side; only one of all of them compiles at a time.
 
-  What XLA and its bindings do to compile is not safe in several threads at once (jaxlib 0.10.2 was
-  seen to crash), nor is it faster.
+  Several that do are the likely cause of a crash that was seen once in jaxlib 0.10.2.
 
   Args:
     program: of `Parallel.jit`; its arguments are given by name, and `params` always have the same
