@@ -14,7 +14,7 @@ LOGITS = RNG.normal(size=(ROWS, WIDTH, VOCAB)).astype(np.float32) * 3
 TOKENS = RNG.integers(2, VOCAB, (ROWS, WIDTH, ROOM)).astype(np.int32)
 
 CHOICES = {
-  "forbidden": [(PAD,), (PAD, 3, 4)],
+  "forbidden": [(PAD,), (PAD, 3, 4), (PAD, 2, 3, 4, 5)],
   "ngram": [0, 1, 2],
   "penalty": [(1.0, 0.0), (2.5, 0.0), (1.5, 0.7)],
   "phrases": [(), ((3,), (4, 5), (5, 2, 2))],

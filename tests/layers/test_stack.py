@@ -16,7 +16,7 @@ from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.mask import Mask, lower
 from tfx_jax.layers.norm import LayerNorm
 from tfx_jax.layers.position import BucketBias
-from tfx_jax.layers.stack import REMAT_POLICIES, Stack
+from tfx_jax.layers.stack import REMAT_POLICIES, Stack, unstacked
 
 B, T, D, LAYERS = 2, 5, 16, 2
 
@@ -101,6 +101,21 @@ def test_scanned_equals_unrolled_without_dropout():
   )
   assert plain == pytest.approx(scanned, rel=1e-5)
   assert abs(plain - value_and_grads(False, "none")[0]) > 1e-3, "dropout did nothing"
+
+
+def test_layers_apart_are_the_same_layers():
+  model = {"encoder_stack": params()["params"], "pair": {"decoder_stack": params()["params"]}}
+  found = unstacked(model, "decoder_stack")
+  assert found["encoder_stack"] is not found["pair"]["decoder_stack"]
+  jax.tree.map(np.testing.assert_array_equal, found["encoder_stack"], model["encoder_stack"])
+  layers = found["pair"]["decoder_stack"]["layers"]["stacked"]
+  assert isinstance(layers, list) and len(layers) == LAYERS
+  run = jax.jit(functools.partial(loss, make()))
+  apart = run({"params": found["pair"]["decoder_stack"]}, example())
+  assert float(apart) == pytest.approx(float(run(params(), example())), rel=1e-6)
+  layers.reverse()
+  turned = run({"params": found["pair"]["decoder_stack"]}, example())
+  assert abs(float(turned) - float(apart)) > 1e-3, "the order of layers did nothing"
 
 
 def test_scan_and_remat_do_what_they_say():

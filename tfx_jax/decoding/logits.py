@@ -11,16 +11,29 @@ def forbid(log_probs: jax.Array, banned: jax.Array) -> jax.Array:
   return jnp.where(banned[None, None], NEG_INF, log_probs)
 
 
+def log_softmax(logits: jax.Array) -> jax.Array:
+  """Log-probabilities of logits [B,W,V], which are read once more rather than written once more.
+
+  `jax.nn.log_softmax` first writes them down with the greatest taken off.
+  """
+  return logits - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+
+
+def others_left(log_probs: jax.Array, eos: int) -> jax.Array:
+  """Whether anything but EOS is possible, bool [B,W,1]."""
+  others = jnp.where(_ids(log_probs) == eos, NEG_INF, log_probs)
+  return others.max(axis=-1, keepdims=True) > NEG_INF
+
+
 def limit_length(
   log_probs: jax.Array,
   length: jax.Array,
   min_length: jax.Array,
   max_length: jax.Array,
   eos: int,
+  others: jax.Array,
 ) -> jax.Array:
   """Forbids EOS before `min_length` tokens, and everything else at `max_length`.
-
-  Where other rules have left nothing but EOS, it is allowed.
 
   Args:
     log_probs: [B,W,V], of token number `length` (counted from 1, EOS counted).
@@ -28,10 +41,10 @@ def limit_length(
     min_length: [B], the least number of tokens of a finished hypothesis.
     max_length: [B], the greatest number; it wins over `min_length`.
     eos: id of the end token.
+    others: [B,W,1] or scalar, whether other rules have left anything but EOS; else it is allowed.
   """
   is_eos = _ids(log_probs) == eos
   last = (length >= max_length)[:, None, None]
-  others = jnp.where(is_eos, NEG_INF, log_probs).max(axis=-1, keepdims=True) > NEG_INF
   early = (length < min_length)[:, None, None] & ~last & others
   return jnp.where((is_eos & early) | (~is_eos & last), NEG_INF, log_probs)
 

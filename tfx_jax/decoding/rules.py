@@ -65,14 +65,21 @@ def apply_rules(
     penalized = on.penalize_repetition(penalized, tokens, length, rules.repetition_penalty)
   if rules.presence_penalty is not None:
     penalized = on.penalize_presence(penalized, tokens, length, rules.presence_penalty)
-  model, unruled = jax.nn.log_softmax(logits), jax.nn.log_softmax(penalized)
+  model, unruled = on.log_softmax(logits), on.log_softmax(penalized)
   padding = logits.shape[-1] - rules.forbidden.shape[0]
-  ruled = on.forbid(unruled, jnp.pad(rules.forbidden, (0, padding), constant_values=True))
+  forbidden = jnp.pad(rules.forbidden, (0, padding), constant_values=True)
+  ruled = on.forbid(unruled, forbidden)
   if rules.phrases is not None:
     ruled = forbid_phrases(ruled, tokens, length, rules.phrases)
   if rules.no_repeat_ngram_size is not None:
     ruled = on.block_ngrams(ruled, tokens, length, rules.no_repeat_ngram_size)
-  ruled = on.limit_length(ruled, length + 1, rules.min_length, rules.max_length, rules.eos)
+  if rules.phrases is None and rules.no_repeat_ngram_size is None:
+    # The same for all hypotheses, so that the [B,W,V] need not be gone through.
+    others = ~forbidden.at[rules.eos].set(True).all()
+  else:
+    others = on.others_left(ruled, rules.eos)
+  bounds = rules.min_length, rules.max_length
+  ruled = on.limit_length(ruled, length + 1, *bounds, rules.eos, others)
   if rules.prefix is not None:
     ruled = on.force_prefix(ruled, unruled, length, rules.prefix, rules.prefix_length)
   return model, ruled

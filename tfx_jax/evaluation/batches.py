@@ -28,8 +28,8 @@ class Group(NamedTuple):
 
 
 def prompt_lengths(longest: int) -> list[int]:
-  """The lengths prompts are padded to, multiples of 8: about a quarter, a half and all."""
-  return sorted({-(-longest // (8 * part)) * 8 for part in (4, 2, 1)})
+  """The lengths prompts are padded to, multiples of 8: about 2, 3, 4, 6 and 8 eighths of all."""
+  return sorted({-(-longest * eighths // 64) * 8 for eighths in (2, 3, 4, 6, 8)})
 
 
 def group(prompts: Sequence[Sequence[int]], settings: GenerateSettings, shards: int) -> list[Group]:

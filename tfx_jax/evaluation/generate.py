@@ -41,7 +41,7 @@ class Hypothesis(NamedTuple):
 class Generator:
   """Generates texts with a model; programs are compiled when first needed and then kept.
 
-  There are few of them: prompts are padded to one of three lengths, batches are full or an eighth
+  There are few of them: prompts are padded to one of five lengths, batches are full or an eighth
   of it, and the room for outputs is 16 tokens, doubled where they reach its end.
 
   Args:
@@ -100,6 +100,7 @@ class Generator:
     """
     request = self._request(texts, prefixes, self.settings.replace(**changes))
     found: list[list[Hypothesis]] = [[Hypothesis("", 0.0, 0.0, [])] for _ in texts]
+    params = self._searcher.prepare(params=params)
 
     def start(group: batches.Group) -> Found:
       search = self._start(params, group, request)
@@ -134,6 +135,7 @@ class Generator:
     """
     settings = self.settings.replace(**{"stream": True, "batch_size": 1} | changes)
     request = self._request([text], None, settings)
+    params = self._searcher.prepare(params=params)
 
     def read() -> Iterator[str]:
       for group in batches.group(request.prompts, settings, self._parallel.batch_shards):

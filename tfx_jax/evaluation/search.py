@@ -18,6 +18,7 @@ from tfx_jax.decoding import beam, diverse, sample
 from tfx_jax.decoding.coverage import coverage_penalty
 from tfx_jax.decoding.loop import NO_TOKEN
 from tfx_jax.evaluation.in_flight import compiled_by_one
+from tfx_jax.layers.stack import unstacked
 from tfx_jax.parallel import Parallel
 
 # Steps that a cache first has room for; it is doubled, up to what an output may be long.
@@ -74,6 +75,7 @@ class Searcher:
 
     names = "width", "num_return", "length", "cache_length", "alignment_layer"
     donated = "state", "cache"
+    self.prepare = jit(_prepare)
     self.begin = jit(_begin, model, parallel, static_argnames=names)
     self.advance = jit(_advance, model, parallel, donate_argnames=donated)
     self.grow = jit(_grow, model, parallel, static_argnames="length")
@@ -86,7 +88,7 @@ class Search:
 
   Args:
     searcher: its programs.
-    params: of the model.
+    params: of the model, from `Searcher.prepare`.
     batch: see `batches.model_arrays`.
     active: bool [B], which rows are real.
     settings: which they are chooses the search.
@@ -169,6 +171,11 @@ class Search:
 def trimmed(tokens: list[int]) -> list[int]:
   """Without the padding at the end."""
   return tokens[: tokens.index(NO_TOKEN)] if NO_TOKEN in tokens else tokens
+
+
+def _prepare(params: Any) -> Any:
+  """The model's parameters as searches are given them."""
+  return unstacked(params, "decoder_stack")
 
 
 def _begin(

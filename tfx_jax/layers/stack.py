@@ -1,6 +1,6 @@
 """A stack of layers whose parameters are stacked [L,…], however it is run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ REMAT_POLICIES = {
   "full": jax.checkpoint_policies.nothing_saveable,
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
+_STACKED = "stacked"
 
 
 class Stack(nn.Module):
@@ -98,7 +99,7 @@ class Stack(nn.Module):
       each = params, keys, self._windows()
       x, _ = jax.lax.scan(lambda x, args: (layer(x, *args, False)[0], None), x, each)
     else:
-      for index, layer_params in enumerate(_unstack(params, self.num_layers)):
+      for index, layer_params in enumerate(_apart(params)):
         key = None if keys is None else keys[index]
         window = None if self.windows is None else self._windows()[index]
         x, cache = layer(x, layer_params, key, window, index == alignment_layer)
@@ -119,7 +120,7 @@ class Stack(nn.Module):
     """
     biases = self._biases(query_index, key_index)
     block, written = self.block(parent=None), []
-    layers = _unstack(self.layers(), self.num_layers)
+    layers = _apart(self.layers())
     windows = [None] * self.num_layers if self.windows is None else self._windows()
     for params, window, cache in zip(layers, windows, caches, strict=True):
       x, cache = block.apply(
@@ -164,7 +165,7 @@ class _Layers(nn.Module):
   @nn.compact
   def __call__(self, *example: Any) -> Any:
     if not self.is_initializing():
-      return self.get_variable("params", "stacked")
+      return self.get_variable("params", _STACKED)
 
     def init(key: jax.Array) -> Any:
       block, keys = self.block(parent=None), jax.random.split(key, self.num_layers)
@@ -175,11 +176,27 @@ class _Layers(nn.Module):
         is_leaf=lambda x: isinstance(x, nn.Partitioned),
       )
 
-    return nn.unbox(self.param("stacked", init))
+    return nn.unbox(self.param(_STACKED, init))
 
 
-def _unstack(params: Any, count: int) -> list[Any]:
+def unstacked(params: Any, name: str) -> Any:
+  """A model's parameters, with each layer of the stacks called `name` for itself, in a list.
+
+  Of those, a stack decodes without taking its layers out of [L,…] again at every step.
+  """
+  if not isinstance(params, Mapping):
+    return params
+  found = {key: unstacked(value, name) for key, value in params.items()}
+  if name in found:
+    layers = found[name]["layers"]
+    found[name] = {**found[name], "layers": {**layers, _STACKED: _apart(layers[_STACKED])}}
+  return found
+
+
+def _apart(params: Any) -> list[Any]:
   """One tree per layer of leaves stacked [L,…]; its gradient is a concatenation, not a sum."""
+  if isinstance(params, list):
+    return params
   leaves, tree = jax.tree.flatten(params)
-  pieces = [[jnp.squeeze(piece, 0) for piece in jnp.split(leaf, count)] for leaf in leaves]
+  pieces = [[jnp.squeeze(piece, 0) for piece in jnp.split(leaf, len(leaf))] for leaf in leaves]
   return [jax.tree.unflatten(tree, layer) for layer in zip(*pieces, strict=True)]
