@@ -17,8 +17,7 @@ _LARGEST = 127
 class Quantized:
   """A trained model whose matrices are held as int8; they are made whole when it is applied.
 
-  The compiler takes that out of a search's loop, so that it is done once a batch. Whole matrices
-  take their room while the batch is computed.
+  For a search they are made whole once, and take their room until all its batches are done.
 
   Args:
     model: with `apply`, of float32 parameters.
@@ -26,6 +25,10 @@ class Quantized:
 
   def __init__(self, model: nn.Module):
     self.model = model
+
+  def prepare(self, params: Any) -> Any:
+    """As of the model; matrices are whole then."""
+    return self.model.prepare(dequantize(params))
 
   def apply(self, variables: Mapping[str, Any], *inputs: Any, **settings: Any) -> Any:
     """What the model makes of `inputs`, given the parameters that `quantize` has made."""

@@ -10,13 +10,14 @@ import pytest
 from flax import linen as nn
 
 from tfx_jax.errors import UserError
+from tfx_jax.layers import linear
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block, Context
 from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.mask import Mask, lower
 from tfx_jax.layers.norm import LayerNorm
 from tfx_jax.layers.position import BucketBias
-from tfx_jax.layers.stack import REMAT_POLICIES, Stack, unstacked
+from tfx_jax.layers.stack import REMAT_POLICIES, Stack, prepared
 
 B, T, D, LAYERS = 2, 5, 16, 2
 
@@ -103,19 +104,21 @@ def test_scanned_equals_unrolled_without_dropout():
   assert abs(plain - value_and_grads(False, "none")[0]) > 1e-3, "dropout did nothing"
 
 
-def test_layers_apart_are_the_same_layers():
-  model = {"encoder_stack": params()["params"], "pair": {"decoder_stack": params()["params"]}}
-  found = unstacked(model, "decoder_stack")
-  assert found["encoder_stack"] is not found["pair"]["decoder_stack"]
-  jax.tree.map(np.testing.assert_array_equal, found["encoder_stack"], model["encoder_stack"])
-  layers = found["pair"]["decoder_stack"]["layers"]["stacked"]
+@pytest.mark.parametrize("wide", [1, 512])
+def test_prepared_layers_are_the_same_layers(wide, monkeypatch):
+  monkeypatch.setattr(linear, "_WIDE", wide)
+  found = prepared(params()["params"])
+  layers = found["layers"]["stacked"]
   assert isinstance(layers, list) and len(layers) == LAYERS
+  kernel = layers[1]["mlp"]["up"]["kernel"]
+  assert isinstance(kernel, linear.Turned) == (wide == 1)
+  assert (kernel.values if wide == 1 else kernel).shape == ((24, D) if wide == 1 else (D, 24))
   run = jax.jit(functools.partial(loss, make()))
-  apart = run({"params": found["pair"]["decoder_stack"]}, example())
+  apart = run({"params": found}, example())
   assert float(apart) == pytest.approx(float(run(params(), example())), rel=1e-6)
   layers.reverse()
-  turned = run({"params": found["pair"]["decoder_stack"]}, example())
-  assert abs(float(turned) - float(apart)) > 1e-3, "the order of layers did nothing"
+  other = run({"params": found}, example())
+  assert abs(float(other) - float(apart)) > 1e-3, "the order of layers did nothing"
 
 
 def test_scan_and_remat_do_what_they_say():

@@ -53,6 +53,14 @@ class Ensemble(nn.Module):
     )
     return _log_mean(logits), caches
 
+  @nn.nowrap
+  def prepare(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    """As of a model, of each member's parameters."""
+    return {
+      name: member.prepare(params[name])
+      for name, member in zip(_names(self.members), self.members, strict=True)
+    }
+
   def grow(self, cache: tuple[Any, ...], length: int) -> tuple[Any, ...]:
     """As of a model, of each member's cache."""
     pairs = zip(self.members, cache, strict=True)
@@ -68,7 +76,12 @@ def combine(models: Sequence[nn.Module], params: Sequence[Any]) -> tuple[Ensembl
   """The ensemble of models, each with its parameters, and the parameters of all."""
   # A copy of each: one object that is given twice would be one member with one set of parameters.
   members = tuple(model.clone() for model in models)
-  return Ensemble(members), {f"members_{i}": own for i, own in enumerate(params)}
+  return Ensemble(members), dict(zip(_names(members), params, strict=True))
+
+
+def _names(members: Sequence[nn.Module]) -> list[str]:
+  """What Flax calls the members' parameters."""
+  return [f"members_{i}" for i in range(len(members))]
 
 
 def _mean(arrays: Sequence[jax.Array]) -> jax.Array:

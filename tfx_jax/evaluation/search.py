@@ -18,7 +18,6 @@ from tfx_jax.decoding import beam, diverse, sample
 from tfx_jax.decoding.coverage import coverage_penalty
 from tfx_jax.decoding.loop import NO_TOKEN
 from tfx_jax.evaluation.in_flight import compiled_by_one
-from tfx_jax.layers.stack import unstacked
 from tfx_jax.parallel import Parallel
 
 # Steps that a cache first has room for; it is doubled, up to what an output may be long.
@@ -63,7 +62,7 @@ class Searcher:
   """The programs of a model; they are compiled when first needed and then kept.
 
   Args:
-    model: with the methods `prefill`, `decode`, `grow` and `coverage`.
+    model: with the methods `prepare`, `prefill`, `decode`, `grow` and `coverage`.
     parallel: the mesh.
   """
 
@@ -75,7 +74,7 @@ class Searcher:
 
     names = "width", "num_return", "length", "cache_length", "alignment_layer"
     donated = "state", "cache"
-    self.prepare = jit(_prepare)
+    self.prepare = jit(model.prepare)
     self.begin = jit(_begin, model, parallel, static_argnames=names)
     self.advance = jit(_advance, model, parallel, donate_argnames=donated)
     self.grow = jit(_grow, model, parallel, static_argnames="length")
@@ -171,11 +170,6 @@ class Search:
 def trimmed(tokens: list[int]) -> list[int]:
   """Without the padding at the end."""
   return tokens[: tokens.index(NO_TOKEN)] if NO_TOKEN in tokens else tokens
-
-
-def _prepare(params: Any) -> Any:
-  """The model's parameters as searches are given them."""
-  return unstacked(params, "decoder_stack")
 
 
 def _begin(

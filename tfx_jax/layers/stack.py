@@ -1,6 +1,6 @@
 """A stack of layers whose parameters are stacked [L,…], however it is run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.layers import axes
 from tfx_jax.layers.block import Context
 from tfx_jax.layers.cache import LayerCache
+from tfx_jax.layers.linear import turned, turned_back
 from tfx_jax.layers.position import within
 
 REMAT_POLICIES = {
@@ -179,24 +180,20 @@ class _Layers(nn.Module):
     return nn.unbox(self.param(_STACKED, init))
 
 
-def unstacked(params: Any, name: str) -> Any:
-  """A model's parameters, with each layer of the stacks called `name` for itself, in a list.
+def prepared(params: Any) -> Any:
+  """The parameters of a stack as it decodes fastest; it takes them in place of its own.
 
-  Of those, a stack decodes without taking its layers out of [L,…] again at every step.
+  Each layer's are for themselves, in a list, or every step would take them out of [L,…] again.
   """
-  if not isinstance(params, Mapping):
-    return params
-  found = {key: unstacked(value, name) for key, value in params.items()}
-  if name in found:
-    layers = found[name]["layers"]
-    found[name] = {**found[name], "layers": {**layers, _STACKED: _apart(layers[_STACKED])}}
-  return found
+  layers = params["layers"]
+  apart = [turned(layer) for layer in _apart(layers[_STACKED])]
+  return {**params, "layers": {**layers, _STACKED: apart}}
 
 
 def _apart(params: Any) -> list[Any]:
   """One tree per layer of leaves stacked [L,…]; its gradient is a concatenation, not a sum."""
   if isinstance(params, list):
-    return params
+    return [turned_back(layer) for layer in params]
   leaves, tree = jax.tree.flatten(params)
   pieces = [[jnp.squeeze(piece, 0) for piece in jnp.split(leaf, len(leaf))] for leaf in leaves]
   return [jax.tree.unflatten(tree, layer) for layer in zip(*pieces, strict=True)]

@@ -1,6 +1,7 @@
 """The decoder-only Transformer: one stack reads what is given and goes on with it."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from tfx_jax.layers.block import Context
 from tfx_jax.layers.cache import Cache
 from tfx_jax.layers.dropout import Dropout
 from tfx_jax.layers.mask import Mask
+from tfx_jax.layers.stack import prepared
 
 Batch = Mapping[str, jax.Array]
 
@@ -94,6 +96,11 @@ class DecoderOnly(nn.Module):
       cache.key_index(),
     )
     return self.logits(hidden), cache.step(layers)
+
+  @nn.nowrap
+  def prepare(self, params: Any) -> Any:
+    """Parameters as decoding is fastest with them; `prefill` and all that follows take them."""
+    return {**params, "decoder_stack": prepared(params["decoder_stack"])}
 
   def grow(self, cache: Cache, length: int) -> Cache:
     """Makes room for `length` steps in all."""

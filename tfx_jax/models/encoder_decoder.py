@@ -1,6 +1,7 @@
 """The encoder-decoder Transformer: an encoder reads the source, a decoder writes the target."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from tfx_jax.layers.cache import Cache, CopyMemory
 from tfx_jax.layers.copy import Pointed, with_copies
 from tfx_jax.layers.dropout import Dropout
 from tfx_jax.layers.mask import Mask
+from tfx_jax.layers.stack import prepared
 
 Batch = Mapping[str, jax.Array]
 Hidden = jax.Array | Pointed
@@ -157,6 +159,11 @@ class EncoderDecoder(nn.Module):
     hidden = self._point(hidden, cache.copied, context.memory_mask)
     tokens = None if cache.copied is None else cache.copied.tokens
     return self.logits(hidden, tokens), cache.step(layers)
+
+  @nn.nowrap
+  def prepare(self, params: Any) -> Any:
+    """Parameters as decoding is fastest with them; `prefill` and all that follows take them."""
+    return {**params, "decoder_stack": prepared(params["decoder_stack"])}
 
   def grow(self, cache: Cache, length: int) -> Cache:
     """Makes room for `length` steps in all."""
