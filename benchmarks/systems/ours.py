@@ -1,5 +1,6 @@
 """Ours, as its command line runs it."""
 
+import json
 import os
 from collections.abc import Callable
 
@@ -98,8 +99,12 @@ def _decoding(
   """See `decode`."""
   import jax
 
+  from tfx_jax.evaluation.batches import prompt_lengths
+
   with open(os.path.join(folder, "texts.txt"), encoding="utf-8") as file:
     texts = file.read().split("\n")[:-1]
+  with open(os.path.join(folder, "sources.json")) as file:
+    sizes = np.array([len(ids) for ids in json.load(file)])
   compiled = 0
 
   def count(name: str, *_: object, **__: object) -> None:
@@ -108,11 +113,13 @@ def _decoding(
 
   jax.monitoring.register_event_duration_secs_listener(count)
   exactly = {"min_length": tokens, "max_length": tokens, "max_length_ratio": 0.0} if tokens else {}
-  # Some of all lengths, the longest too, and outputs as long as they may be, so that there is
-  # nothing left to compile.
-  ordered = sorted(texts, key=len, reverse=True)
+  # A batch of every length that prompts are padded to, with outputs as long as they may be, so that
+  # there is nothing left to compile.
   longest = exactly or {"min_length": generator.settings.max_length}
-  generator(params, ordered[:: -(-len(texts) // per_round)], beam_size=beam, **longest)
+  order = np.argsort(sizes, kind="stable")
+  for length in prompt_lengths(generator.settings.max_source_length):
+    fitting = order[sizes[order] <= length][-generator.settings.batch_size :]
+    generator(params, [texts[i] for i in fitting], beam_size=beam, **longest)
 
   def run(number: int) -> dict:
     before = compiled
