@@ -78,13 +78,11 @@ class Turned:
 
 
 def turned(params: Any) -> Any:
-  """A layer's parameters with wide kernels of two axes turned, where it pays: on a CPU.
+  """A layer's parameters with wide kernels of two axes turned.
 
-  The few rows of a step of decoding are multiplied with far more weights than caches hold; XLA's
-  products fetch those from memory faster if they need not gather an output's from all over it.
+  The few rows of a step of decoding are multiplied with far more weights than a CPU's caches hold;
+  XLA's products fetch those from memory faster if an output's are not spread all over it.
   """
-  if jax.default_backend() != "cpu":
-    return params
 
   def one(path: tuple, x: jax.Array) -> jax.Array | Turned:
     wide = path[-1].key == "kernel" and x.ndim == 2 and x.shape[0] >= _WIDE

@@ -183,8 +183,11 @@ class _Layers(nn.Module):
 def prepared(params: Any) -> Any:
   """The parameters of a stack as it decodes fastest; it takes them in place of its own.
 
-  Each layer's are for themselves, in a list, or every step would take them out of [L,…] again.
+  On a CPU each layer's are for themselves, in a list, or every step would copy them out of [L,…].
+  Elsewhere they are left as they are: a second copy may be more than there is room for.
   """
+  if jax.default_backend() != "cpu":
+    return params
   layers = params["layers"]
   apart = [turned(layer) for layer in _apart(layers[_STACKED])]
   return {**params, "layers": {**layers, _STACKED: apart}}
