@@ -1,4 +1,4 @@
-"""Two batches under way at a time."""
+"""A few batches under way at a time."""
 
 import collections
 import concurrent.futures
@@ -8,7 +8,8 @@ from typing import Any
 
 import jax
 
-_AT_ONCE = 2
+# One more than two, or a core would wait while the texts of a batch go in or out.
+_AT_ONCE = 3
 _COMPILING = threading.Lock()
 
 
