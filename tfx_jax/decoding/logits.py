@@ -12,9 +12,9 @@ def forbid(log_probs: jax.Array, banned: jax.Array) -> jax.Array:
 
 
 def log_softmax(logits: jax.Array) -> jax.Array:
-  """Log-probabilities of logits [B,W,V], which are read once more rather than written once more.
+  """Log-probabilities [B,W,V] in nats, of logits [B,W,V].
 
-  `jax.nn.log_softmax` first writes them down with the greatest taken off.
+  Of `jax.nn.log_softmax` XLA writes down one array [B,W,V] more: logits less the greatest.
   """
   return logits - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
 
@@ -31,7 +31,7 @@ def limit_length(
   min_length: jax.Array,
   max_length: jax.Array,
   eos: int,
-  others: jax.Array,
+  others: jax.Array | bool,
 ) -> jax.Array:
   """Forbids EOS before `min_length` tokens, and everything else at `max_length`.
 

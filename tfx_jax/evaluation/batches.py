@@ -28,7 +28,7 @@ class Group(NamedTuple):
 
 
 def prompt_lengths(longest: int) -> list[int]:
-  """The lengths prompts are padded to, multiples of 8: about 2, 3, 4, 6 and 8 eighths of all."""
+  """The lengths prompts are padded to, multiples of 8: about 1/4, 3/8, 1/2, 3/4 and all."""
   return sorted({-(-longest * eighths // 64) * 8 for eighths in (2, 3, 4, 6, 8)})
 
 

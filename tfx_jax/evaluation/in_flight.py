@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-# One more than two, or a core would wait while the texts of a batch go in or out.
+# With two of them a core of two waits while the texts of a batch go in or out.
 _AT_ONCE = 3
 _COMPILING = threading.Lock()
 

@@ -93,7 +93,10 @@ def turned(params: Any) -> Any:
 
 def turned_back(params: Any) -> Any:
   """As before `turned`; in a program it costs nothing, for XLA's products read either."""
-  is_turned = lambda x: isinstance(x, Turned)  # noqa: E731
+
+  def is_turned(x: Any) -> bool:
+    return isinstance(x, Turned)
+
   return jax.tree.map(lambda x: x.values.T if is_turned(x) else x, params, is_leaf=is_turned)
 
 

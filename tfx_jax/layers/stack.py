@@ -181,7 +181,7 @@ class _Layers(nn.Module):
 
 
 def prepared(params: Any) -> Any:
-  """The parameters of a stack as it decodes fastest; it takes them in place of its own.
+  """The parameters of a stack as it decodes fastest; unless scanned it takes them for its own.
 
   On a CPU each layer's are for themselves, in a list, or every step would copy them out of [L,…].
   Elsewhere they are left as they are: a second copy may be more than there is room for.
