@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tfx_jax.layers.head import VocabularyHead
+from tfx_jax.layers import head as head_module
+from tfx_jax.layers.head import VocabularyHead, prepared_head
 
 D, V, TOKENS = 6, 12, 9
 
@@ -26,6 +27,23 @@ def test_logits_are_products_with_the_table(tied, use_bias):
   np.testing.assert_allclose(logits, hidden @ table.T + (bias if use_bias else 0), atol=1e-5)
   shapes = jax.eval_shape(head.init, jax.random.key(0), hidden, table).get("params", {})
   assert set(shapes) == set(params)
+
+
+@pytest.mark.parametrize("turns", [True, False])
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_prepared_head_has_the_same_table(tied, use_bias, turns, monkeypatch):
+  monkeypatch.setattr(head_module, "inputs_first", lambda: turns)
+  hidden, table, bias = arrays()
+  params = ({} if tied else {"kernel": table}) | ({"bias": bias} if use_bias else {})
+  head, other = VocabularyHead(D, V, TOKENS, tied, use_bias), np.zeros((V, D))
+  prepared = prepared_head(params, table if tied else other)
+  shapes = jax.tree.map(np.shape, prepared)
+  assert (shapes.get("turned") == (D, V)) == turns
+  # What it is given besides is looked at only by a tied one that has nothing turned.
+  logits = head.apply({"params": prepared}, hidden, table if tied and not turns else other)
+  expected = head.apply({"params": params}, hidden, table)
+  np.testing.assert_allclose(logits, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -10,14 +10,14 @@ import pytest
 from flax import linen as nn
 
 from tfx_jax.errors import UserError
-from tfx_jax.layers import linear
+from tfx_jax.layers import thin_products
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block, Context
 from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.mask import Mask, lower
 from tfx_jax.layers.norm import LayerNorm
 from tfx_jax.layers.position import BucketBias
-from tfx_jax.layers.stack import REMAT_POLICIES, Stack, prepared
+from tfx_jax.layers.stack import REMAT_POLICIES, Stack, prepared_stack
 
 B, T, D, LAYERS = 2, 5, 16, 2
 
@@ -104,15 +104,16 @@ def test_scanned_equals_unrolled_without_dropout():
   assert abs(plain - value_and_grads(False, "none")[0]) > 1e-3, "dropout did nothing"
 
 
-@pytest.mark.parametrize("wide", [1, 512])
-def test_prepared_layers_are_the_same_layers(wide, monkeypatch):
-  monkeypatch.setattr(linear, "_WIDE", wide)
-  found = prepared(params()["params"])
+@pytest.mark.parametrize("turns", [True, False])
+@pytest.mark.parametrize("few_rows", [True, False])
+def test_prepared_layers_are_the_same_layers(few_rows, turns, monkeypatch):
+  monkeypatch.setattr(thin_products, "_WIDE", 1)
+  monkeypatch.setattr(thin_products, "inputs_first", lambda: not turns)
+  found = prepared_stack(params()["params"], few_rows=few_rows)
   layers = found["layers"]["stacked"]
   assert isinstance(layers, list) and len(layers) == LAYERS
   kernel = layers[1]["mlp"]["up"]["kernel"]
-  assert isinstance(kernel, linear.Turned) == (wide == 1)
-  assert (kernel.values if wide == 1 else kernel).shape == ((24, D) if wide == 1 else (D, 24))
+  assert isinstance(kernel, thin_products.Turned) == (few_rows and turns)
   run = jax.jit(functools.partial(loss, make()))
   apart = run({"params": found}, example())
   assert float(apart) == pytest.approx(float(run(params(), example())), rel=1e-6)

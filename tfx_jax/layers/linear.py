@@ -1,17 +1,12 @@
 """Linear maps whose parameters carry logical axis names."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax import struct
 
 from tfx_jax.layers import axes
-
-# Inputs from which on a kernel is turned; of one with fewer a CPU's caches hold enough.
-_WIDE = 512
 
 
 def kernel_init(num_inputs: int) -> jax.nn.initializers.Initializer:
@@ -64,40 +59,6 @@ def product(x: jax.Array, kernel: jax.Array, num_inputs: int = 1) -> jax.Array:
   inputs = math.prod(kernel.shape[:num_inputs])
   y = x.reshape(*rows, inputs) @ kernel.reshape(inputs, math.prod(outputs))
   return y.reshape(*lead, *outputs)
-
-
-@struct.dataclass
-class Turned:
-  """A kernel of two axes that is kept as [outputs, inputs].
-
-  Attributes:
-    values: what belongs to an output lies together.
-  """
-
-  values: jax.Array
-
-
-def turned(params: Any) -> Any:
-  """A layer's parameters with wide kernels of two axes turned.
-
-  The few rows of a step of decoding are multiplied with far more weights than a CPU's caches hold;
-  XLA's products fetch those from memory faster if an output's are not spread all over it.
-  """
-
-  def one(path: tuple, x: jax.Array) -> jax.Array | Turned:
-    wide = path[-1].key == "kernel" and x.ndim == 2 and x.shape[0] >= _WIDE
-    return Turned(x.T) if wide else x
-
-  return jax.tree.map_with_path(one, params)
-
-
-def turned_back(params: Any) -> Any:
-  """As before `turned`; in a program it costs nothing, for XLA's products read either."""
-
-  def is_turned(x: Any) -> bool:
-    return isinstance(x, Turned)
-
-  return jax.tree.map(lambda x: x.values.T if is_turned(x) else x, params, is_leaf=is_turned)
 
 
 def add(x: jax.Array, bias: jax.Array) -> jax.Array:

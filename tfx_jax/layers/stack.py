@@ -11,8 +11,8 @@ from tfx_jax.errors import UserError
 from tfx_jax.layers import axes
 from tfx_jax.layers.block import Context
 from tfx_jax.layers.cache import LayerCache
-from tfx_jax.layers.linear import turned, turned_back
 from tfx_jax.layers.position import within
+from tfx_jax.layers.thin_products import turned, turned_back
 
 REMAT_POLICIES = {
   "none": None,
@@ -180,16 +180,22 @@ class _Layers(nn.Module):
     return nn.unbox(self.param(_STACKED, init))
 
 
-def prepared(params: Any) -> Any:
+def prepared_stack(params: Any, *, few_rows: bool) -> Any:
   """The parameters of a stack as it decodes fastest; unless scanned it takes them for its own.
 
-  On a CPU each layer's are for themselves, in a list, or every step would copy them out of [L,…].
-  Elsewhere they are left as they are: a second copy may be more than there is room for.
+  On a CPU each layer's are for themselves, in a list, or every program would copy them out of
+  [L,…]. Elsewhere they are left as they are: a second copy may be more than there is room for.
+
+  Args:
+    params: of the stack.
+    few_rows: whether its products have so few rows that it matters how weights lie.
   """
   if jax.default_backend() != "cpu":
     return params
   layers = params["layers"]
-  apart = [turned(layer) for layer in _apart(layers[_STACKED])]
+  apart = _apart(layers[_STACKED])
+  if few_rows:
+    apart = [turned(layer) for layer in apart]
   return {**params, "layers": {**layers, _STACKED: apart}}
 
 

@@ -11,8 +11,9 @@ from tfx_jax.layers.block import Context
 from tfx_jax.layers.cache import Cache, CopyMemory
 from tfx_jax.layers.copy import Pointed, with_copies
 from tfx_jax.layers.dropout import Dropout
+from tfx_jax.layers.head import prepared_head
 from tfx_jax.layers.mask import Mask
-from tfx_jax.layers.stack import prepared
+from tfx_jax.layers.stack import prepared_stack
 
 Batch = Mapping[str, jax.Array]
 Hidden = jax.Array | Pointed
@@ -163,7 +164,13 @@ class EncoderDecoder(nn.Module):
   @nn.nowrap
   def prepare(self, params: Any) -> Any:
     """Parameters as decoding is fastest with them; `prefill` and all that follows take them."""
-    return {**params, "decoder_stack": prepared(params["decoder_stack"])}
+    table = params["target_embed"]["embedding"]
+    return {
+      **params,
+      "encoder_stack": prepared_stack(params["encoder_stack"], few_rows=False),
+      "decoder_stack": prepared_stack(params["decoder_stack"], few_rows=True),
+      "output": prepared_head(params.get("output", {}), table),
+    }
 
   def grow(self, cache: Cache, length: int) -> Cache:
     """Makes room for `length` steps in all."""
