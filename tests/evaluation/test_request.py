@@ -48,6 +48,9 @@ def test_a_continuation_keeps_the_space_it_begins_with():
   request = make_request(layout, pieces, pieces, ["ab", ""], None, settings)
   assert request.decode(0, [ids[1:], ids[:2]]) == [" cd ab", " ab cd"]
   assert request.decode(1, [ids]) == ["ab cd ab"]
+  together = request.decode_all([1, 0, 1], [[ids, []], [ids[1:]], []])
+  assert together == [["ab cd ab", ""], [" cd ab"], []]
   assert request.find_stop(0, ids[1:]) == (1, "") and request.find_stop(1, ids) == (2, "ab")
   answers = make_request(SequenceLayout(8), pieces, pieces, ["ab"], None, settings)
   assert answers.decode(0, [ids[1:]]) == ["cd ab"]
+  assert answers.decode_all([0, 0], [[ids[1:], []], [ids]]) == [["cd ab", ""], ["ab cd ab"]]

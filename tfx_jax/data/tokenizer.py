@@ -214,7 +214,7 @@ class SentencePieceTokenizer:
     # Given an empty list, sentencepiece takes it for one sequence and returns one text.
     if not len(ids):
       return []
-    # To start threads takes longer than to decode the few outputs of an input.
+    # To start threads takes longer than to decode the outputs of a batch.
     return self._processor.decode([_content(sequence) for sequence in ids], num_threads=1)
 
   def pieces(self, ids: Sequence[int]) -> list[str]:  # noqa: D102

@@ -1,5 +1,6 @@
 """Texts in, hypotheses out: the search over batches of them, and back to text."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -187,14 +188,23 @@ class Generator:
     self, found: Found, request: Request, members: Sequence[int]
   ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """What was found for each of the inputs `members`, which the first rows are."""
-    arrays = self._parallel.fetch(found)
-    for member, tokens, scores, log_probs in zip(members, *arrays, strict=False):
-      # A place with no score was never filled: a row may have fewer hypotheses than asked for.
-      filled = np.isfinite(scores)
-      ids = [trimmed(sequence) for sequence in tokens[filled].tolist()]
-      figures = scores[filled].tolist(), log_probs[filled].tolist()
-      texts = request.decode(member, ids)
-      yield member, [Hypothesis(*item) for item in zip(texts, *figures, ids, strict=True)]
+    rows = zip(*self._parallel.fetch(found), strict=True)
+    filled = [_filled(*row) for row in itertools.islice(rows, len(members))]
+    texts = request.decode_all(members, [ids for _, _, ids in filled])
+    for member, own, (*figures, ids) in zip(members, texts, filled, strict=True):
+      yield member, [Hypothesis(*item) for item in zip(own, *figures, ids, strict=True)]
+
+
+def _filled(
+  tokens: np.ndarray, scores: np.ndarray, log_probs: np.ndarray
+) -> tuple[list[float], list[float], list[list[int]]]:
+  """Scores, log-probabilities and tokens of the hypotheses that a row has.
+
+  A place with no score was never filled: there may be fewer than asked for.
+  """
+  filled = np.isfinite(scores)
+  ids = [trimmed(sequence) for sequence in tokens[filled].tolist()]
+  return scores[filled].tolist(), log_probs[filled].tolist(), ids
 
 
 def _best(hypotheses: list[Hypothesis], settings: GenerateSettings) -> list[Hypothesis]:
