@@ -96,7 +96,7 @@ class Stack(nn.Module):
       policy = REMAT_POLICIES[self.remat]
       layer = jax.checkpoint(layer, policy=policy, prevent_cse=not self.scan, static_argnums=4)
     kept = []
-    if self.scan and not keep:
+    if self.scan and not keep and not isinstance(params, list):
       each = params, keys, self._windows()
       x, _ = jax.lax.scan(lambda x, args: (layer(x, *args, False)[0], None), x, each)
     else:
@@ -181,7 +181,7 @@ class _Layers(nn.Module):
 
 
 def prepared_stack(params: Any, *, few_rows: bool) -> Any:
-  """The parameters of a stack as it decodes fastest; unless scanned it takes them for its own.
+  """The parameters of a stack as it decodes fastest; it takes them for its own, and runs unrolled.
 
   On a CPU each layer's are for themselves, in a list, or every program would copy them out of
   [L,…]. Elsewhere they are left as they are: a second copy may be more than there is room for.
