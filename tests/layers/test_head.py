@@ -29,19 +29,19 @@ def test_logits_are_products_with_the_table(tied, use_bias):
   assert set(shapes) == set(params)
 
 
-@pytest.mark.parametrize("turns", [True, False])
+@pytest.mark.parametrize("inputs_first", [True, False])
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_prepared_head_has_the_same_table(tied, use_bias, turns, monkeypatch):
-  monkeypatch.setattr(head_module, "inputs_first", lambda: turns)
+def test_a_prepared_head_has_the_same_table(tied, use_bias, inputs_first, monkeypatch):
+  monkeypatch.setattr(head_module, "inputs_first", lambda: inputs_first)
   hidden, table, bias = arrays()
   params = ({} if tied else {"kernel": table}) | ({"bias": bias} if use_bias else {})
   head, other = VocabularyHead(D, V, TOKENS, tied, use_bias), np.zeros((V, D))
   prepared = prepared_head(params, table if tied else other)
   shapes = jax.tree.map(np.shape, prepared)
-  assert (shapes.get("turned") == (D, V)) == turns
-  # What it is given besides is looked at only by a tied one that has nothing turned.
-  logits = head.apply({"params": prepared}, hidden, table if tied and not turns else other)
+  assert (shapes.get("inputs_first") == (D, V)) == inputs_first
+  # What it is given besides is looked at only by a tied one that has no copy.
+  logits = head.apply({"params": prepared}, hidden, table if tied and not inputs_first else other)
   expected = head.apply({"params": params}, hidden, table)
   np.testing.assert_allclose(logits, expected, rtol=1e-6)
 

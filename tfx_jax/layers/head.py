@@ -10,7 +10,8 @@ from tfx_jax.layers import axes
 from tfx_jax.layers.linear import add
 from tfx_jax.layers.thin_products import inputs_first
 
-_TURNED = "turned"
+# The parameter that is the table as [D,V].
+_INPUTS_FIRST = "inputs_first"
 
 
 class VocabularyHead(nn.Module):
@@ -36,8 +37,8 @@ class VocabularyHead(nn.Module):
 
   @nn.compact
   def __call__(self, hidden: jax.Array, table: jax.Array | None = None) -> jax.Array:
-    if self.has_variable("params", _TURNED):
-      table = self.get_variable("params", _TURNED).T
+    if self.has_variable("params", _INPUTS_FIRST):
+      table = self.get_variable("params", _INPUTS_FIRST).T
     elif not self.tied:
       init = nn.initializers.normal(self.features**-0.5)
       shape = (self.vocab_size, self.features)
@@ -54,17 +55,17 @@ class VocabularyHead(nn.Module):
     return axes.constrain(logits, axes.BATCH, axes.LENGTH, axes.ACT_VOCAB)
 
 
-def prepared_head(params: Any, table: jax.Array | None = None) -> Any:
+def prepared_head(params: Any, table: jax.Array) -> Any:
   """The parameters of a head as it decodes fastest: on some CPUs its table as [D,V].
 
   Args:
     params: of the head.
-    table: the embedding's [V,D], if the head is tied to it.
+    table: the embedding's [V,D]; looked at only if the head has none of its own.
   """
   if jax.default_backend() != "cpu" or not inputs_first():
     return params
   others = {name: x for name, x in params.items() if name != "kernel"}
-  return {**others, _TURNED: params.get("kernel", table).T}
+  return {**others, _INPUTS_FIRST: params.get("kernel", table).T}
 
 
 @jax.custom_vjp

@@ -18,17 +18,17 @@ _PROCESSORS = "/proc/cpuinfo"
 
 @struct.dataclass
 class Turned:
-  """A matrix that is kept with its two axes the other way round.
+  """A kernel [inputs,outputs] that is kept the other way round.
 
   Attributes:
-    values: its transpose.
+    values: [outputs,inputs].
   """
 
   values: jax.Array
 
 
 def turned(params: Any) -> Any:
-  """A layer's parameters; kernels of two axes are kept as [outputs,inputs] if that is faster."""
+  """A layer's parameters; wide kernels are kept as [outputs,inputs] where that is faster."""
   if inputs_first():
     return params
 
@@ -40,7 +40,7 @@ def turned(params: Any) -> Any:
 
 
 def turned_back(params: Any) -> Any:
-  """As before `turned`; in a program it costs nothing, for XLA's products read either."""
+  """A layer's parameters before `turned`; in a program it is free, XLA's products read either."""
 
   def is_turned(x: Any) -> bool:
     return isinstance(x, Turned)
