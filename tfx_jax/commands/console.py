@@ -6,10 +6,8 @@ from typing import Any
 
 from tfx_jax.processes import is_first
 
-# What a text may not hold where it is one line, and where it is one column of several: each
-# becomes a space.
-BREAKS = str.maketrans("\n\r", "  ")
-CELL_BREAKS = str.maketrans("\t\n\r", "   ")
+# What a text may not hold where it is one line, or one column, of several; each becomes a space.
+BREAKS = str.maketrans("\t\n\r", "   ")
 
 
 def say(text: str) -> None:

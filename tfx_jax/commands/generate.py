@@ -5,7 +5,7 @@ from typing import TextIO
 
 from ml_collections import ConfigDict
 
-from tfx_jax.commands.console import BREAKS, CELL_BREAKS, bar
+from tfx_jax.commands.console import BREAKS, bar
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import pharaoh
 from tfx_jax.loading import load
@@ -19,7 +19,7 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
 
   With `generate.scores`, `generate.alignments` or several hypotheses an input, lines are TSV: input
   number from 1, rank from 1, score, log-probability, text, and the links of words if asked for.
-  Line ends in an output become spaces, and in TSV tabs as well.
+  Tabs and line ends in an output become spaces.
   With `generate.stream` each output is written as it comes.
   """
   table = config.generate.scores or config.generate.alignments
@@ -42,7 +42,7 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
       target.write((hypotheses[0].text if hypotheses else "").translate(BREAKS) + "\n")
       continue
     for rank, best in enumerate(hypotheses, 1):
-      text = best.text.translate(CELL_BREAKS)
+      text = best.text.translate(BREAKS)
       links = f"\t{pharaoh(next(alignments).word_links())}" if aligned else ""
       target.write(f"{number}\t{rank}\t{best.score:.6f}\t{best.log_prob:.6f}\t{text}{links}\n")
   return 0
