@@ -49,6 +49,13 @@ def test_what_cannot_be_read_or_written_is_one_line(redirected, told):
   assert err.startswith(told) and err.count("\n") == told.count("\n") + 1
 
 
+def test_an_output_that_is_standard_output_is_added_to_what_is_there(tmp_path):
+  path = tmp_path / "all"
+  path.write_text("before ")
+  command(f'>> "{path}"', "/dev/stdout")
+  assert path.read_text() == "before a\nb"
+
+
 def test_without_standard_error_the_output_is_the_same():
   assert command("") == (0, "a\nb", "a message\n")
   assert command("2>&-") == (0, "a\nb", "")

@@ -19,7 +19,9 @@ from tfx_jax.whole_file import write_whole
 FORMAT_VERSION = 1
 _FILE = "config.json"
 # Names without quotes: a,b or (a,b) or [a,b]; everything else is a Python literal.
-_PLAIN_TUPLE = re.compile(r"\s*(?:\(([^'\"]*)\)|\[([^'\"]*)\]|([^(\[].*)?)\s*")
+_PLAIN_TUPLE = re.compile(r"[ \t\r\n]*(?:\(([^'\"]*)\)|\[([^'\"]*)\]|([^(\[].*)?)[ \t\r\n]*")
+# What is taken off a part of a tuple; a stop string may be of other white space.
+_BLANK = " \t\r\n"
 
 
 def read_experiment(name: str) -> ConfigDict:
@@ -86,7 +88,7 @@ def _parse(option: str, text: str, old: Any) -> Any:
     return text
   if isinstance(old, tuple) and (plain := _PLAIN_TUPLE.fullmatch(text)):
     parts = (plain[1] or plain[2] or plain[3] or "").split(",")
-    return tuple(part.strip() for part in parts if part.strip())
+    return tuple(part.strip(_BLANK) for part in parts if part.strip(_BLANK))
   try:
     value = ast.literal_eval({"true": "True", "false": "False"}.get(text.lower(), text))
   except (ValueError, SyntaxError):

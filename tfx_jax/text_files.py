@@ -52,6 +52,7 @@ def writing(path: str) -> Iterator[TextIO]:
 
 
 def _opened(path: str) -> contextlib.AbstractContextManager:
-  # A device or a pipe is written to, not replaced; /dev/stdout may be a link to a file.
+  # A device or a pipe is written to, not replaced, and so is a file that is standard output.
   special = os.path.exists(path) and not os.path.isfile(path)
-  return open(path, "ab") if special or path.startswith("/dev/") else whole_file(path)
+  standard = path.startswith(("/dev/std", "/dev/fd/", "/proc/"))
+  return open(path, "ab") if special or standard else whole_file(path)
