@@ -72,7 +72,6 @@ def test_words_are_those_of_the_text(kind):
   for text, words in (
     ("ein Hund", [(0, 0), (1, 1)]),
     ("  zwei  Hunde laufen ", [(0, 0), (1, 1), (2, 2)]),
-    ("\t\nein\rHund", [(0, 0), (1, 1)]),
     ("", []),
     # Where they are unknown, of Ωa an a is written, and of Ω nothing but a space.
     ("ein Ωa Hund Ω ab", every.get(kind, [(0, 0), (1, 1), (2, 2), (3, 3), (4, 3)])),
@@ -85,6 +84,6 @@ def test_words_are_those_of_the_text(kind):
 
 @pytest.mark.parametrize("odd", ["\xa0", "\x85", "\u2028"])
 def test_only_spaces_and_line_ends_separate_words(odd):
-  pieces = [*f"a{odd}b c", "</s>"]
+  pieces = [*f"\t\na{odd}b\rc ", "</s>"]
   links = alignment(pieces, pieces, np.arange(len(pieces))).word_links()
   assert links == [(0, 0), (1, 1)]
