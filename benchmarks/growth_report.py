@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tfx_jax.whole_file import write_whole
+
 # What is drawn and fitted: title, what is measured, what is expected of it; where there is both.
 KINDS = (
   ("seconds", "seconds", "expected_flops"),
@@ -80,8 +82,6 @@ def draw(path: str, found: Sequence[Mapping[str, Any]]) -> None:
 def write(output: str, figures: Sequence[Mapping[str, Any]]) -> None:
   """Writes OUTPUT.json, OUTPUT.md and OUTPUT.png."""
   found = curves(figures)
-  with open(f"{output}.json", "w") as file:
-    json.dump({"figures": figures, "curves": found}, file, indent=1)
-  with open(f"{output}.md", "w") as file:
-    file.write(table(found))
+  write_whole(f"{output}.json", json.dumps({"figures": figures, "curves": found}, indent=1))
+  write_whole(f"{output}.md", table(found))
   draw(f"{output}.png", found)

@@ -58,6 +58,7 @@ def get_config(layers="2"):
     ("task.metrics", "[bleu]", ("bleu",)),
     ("task.metrics", "()", ()),
     ("task.metrics", "", ()),
+    ("generate.stop", " \u2028 ,\xa0", ("\u2028", "\xa0")),
   ],
 )
 def test_an_override_is_read_by_the_type_of_its_key(key, text, value):
@@ -110,6 +111,7 @@ def test_an_experiment_is_called_with_its_argument(tmp_path):
     (BODY.format("config.trian.num_steps = 5"), "trian"),
     (BODY.format("config = None"), "get_config returns no configuration but NoneType"),
     (BODY.format("config.task.source, config.task.target = layers.split('-')"), "unpack"),
+    (BODY.format("raise ValueError"), "ValueError"),
     ("config = 5", "has no function get_config"),
   ],
 )
@@ -164,6 +166,13 @@ def test_a_configuration_comes_back_as_it_was(tmp_path):
   assert os.listdir(workdir) == ["config.json"]
 
 
+def test_a_byte_order_mark_that_an_editor_has_put_is_left_out(tmp_path):
+  config_io.write_config(str(tmp_path), base())
+  path = tmp_path / "config.json"
+  path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+  assert config_io.read_config(str(tmp_path)) == base()
+
+
 def test_a_workdir_without_a_run_has_no_configuration(tmp_path):
   assert config_io.read_config(str(tmp_path)) is None
   assert config_io.read_config(str(tmp_path / "missing")) is None
@@ -196,7 +205,7 @@ def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path, change, told)
   assert f"{workdir}/config.json" in message and told in message
 
 
-@pytest.mark.parametrize("content", [b"{", b"", b"[]", b"\xff\xfe", b"null"])
+@pytest.mark.parametrize("content", [b"{", b"", b"[]", b"\xff\xfe", b"null", b"[" * 100_000])
 def test_a_damaged_file_is_one_line(tmp_path, content):
   (tmp_path / "config.json").write_bytes(content)
   assert failure(config_io.read_config, str(tmp_path)).startswith(f"cannot read {tmp_path}/config")

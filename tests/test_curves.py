@@ -7,6 +7,7 @@ import pytest
 
 from tfx_jax import curves
 from tfx_jax.errors import UserError
+from tfx_jax.report.records import read_metrics
 
 
 def write_log(workdir, rows, tail=""):
@@ -46,7 +47,7 @@ def test_the_picture_is_a_png_of_readme_width(tmp_path):
 
 def test_panels_hold_the_figures_of_their_split(tmp_path):
   write_log(tmp_path, FULL, tail='[1]\n{"split": "train"}\nnot json\n')
-  lines = curves._read(str(tmp_path / "metrics.jsonl"))
+  lines = list(read_metrics(str(tmp_path)))
   assert len(lines) == len(FULL)
   loss, scores, rate, speed = curves._panels(lines)
   train, validation, best = loss.curves
@@ -89,7 +90,7 @@ def test_pyplot_stays_out(tmp_path):
 
 
 def test_an_unwritable_picture_is_one_line(tmp_path):
-  (tmp_path / "curves.png.tmp").mkdir()
+  (tmp_path / "curves.png").mkdir()
   with pytest.raises(UserError, match=f"cannot draw curves in workdir {tmp_path}: ") as error:
     curves.draw_curves(write_log(tmp_path, FULL))
   assert "\n" not in str(error.value)

@@ -42,7 +42,7 @@ def base() -> ConfigDict:
       },
       "data": {
         # text (PREFIX.FIELD[.gz]), tsv, jsonl, lines (one field, a record a line), files (a field,
-        # a record a file; of a file, folder or pattern, [:90%] and [90%:] for parts), tfds
+        # a record a file; of a file, folder or pattern, [:90%] and [99.5%:] for parts), tfds
         # (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets, prepared as ArrayRecord),
         # package.module:Name, or built in: cldr (SPLIT), docstrings and python
         # (SPLIT[:PACKAGE+PACKAGE], of the Python packages that are installed). Several paths are
@@ -52,10 +52,11 @@ def base() -> ConfigDict:
         "validation": "",
         "test": "",
         # Whether training records are left out that share something with validation or test: of
-        # pairs the source, of text the whole, of dialogue two turns in a row; letters and digits
-        # count alone.
+        # pairs the source, of text the whole, of dialogue two turns in a row; only letters with
+        # their accents and vowel signs, and digits, count.
         "remove_overlap": False,
-        # Names of a TSV file's columns; by default the source, then the target.
+        # tsv only: names of all columns in order, also of those that are not read; by default the
+        # source, then the target. Quotation marks are text.
         "columns": (),
         # Where TensorFlow Datasets keeps its data; by default TFDS_DATA_DIR, or its folder at home.
         "tfds_dir": "",
@@ -304,7 +305,8 @@ def base() -> ConfigDict:
         "ensemble": (),
         # Each output is shown while it is written. Not with several beams or outputs.
         "stream": False,
-        # Lines as TSV: input number, rank, score, log-probability, text.
+        # Lines as TSV: input number, rank, score, log-probability, text. Tabs and line ends in an
+        # output become spaces, here and in plain lines.
         "scores": False,
         # The same, and a last column of which word comes from which, as in 0-0 1-2.
         "alignments": False,

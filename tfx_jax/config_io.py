@@ -13,12 +13,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tfx_jax.config import base
-from tfx_jax.errors import UserError, nearest
+from tfx_jax.errors import UserError, first_line, nearest
+from tfx_jax.whole_file import write_whole
 
 FORMAT_VERSION = 1
 _FILE = "config.json"
 # Names without quotes: a,b or (a,b) or [a,b]; everything else is a Python literal.
-_PLAIN_TUPLE = re.compile(r"\s*(?:\(([^'\"]*)\)|\[([^'\"]*)\]|([^(\[].*)?)\s*")
+_PLAIN_TUPLE = re.compile(r"[ \t\r\n]*(?:\(([^'\"]*)\)|\[([^'\"]*)\]|([^(\[].*)?)[ \t\r\n]*")
+# What is taken off a part of a tuple; a stop string may be of other white space.
+_BLANK = " \t\r\n"
 
 
 def read_experiment(name: str) -> ConfigDict:
@@ -41,7 +44,7 @@ def read_experiment(name: str) -> ConfigDict:
     config = module.get_config(argument) if argument else module.get_config()
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     # A locked configuration explains itself in the first line.
-    raise UserError(f"--config={name}: {str(error).splitlines()[0]}") from error
+    raise UserError(f"--config={name}: {first_line(error)}") from error
   if not isinstance(config, ConfigDict):
     kind = type(config).__name__
     raise UserError(f"--config={name}: get_config returns no configuration but {kind}")
@@ -85,7 +88,7 @@ def _parse(option: str, text: str, old: Any) -> Any:
     return text
   if isinstance(old, tuple) and (plain := _PLAIN_TUPLE.fullmatch(text)):
     parts = (plain[1] or plain[2] or plain[3] or "").split(",")
-    return tuple(part.strip() for part in parts if part.strip())
+    return tuple(part.strip(_BLANK) for part in parts if part.strip(_BLANK))
   try:
     value = ast.literal_eval({"true": "True", "false": "False"}.get(text.lower(), text))
   except (ValueError, SyntaxError):
@@ -116,11 +119,7 @@ def write_config(workdir: str, config: ConfigDict) -> None:
   }
   try:
     os.makedirs(workdir, exist_ok=True)
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-      json.dump(content, file, indent=1)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(path + ".tmp", path)
+    write_whole(path, json.dumps(content, indent=1))
   except OSError as error:
     raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
 
@@ -177,13 +176,13 @@ def _content(workdir: str) -> dict | None:
   if not os.path.exists(path):
     return None
   try:
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8-sig") as file:  # an editor may have put a byte order mark
       content = json.load(file)
     if "model_type" in content:
       return None  # a model of another library
     version = int(content["format_version"])
     content["config"].items()
-  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
     raise UserError(f"cannot read {path}: {error}; is {workdir} the workdir of a run?") from error
   if version > FORMAT_VERSION:
     raise UserError(f"{path} has format {version}; this version reads up to {FORMAT_VERSION}")

@@ -1,12 +1,13 @@
 """Draws a run's metrics.jsonl as one picture of small panels."""
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tfx_jax.errors import UserError
+from tfx_jax.report.records import is_number, read_metrics
+from tfx_jax.whole_file import whole_file
 
 _SCORES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match %"}
 _TEST_FIGURES = _SCORES | {"loss": "loss", "perplexity": "perplexity"}
@@ -33,7 +34,7 @@ def draw_curves(workdir: str) -> str | None:
   """Draws WORKDIR/curves.png: loss, text metrics, learning rate and speed over steps.
 
   Args:
-    workdir: of the run; lines of its metrics.jsonl that are not valid JSON are skipped.
+    workdir: of the run; damaged lines of its metrics.jsonl are passed over.
 
   Returns:
     The picture's path, or None where there is nothing to draw yet.
@@ -42,14 +43,14 @@ def draw_curves(workdir: str) -> str | None:
     UserError: the workdir cannot be read or written.
   """
   try:
-    lines = _read(os.path.join(workdir, "metrics.jsonl"))
+    lines = list(read_metrics(workdir))
     panels = [panel for panel in _panels(lines) if panel.curves]
     if not panels:
       return None
     figure = _draw(panels, os.path.basename(os.path.abspath(workdir)), _test_figures(lines))
     path = os.path.join(workdir, "curves.png")
-    figure.savefig(path + ".tmp", format="png", dpi=160)
-    os.replace(path + ".tmp", path)
+    with whole_file(path) as file:
+      figure.savefig(file, format="png", dpi=160)
   except OSError as e:
     raise UserError(
       f"cannot draw curves in workdir {workdir}: {e.strerror or e}; free its disk or its rights"
@@ -57,28 +58,9 @@ def draw_curves(workdir: str) -> str | None:
   return path
 
 
-def _read(path: str) -> list[_Line]:
-  if not os.path.exists(path):
-    return []
-  lines = []
-  with open(path, encoding="utf-8", errors="replace") as f:
-    for text in f:
-      try:
-        line = json.loads(text)
-      except ValueError:
-        continue
-      if isinstance(line, dict) and _is_number(line.get("step")):
-        lines.append(line)
-  return lines
-
-
-def _is_number(value: Any) -> bool:
-  return isinstance(value, int | float) and math.isfinite(value)
-
-
 def _curves(lines: Sequence[_Line], split: str, name: str, **style: Any) -> list[_Curve]:
   """Returns the curve of a figure, or no curve where no line of the split holds it."""
-  chosen = [r for r in lines if r.get("split") == split and _is_number(r.get(name))]
+  chosen = [r for r in lines if r.get("split") == split and is_number(r.get(name))]
   return [_Curve([r["step"] for r in chosen], [r[name] for r in chosen], style)] if chosen else []
 
 
@@ -113,7 +95,7 @@ def _test_figures(lines: Sequence[_Line]) -> str:
   if not test:
     return ""
   known = _TEST_FIGURES.items()
-  figures = [f"{label} {test[-1][n]:.4g}" for n, label in known if _is_number(test[-1].get(n))]
+  figures = [f"{label} {test[-1][n]:.4g}" for n, label in known if is_number(test[-1].get(n))]
   return f"test, step {test[-1]['step']:,}:  " + "   ".join(figures)
 
 

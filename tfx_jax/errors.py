@@ -11,6 +11,11 @@ class UserError(ValueError):
   """
 
 
+def first_line(error: BaseException) -> str:
+  """Returns the first line of what an error says, or its type where it says nothing."""
+  return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
   """Returns ', did you mean X?' for the choice most like `name`, else the list of choices."""
   choices = [str(c) for c in choices]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfx_jax.errors import UserError
+from tfx_jax.whole_file import whole_file
 
 # Inches of a cell and of a letter; cells are no smaller, however many there are.
 _CELL, _LETTER = 0.3, 0.085
@@ -53,8 +54,8 @@ def draw_heat_map(
   bar.outline.set_edgecolor("#bbbbbb")
   ending = os.path.splitext(path)[1].removeprefix(".") or "png"
   try:
-    figure.savefig(f"{path}.tmp", format=ending, dpi=160)
-    os.replace(f"{path}.tmp", path)
+    with whole_file(path) as file:
+      figure.savefig(file, format=ending, dpi=160)
   except (OSError, ValueError) as error:
     reason = error.strerror if isinstance(error, OSError) else error
     raise UserError(f"cannot draw attention to {path}: {reason}") from error

@@ -13,6 +13,7 @@ from tfx_jax import config_io, heartbeat
 from tfx_jax.allocator import compute_where_buffers_are_kept, restart_with_kept_buffers
 from tfx_jax.errors import UserError
 from tfx_jax.options import parse
+from tfx_jax.standard_streams import discard_output, replace_missing
 from tfx_jax.supervisor import RESTART, SILENCE, Supervisor
 from tfx_jax.sweep.grid import make_grid
 from tfx_jax.text_files import read_lines, writing
@@ -21,6 +22,7 @@ from tfx_jax.training.signals import Terminated, is_of_another_process, raising_
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command; returns the exit code. What a user can mend is told in one line."""
+  replace_missing()
   logging.set_verbosity(logging.WARNING)
   logging.get_absl_logger().addFilter(is_news)
   stdlib_logging.getLogger("asyncio").addFilter(is_news)
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return RESTART
   except BrokenPipeError:
     # Whoever read our output has left, as `head` does.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    discard_output()
     return 128 + signal.SIGPIPE
   except Exception as error:
     if not is_of_another_process(error):

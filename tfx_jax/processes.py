@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import jax
 
-from tfx_jax.errors import UserError
+from tfx_jax.errors import UserError, first_line
 
 # What Slurm tells each task of a step.
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
@@ -36,7 +36,7 @@ def join(coordinator: str = "", count: int | None = None, index: int | None = No
   try:
     jax.distributed.initialize()
   except (ValueError, RuntimeError) as error:
-    reason = str(error).splitlines()[0]
+    reason = first_line(error)
     raise UserError(
       f"--coordinator=auto: {reason}; give --coordinator=HOST:PORT --processes=N --process=I"
     ) from error

@@ -1,35 +1,34 @@
 """Files of lines that the command line reads and writes, or the standard streams in their place."""
 
 import contextlib
+import io
 import os
-import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from tfx_jax.data.file import decoded_lines, decompressed
 from tfx_jax.errors import UserError
+from tfx_jax.standard_streams import standard_input, standard_output
+from tfx_jax.whole_file import whole_file
 
 
 def read_lines(path: str) -> list[str]:
-  """The lines of a UTF-8 file, or for '-' of standard input.
+  """Returns the lines of a UTF-8 file, plain or compressed, or for '-' of standard input.
 
   Raises:
     UserError: if it cannot be read, or is not UTF-8.
   """
+  name = f"--input={path}"
   try:
     if path == "-":
-      content = sys.stdin.buffer.read()
+      content = standard_input().buffer.read()
     else:
       with open(path, "rb") as file:
         content = file.read()
   except OSError as error:
-    raise UserError(f"cannot read --input={path}: {error.strerror}") from error
-  lines = []
-  for number, line in enumerate(content.removesuffix(b"\n").split(b"\n") if content else [], 1):
-    try:
-      lines.append(line.removesuffix(b"\r").decode())
-    except UnicodeDecodeError as error:
-      raise UserError(f"--input={path}, line {number}: not UTF-8 ({error.reason})") from error
-  return lines
+    raise UserError(f"cannot read {name}: {error.strerror}") from error
+  with decompressed(io.BytesIO(content), name) as file:
+    return list(decoded_lines(file, name))
 
 
 @contextlib.contextmanager
@@ -40,20 +39,20 @@ def writing(path: str) -> Iterator[TextIO]:
     UserError: if it cannot be written.
   """
   if path == "-":
-    sys.stdout.reconfigure(encoding="utf-8", newline="\n")
-    yield sys.stdout
-    sys.stdout.flush()
+    with standard_output() as stream:
+      yield stream
     return
-  # A device or a pipe is written to, not replaced.
-  name = f"{path}.tmp" if os.path.isfile(path) or not os.path.exists(path) else path
   try:
-    with open(name, "w", encoding="utf-8", newline="\n") as file:
-      yield file
-    if name != path:
-      os.replace(name, path)
+    with _opened(path) as file:
+      text = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+      yield text
+      text.detach()  # flushes, and leaves the file to be closed by whoever opened it
   except OSError as error:
     raise UserError(f"cannot write --output={path}: {error.strerror}") from error
-  finally:
-    if name != path:
-      with contextlib.suppress(OSError):
-        os.remove(name)
+
+
+def _opened(path: str) -> contextlib.AbstractContextManager:
+  # A device or a pipe is written to, not replaced, and so is a file that is standard output.
+  special = os.path.exists(path) and not os.path.isfile(path)
+  standard = path.startswith(("/dev/std", "/dev/fd/", "/proc/"))
+  return open(path, "ab") if special or standard else whole_file(path)

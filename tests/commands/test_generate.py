@@ -41,6 +41,11 @@ def test_mode_generate_keeps_order_and_empty_lines(trained, run, inputs, tmp_pat
   text = generated(trained[1], inputs, tmp_path / "out.txt")
   assert text.endswith("\n") and text[:-1].split("\n") == as_texts(run.generate(TEXTS))
   assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.txt"]
+  (tmp_path / "out.txt.tmp").write_text("my own notes")
+  inputs.write_bytes(b"\xef\xbb\xbfab\nab\n")  # with a byte order mark
+  first, second = generated(trained[1], inputs, tmp_path / "out.txt").split("\n")[:2]
+  assert first == second == run.generate(["ab"])[0][0].text
+  assert (tmp_path / "out.txt.tmp").read_text() == "my own notes"
   inputs.write_bytes(b"\n\nab\n\n")  # a last line feed ends a line, and begins none
   text = generated(trained[1], inputs, tmp_path / "out.txt")
   assert text == "\n\n" + run.generate(["ab"])[0][0].text + "\n\n"

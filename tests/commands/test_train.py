@@ -23,7 +23,7 @@ def test_a_run_leaves_all_that_is_promised(trained):
   found = set(os.listdir(workdir))
   assert found >= {"config.json", "tokenizer", "checkpoints", "metrics.jsonl", "parameters.txt"}
   assert found >= {"samples", "tensorboard", "curves.png"}
-  assert not [path for path in contents(workdir) if "tmp" in path]
+  assert not [path for path in contents(workdir) if "tmp" in path or "unfinished" in path]
   assert os.listdir(os.path.join(workdir, "tokenizer")) == ["joint"]
   assert "12" in os.listdir(os.path.join(workdir, "checkpoints"))
   assert sorted(os.listdir(os.path.join(workdir, "samples"))) == [
@@ -34,6 +34,15 @@ def test_a_run_leaves_all_that_is_promised(trained):
     assert file.read().count("reference") == SETTINGS["train.decode_examples"]
   with open(os.path.join(workdir, "samples", "12-test.txt")) as file:
     assert file.read().count("reference") == COUNTS["test"]
+
+
+def test_a_finished_run_with_a_damaged_log_is_still_finished(trained, tmp_path, capsys):
+  experiment, workdir = trained[0], str(tmp_path / "run")
+  shutil.copytree(trained[1], workdir)
+  with open(os.path.join(workdir, "metrics.jsonl"), "ab") as file:
+    file.write(b'garbage\n{"step": 12, "spl')
+  assert main([experiment, f"--workdir={workdir}"]) == 0
+  assert "finished at step 12" in capsys.readouterr().err
 
 
 def test_the_log_ends_with_the_test(trained):

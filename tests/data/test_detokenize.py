@@ -37,3 +37,10 @@ def test_split_words_are_joined(split, written):
 
 def test_an_odd_quotation_mark_pairs_nothing():
   assert detokenize('a " b " c " d') == 'a " b " c " d'
+
+
+@pytest.mark.parametrize("odd", ["\xa0", "\x85", "\u2028", "\u3000"])
+def test_only_spaces_and_line_ends_are_joined(odd):
+  text = f"{odd}one{odd} two {odd}, three{odd}"
+  assert detokenize(text) == text
+  assert detokenize(" a\t\r\n b \n") == "a b"

@@ -42,6 +42,13 @@ def test_examples_tables_and_directives_are_left_out(left_out, kept):
   assert found == ["Before.", *kept.splitlines(), "Last."]
 
 
+@pytest.mark.parametrize("odd", ["\x0c", "\x85", "\u2028"])
+def test_only_a_line_feed_ends_a_line(odd):
+  assert split_docstring(f"Do.\n\nBefore{odd}>>> all of it\nafter.")[1] == (
+    f"Before{odd}>>> all of it\nafter."
+  )
+
+
 def test_modules_classes_and_functions_are_told_with_their_signatures():
   document = f'"""Say what it is.\n\n{LONG} NUMBER\n"""'
   source = f"""

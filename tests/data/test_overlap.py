@@ -1,6 +1,7 @@
 import pytest
 
 from tfx_jax.data.overlap import WithoutOverlap, normalise
+from tfx_jax.errors import UserError
 
 
 class Records:
@@ -25,6 +26,28 @@ def test_only_letters_and_digits_count():
   assert normalise("Don\u2019t “go” to No. 5_b!") == normalise("dont GO to no 5B") == "dontgotono5b"
   assert normalise("Größe, 今天!") == "größe今天"
   assert normalise("a b") != normalise("a c")
+
+
+@pytest.mark.parametrize(
+  ("one", "other", "same"),
+  [
+    ("\u0915\u093f", "\u0915\u093e", False),  # Devanagari ki and ka
+    ("\u0e01\u0e34\u0e19", "\u0e01\u0e19", False),  # Thai, with a vowel sign and without
+    ("caf\u00e9", "cafe\u0301", True),
+    ("CAFE\u0301!", "caf\u00e9", True),
+    ("\u1112\u1161\u11ab", "\ud55c", True),  # Hangul as letters and as a syllable
+    ("I \u2764\ufe0f you", "I you", True),
+  ],
+)
+def test_vowel_signs_and_accents_are_part_of_letters_however_they_are_coded(one, other, same):
+  assert (normalise(one) == normalise(other)) == same
+
+
+def test_leaving_out_everything_is_an_error_that_counts():
+  reader = without(Records("a", "b c"), Records("a c"))
+  with pytest.raises(UserError, match=r"^data\.remove_overlap left out all 2 records"):
+    list(reader)
+  assert list(without(Records(), Records("a"))) == []
 
 
 def test_records_that_share_a_key_are_left_out_and_counted():

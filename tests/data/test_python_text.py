@@ -36,6 +36,11 @@ def forget():
   python_text._docstrings.cache_clear()
 
 
+def test_a_link_that_leads_nowhere_is_passed_over(root):
+  (root / "p0" / "gone.py").symlink_to("nowhere.py")
+  assert sum(map(len, find_sources().splits.values())) == PACKAGES * MODULES
+
+
 def names(packages=()):
   return {
     split: {file.name for file in files} for split, files in find_sources(packages).splits.items()

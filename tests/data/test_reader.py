@@ -1,5 +1,7 @@
+import bz2
 import gzip
 import json
+import lzma
 import random
 import sys
 import tracemalloc
@@ -11,11 +13,12 @@ from tfx_jax.data.reader import open_reader
 from tfx_jax.errors import UserError
 
 FIELDS = ("de", "en")
+COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 
 
 def write(path, content):
   data = content.encode() if isinstance(content, str) else content
-  path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+  path.write_bytes(COMPRESS.get(path.suffix, bytes)(data))
   return str(path)
 
 
@@ -58,18 +61,49 @@ def test_unequal_line_counts_tell_both(tmp_path, suffix):
 
 
 def test_tsv_takes_the_named_columns_and_does_not_quote(tmp_path):
-  path = write(tmp_path / "a.tsv", 'id\t"eins\tone"\tnote\nid2\tzwei\ttwo\n')
+  path = write(tmp_path / "a.tsv", 'id\t"eins\tone"\n\nid2\tzwei\ttwo\n')
   reader = open_reader("tsv", path, ("en", "de"), columns=("id", "de", "en"))
   assert list(reader) == [{"de": '"eins', "en": 'one"'}, {"de": "zwei", "en": "two"}]
-  assert next(iter(open_reader("tsv", path, FIELDS))) == {"de": "id", "en": '"eins'}
   assert "has no 'de', did you mean 'des'" in failure(
     lambda: open_reader("tsv", path, FIELDS, columns=("des", "en"))
   )
 
 
-def test_tsv_with_too_few_columns_tells_the_line(tmp_path):
-  path = write(tmp_path / "a.tsv", "eins\tone\nzwei\n")
-  assert "a.tsv, line 2: 1 column" in failure(lambda: list(open_reader("tsv", path, FIELDS)))
+@pytest.mark.parametrize("line", ["zwei", "zwei\ttwo\tnote"])
+def test_tsv_with_other_columns_than_named_tells_the_line(tmp_path, line):
+  path = write(tmp_path / "a.tsv", f"eins\tone\n{line}\n")
+  told = failure(lambda: list(open_reader("tsv", path, FIELDS)))
+  assert f"a.tsv, line 2: {line.count(chr(9)) + 1} column" in told and "de, en" in told
+
+
+def test_columns_are_for_tsv_alone(tmp_path):
+  prefix = write_pair(tmp_path)
+  assert "data.columns is for data.format='tsv', not 'text'" in failure(
+    lambda: open_reader("text", prefix, FIELDS, columns=FIELDS)
+  )
+  path = write(tmp_path / "a.tsv", "one\teins\n")
+  parts = f"tsv:{path},{prefix}"
+  assert len(list(open_reader("text", parts, FIELDS, columns=("en", "de")))) == 3
+
+
+def test_blank_json_lines_are_skipped_and_counted(tmp_path, caplog):
+  path = write(tmp_path / "a.jsonl", '\n{"de": "a"}\n \t\r\n\n{"de": "b"}\n\n')
+  for _ in range(2):
+    assert [r["de"] for r in open_reader("jsonl", path, ("de",))] == ["a", "b"]
+  assert [record.getMessage() for record in caplog.records] == [f"{path}: 4 blank line(s) skipped"]
+
+
+@pytest.mark.parametrize(
+  "content", ['{"a.b": "x", "a": {"b": "y"}}', '{"a": {"b": "x"}}', '{"a.b": "x", "a": 3}']
+)
+def test_a_json_key_with_a_dot_comes_before_a_nested_one(tmp_path, content):
+  path = write(tmp_path / "a.jsonl", content)
+  assert list(open_reader("jsonl", path, ("a.b",))) == [{"a.b": "x"}]
+
+
+def test_a_json_key_with_a_dot_inside_an_object(tmp_path):
+  path = write(tmp_path / "a.jsonl", '{"a": {"b.c": "x"}}')
+  assert list(open_reader("jsonl", path, ("a.b.c",))) == [{"a.b.c": "x"}]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
@@ -90,7 +124,6 @@ def test_jsonl_reaches_nested_fields_and_passes_the_kind(tmp_path, name):
   ("line", "expected"),
   [
     ('{"de": "a"', "not JSON"),
-    ("", "not JSON"),
     ('["de"]', "not list"),
     ('{"d": {"dee": "a"}}', "no key 'd.de', did you mean 'dee'"),
     ('{"d": "a"}', "not str"),
@@ -126,10 +159,80 @@ def test_missing_and_empty_files_are_told_at_once(tmp_path):
     (tmp_path / name).unlink()
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, bytes])
+@pytest.mark.parametrize("name", ["a", "a.gz", "a.GZ"])
+def test_the_content_tells_the_compression_and_not_the_name(tmp_path, compress, name):
+  text = "\ufeffeins\tone\nzwei\ttwo\n"
+  (tmp_path / name).write_bytes(compress(text.encode()))
+  (tmp_path / "plain").write_text(text)
+  found, plain = (open_reader("tsv", str(tmp_path / n), FIELDS) for n in (name, "plain"))
+  assert [r["en"] for r in found] == ["one", "two"]
+  assert found.fingerprint == plain.fingerprint
+
+
+@pytest.mark.parametrize("compress", [bz2.compress, lzma.compress])
+def test_other_compressed_files_that_are_cut_are_told(tmp_path, compress):
+  noise = random.Random(0)
+  whole = compress("".join(f"{noise.random()}\t{i}\n" for i in range(9_000)).encode())
+  for content in (whole[: len(whole) // 2], whole[:40] + b"\xff" * 100 + whole[140:]):
+    (tmp_path / "a").write_bytes(content)
+    assert "not a whole " in failure(lambda: list(open_reader("tsv", str(tmp_path / "a"), FIELDS)))
+
+
+@pytest.mark.parametrize(
+  ("content", "told"),
+  [
+    (b"\x28\xb5\x2f\xfd\x24", "compressed by zstd: make text of it (unzstd)"),
+    (b"PK\x03\x04\x14\xff", "a zip archive"),
+    ("eins\tone\n".encode("utf-16"), "UTF-16: make text of it (iconv"),
+  ],
+)
+def test_what_is_no_text_is_named(tmp_path, content, told):
+  (tmp_path / "a").write_bytes(content)
+  for format in ("tsv", "jsonl"):
+    message = failure(lambda f=format: list(open_reader(f, str(tmp_path / "a"), FIELDS)))
+    assert told in message
+  assert told in failure(lambda: list(open_reader("files", str(tmp_path / "a"), ("x",))))
+
+
+@pytest.mark.parametrize("suffix", [".bz2", ".xz"])
+def test_aligned_files_may_have_the_ending_of_their_compression(tmp_path, suffix):
+  write_pair(tmp_path, suffix=suffix)
+  assert len(list(open_reader("text", str(tmp_path / "train"), FIELDS))) == 2
+
+
+def test_parts_of_files_are_in_percent_and_may_have_fractions(tmp_path):
+  path = write(tmp_path / "a.txt", "x" * 995 + "y" * 5)
+  readers = [open_reader("files", path + part, ("t",)) for part in ("[:99.5%]", "[99.5%:]")]
+  parts = [record["t"] for reader in readers for record in reader]
+  assert parts == ["x" * 995, "y" * 5]
+  for part in ("[:10]", "[10:20]", "[:50 %]", "[:1e1%]"):
+    told = failure(lambda part=part: open_reader("files", path + part, ("t",)))
+    assert "in percent" in told and "[:90%]" in told
+
+
+def test_a_file_is_read_once_whatever_links_lead_to_it(tmp_path):
+  books = tmp_path / "books"
+  (books / "sub" / "deep").mkdir(parents=True)
+  for place in ("a.txt", "sub/b.txt", "sub/deep/c.txt", ".hidden"):
+    write(books / place, place)
+  for name, target in (("loop", "../books"), ("other", "../books"), ("sub/up", ".."), ("z", "sub")):
+    (books / name).symlink_to(target)
+  (books / "a-link.txt").symlink_to("sub/b.txt")
+  (books / "nowhere").symlink_to("missing")
+
+  def found(pattern):
+    return sorted(r["t"] for r in open_reader("files", f"{books}{pattern}", ("t",)))
+
+  assert found("") == ["a.txt", "sub/b.txt", "sub/deep/c.txt"]
+  assert found("/**/*.txt") == found("/**") == found("")
+  assert found("/**/deep/*") == ["sub/deep/c.txt"]
+  assert found("/loop/z/*.txt") == ["sub/b.txt"]
+  assert found("/*.txt") == ["a.txt", "sub/b.txt"]
+
+
 def test_a_broken_gzip_file_is_told(tmp_path):
   path = tmp_path / "a.tsv.gz"
-  path.write_bytes(b"a\tb\n")
-  assert "not a whole gzip" in failure(lambda: open_reader("tsv", str(path), FIELDS))
   noise = random.Random(0)
   whole = gzip.compress("".join(f"{noise.random()}\t{i}\n" for i in range(30_000)).encode())
   for content in (whole[: len(whole) // 2], whole[:-8] + b"checksum"):

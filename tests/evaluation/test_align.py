@@ -80,3 +80,10 @@ def test_words_are_those_of_the_text(kind):
     pieces = tokenizer.pieces(ids)
     assert alignment(pieces, pieces, np.arange(len(pieces))).word_links() == words
     assert len(tokenizer.decode([ids])[0].split()) == len({t for _, t in words})
+
+
+@pytest.mark.parametrize("odd", ["\xa0", "\x85", "\u2028"])
+def test_only_spaces_and_line_ends_separate_words(odd):
+  pieces = [*f"\t\na{odd}b\rc ", "</s>"]
+  links = alignment(pieces, pieces, np.arange(len(pieces))).word_links()
+  assert links == [(0, 0), (1, 1)]

@@ -108,6 +108,7 @@ def test_only_what_is_named_is_told():
     ("It is 3.5 m. wide, i.e. small.", ["It is 3.5 m. wide, i.e. small."]),
     ("A line. Another.\nThe next\n\n", ["A line. Another.", "The next"]),
     ("One. Two.\n", ["One.", "Two."]),
+    ("One\x85 and\u2028more. Two.", ["One\x85 and\u2028more.", "Two."]),
     ("", [""]),
   ],
 )  # fmt: skip

@@ -36,6 +36,13 @@ def test_speakers_are_numbered_as_they_come_in():
   ]
 
 
+@pytest.mark.parametrize("odd", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\xa0", "\r"])
+def test_only_a_line_feed_ends_a_turn(odd):
+  said = f"wait{odd} Really: yes {odd}Note: no"
+  assert turns(f"A: {said}\r\nB: ok") == [Turn(1, said), Turn(2, "ok")]
+  assert [turn.text for turn in turns(f"{said} __eou__ ok")] == [said, "ok"]
+
+
 def test_turns_in_alternation_may_lack_the_last_end_and_labels():
   assert [turn.text for turn in turns("a __eou__ b __eou__ __eou__c")] == ["a", "b", "c"]
   assert [turn.speaker for turn in turns("a __eou__ b __eou__ __eou__c")] == [1, 2, 1]

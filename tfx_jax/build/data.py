@@ -48,8 +48,7 @@ def make_reader(config: ConfigDict, split: str) -> Reader:
     raise UserError(f"data.{split} is empty: name the files of the {split} data")
   task = make_task(config)
   fields = task.fields(split)
-  columns = config.data.columns or fields
-  reader = open_reader(config.data.format, path, fields, columns, config.data.tfds_dir)
+  reader = open_reader(config.data.format, path, fields, config.data.columns, config.data.tfds_dir)
   if split != "train" or not config.data.remove_overlap:
     return reader
   if not hasattr(task, "overlap_keys"):

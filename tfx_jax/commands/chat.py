@@ -1,20 +1,22 @@
 """Talks with a person: the model's answers are written while they are made."""
 
 import contextlib
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from ml_collections import ConfigDict
 
 from tfx_jax import build
-from tfx_jax.commands.console import say
+from tfx_jax.commands.console import BREAKS, say
 from tfx_jax.errors import UserError
 from tfx_jax.loading import load
 from tfx_jax.run import Run
+from tfx_jax.standard_streams import standard_input
 from tfx_jax.tasks.conversation import Conversation
 
 HELP = "/reset forgets what was said, /quit ends; Ctrl-C stops an answer"
+# What is taken off both ends of a turn; other white space belongs to what is said.
+_BLANK = " \t\r\n"
 
 
 def chat(config: ConfigDict, workdir: str, turns: Iterable[str], target: TextIO) -> int:
@@ -53,15 +55,17 @@ def chat(config: ConfigDict, workdir: str, turns: Iterable[str], target: TextIO)
 
 def typed() -> Iterator[str]:
   """The lines of standard input, stripped; on a terminal each is asked for."""
-  if not sys.stdin.isatty():
-    sys.stdin.reconfigure(encoding="utf-8", errors="replace")
-    yield from (line.strip() for line in sys.stdin)
+  stdin = standard_input()
+  if not stdin.isatty():
+    # Only a line feed ends a line; a byte order mark in front is left out.
+    stdin.reconfigure(encoding="utf-8-sig", errors="replace", newline="\n")
+    yield from (line.strip(_BLANK) for line in stdin)
     return
   with contextlib.suppress(ImportError):
     import readline  # noqa: F401  (it lets lines be edited)
   while True:
     try:
-      yield input("> ").strip()
+      yield input("> ").strip(_BLANK)
     except (EOFError, KeyboardInterrupt):
       say("")
       return
@@ -75,14 +79,14 @@ def _answer(run: Run, conversation: Conversation, line: str, number: int, target
   try:
     for piece in _pieces(run, read, number):
       written += piece
-      target.write(piece.replace("\n", " "))
+      target.write(piece.translate(BREAKS))
       target.flush()
   except KeyboardInterrupt:
     say(" (stopped)")
   finally:
     target.write("\n")
     target.flush()
-  conversation.answer(written.strip())
+  conversation.answer(written.strip(_BLANK))
 
 
 def _pieces(run: Run, read: str, number: int) -> Iterator[str]:

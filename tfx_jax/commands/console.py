@@ -6,6 +6,9 @@ from typing import Any
 
 from tfx_jax.processes import is_first
 
+# What a text may not hold where it is one line, or one column, of several; each becomes a space.
+BREAKS = str.maketrans("\t\n\r", "   ")
+
 
 def say(text: str) -> None:
   """Tells the user, once whatever the number of processes; standard output is for results."""

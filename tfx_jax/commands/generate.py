@@ -5,15 +5,12 @@ from typing import TextIO
 
 from ml_collections import ConfigDict
 
-from tfx_jax.commands.console import bar
+from tfx_jax.commands.console import BREAKS, bar
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import pharaoh
 from tfx_jax.loading import load
 from tfx_jax.run import Run
 from tfx_jax.training.signals import raising_terminated
-
-# What a text may not hold where it is one line, or one column, of several.
-_BREAKS = str.maketrans("\t\n\r", "   ")
 
 
 @raising_terminated()  # again, because JAX takes SIGTERM over when processes are connected
@@ -22,6 +19,7 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
 
   With `generate.scores`, `generate.alignments` or several hypotheses an input, lines are TSV: input
   number from 1, rank from 1, score, log-probability, text, and the links of words if asked for.
+  Tabs and line ends in an output become spaces.
   With `generate.stream` each output is written as it comes.
   """
   table = config.generate.scores or config.generate.alignments
@@ -41,10 +39,10 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
   table = table or config.generate.num_return > 1
   for number, hypotheses in enumerate(results, 1):
     if not table:
-      target.write((hypotheses[0].text if hypotheses else "").translate(_BREAKS) + "\n")
+      target.write((hypotheses[0].text if hypotheses else "").translate(BREAKS) + "\n")
       continue
     for rank, best in enumerate(hypotheses, 1):
-      text = best.text.translate(_BREAKS)
+      text = best.text.translate(BREAKS)
       links = f"\t{pharaoh(next(alignments).word_links())}" if aligned else ""
       target.write(f"{number}\t{rank}\t{best.score:.6f}\t{best.log_prob:.6f}\t{text}{links}\n")
   return 0
@@ -54,7 +52,7 @@ def _stream(run: Run, texts: Sequence[str], target: TextIO) -> int:
   for number, text in enumerate(texts):
     try:
       for piece in run.stream(text, number):
-        target.write(piece.translate(_BREAKS))
+        target.write(piece.translate(BREAKS))
         target.flush()
     finally:
       # Who interrupts it finds a line that has ended.

@@ -16,6 +16,7 @@ from tfx_jax.commands.console import say, table
 from tfx_jax.cost import cost
 from tfx_jax.errors import UserError
 from tfx_jax.run import EXAMPLE, count_parameters
+from tfx_jax.standard_streams import standard_output
 from tfx_jax.training.state import TrainState, plan_state
 
 NOTE = """\
@@ -51,9 +52,9 @@ def plan(config: ConfigDict, devices: int) -> int:
   reckoned = cost(size, mesh)
   shown = ", ".join(f"{axis} {count}" for axis, count in mesh.items() if count > 1) or "one device"
   say(f"compiling for {devices} devices ({shown})")
-  compiled = _compile_elsewhere(config, devices)
-  print(table(*_rows(reckoned, compiled, devices)))
-  print(f"\n{NOTE.format(devices)}")
+  with standard_output() as target:
+    compiled = _compile_elsewhere(config, devices)
+    target.write(f"{table(*_rows(reckoned, compiled, devices))}\n\n{NOTE.format(devices)}\n")
   return 0
 
 

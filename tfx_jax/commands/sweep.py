@@ -11,10 +11,12 @@ from tfx_jax.commands.workdir import check_workdir, final_figures, read_counters
 from tfx_jax.config_io import read_config
 from tfx_jax.errors import UserError
 from tfx_jax.metrics.perplexity import LOSS_FIGURES
+from tfx_jax.report.records import is_number
 from tfx_jax.sweep.grid import Cell
 from tfx_jax.sweep.picture import draw_sweep
 from tfx_jax.sweep.results import Result, Row, as_json, as_table, make_rows, metric_names
 from tfx_jax.validation import validate
+from tfx_jax.whole_file import write_whole
 
 
 def sweep(cells: Sequence[Cell], workdir: str) -> int:
@@ -58,19 +60,23 @@ def _result(cell: Cell, folder: str, error: str = "") -> Result:
   final = final_figures(cell.config, folder, step, counters)
   log = read_log(folder)
   figures: dict[str, float] = {}
-  if final:
+  if final and is_number(final.get("parameters")):
     figures["parameters"] = final["parameters"]
   if step:
-    logged = (line["tokens"] for line in log if line["split"] == "train" and line["step"] <= step)
+    logged = (
+      line["tokens"]
+      for line in log
+      if line["split"] == "train" and line["step"] <= step and is_number(line.get("tokens"))
+    )
     # Tokens since the last line are in the checkpoint.
     figures |= {"steps": step, "tokens": sum(logged) + counters.window[2]}
     figures["seconds"] = counters.seconds
-  losses = [
-    line["loss"]
+  validations = (
+    line.get("loss")
     for line in log
-    if line["split"] == "validation" and "checkpoint_step" not in line and line["loss"] is not None
-  ]
-  if losses:
+    if line["split"] == "validation" and "checkpoint_step" not in line
+  )
+  if losses := list(filter(is_number, validations)):
     figures["best_validation_loss"] = min(losses)
   status = "failed" if error else "finished" if final else "unfinished"
   return Result(cell.settings, status, error, figures, _metrics(final or {}))
@@ -103,10 +109,7 @@ def _keep(rows: Sequence[Row], text: str, workdir: str) -> None:
       ("sweep.md", text),
       ("sweep.json", json.dumps(as_json(rows), indent=1, ensure_ascii=False)),
     ):
-      path = os.path.join(workdir, name)
-      with open(path + ".tmp", "w", encoding="utf-8") as file:
-        file.write(content + "\n")
-      os.replace(path + ".tmp", path)
+      write_whole(os.path.join(workdir, name), content + "\n")
   except OSError as error:
     raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
   names = metric_names([run for row in rows for run in row.runs])

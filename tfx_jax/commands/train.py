@@ -32,6 +32,7 @@ from tfx_jax.training.lora import Adapted
 from tfx_jax.training.recorder import Counters, SkippedLog
 from tfx_jax.training.state import begin_with, plan_state
 from tfx_jax.training.step import make_loss_step
+from tfx_jax.whole_file import write_whole
 
 
 def train(config: ConfigDict, workdir: str) -> int:
@@ -180,8 +181,7 @@ def _describe(workdir: str, params: Any, parallel: Parallel) -> None:
     return
   overview = parameter_overview.get_parameter_overview(params, include_stats=False)
   try:
-    with open(os.path.join(workdir, "parameters.txt"), "w", encoding="utf-8") as file:
-      file.write(overview + "\n")
+    write_whole(os.path.join(workdir, "parameters.txt"), overview + "\n")
   except OSError as error:
     raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
   sizes = ", ".join(f"{name} {size}" for name, size in parallel.sizes.items())

@@ -1,6 +1,5 @@
 """What the commands know of a workdir: whose it is, and how far its run has come."""
 
-import json
 import os
 from typing import Any
 
@@ -11,6 +10,7 @@ from tfx_jax.commands.console import say
 from tfx_jax.errors import UserError
 from tfx_jax.processes import is_first
 from tfx_jax.report.metrics_log import MetricsLog, NoLog
+from tfx_jax.report.records import read_metrics
 from tfx_jax.training.recorder import Counters
 from tfx_jax.training.restore import read_progress
 
@@ -65,12 +65,15 @@ def read_counters(workdir: str) -> tuple[int, Counters]:
 
 
 def read_log(workdir: str) -> list[dict[str, Any]]:
-  """The whole lines of metrics.jsonl."""
-  path = os.path.join(workdir, "metrics.jsonl")
-  if not os.path.exists(path):
-    return []
-  with open(path, encoding="utf-8") as file:
-    return [json.loads(line) for line in file if line.endswith("\n")]
+  """Returns the lines of metrics.jsonl, see `read_metrics`.
+
+  Raises:
+    UserError: if it cannot be read.
+  """
+  try:
+    return list(read_metrics(workdir))
+  except OSError as error:
+    raise UserError(f"cannot read {workdir}/metrics.jsonl: {error.strerror}") from error
 
 
 def final_figures(

@@ -2,6 +2,8 @@
 
 import re
 
+# Spaces and line ends. Others stay: no-break spaces, and U+0085, which may be a misread ellipsis.
+_BLANKS = r"[ \t\r\n]+"
 # Applied in this order: a pattern and what takes its place.
 _RULES = tuple(
   (re.compile(pattern), replacement)
@@ -13,12 +15,12 @@ _RULES = tuple(
     # I'Ve, as some corpora have it
     (r"(?<=\w)'(Re|Ve|Ll)\b", lambda found: found[0].lower()),
     # hello , you (5 % ) but not: is .5
-    (r"\s+(?=[.,!?;:%)\]](?!\d))", ""),
-    (r"(?<=[(\[])\s+|(?<=\$)\s+(?=\d)", ""),
+    (_BLANKS + r"(?=[.,!?;:%)\]](?!\d))", ""),
+    (rf"(?<=[(\[]){_BLANKS}|(?<=\$){_BLANKS}(?=\d)", ""),
     # him.Will you, well,I
     (r"(?<=[a-z])([.!?])(?=[A-Z][a-z]|I\b)", r"\1 "),
     (r"(?<=[A-Za-z]),(?=[A-Za-z])", ", "),
-    (r"\s+", " "),
+    (_BLANKS, " "),
   )
 )
 _QUOTED = re.compile(r'" ?([^"]*?) ?"')
@@ -34,4 +36,4 @@ def detokenize(text: str) -> str:
     text = pattern.sub(replacement, text)
   if text.count('"') % 2 == 0:
     text = _QUOTED.sub(r'"\1"', text)
-  return text.strip()
+  return text.strip(" \t\r\n")

@@ -48,7 +48,7 @@ def split_docstring(text: str) -> tuple[str, str]:
   first, _, rest = text.strip().partition("\n\n")
   if _SIGNATURE.fullmatch(first.strip()):
     first, _, rest = rest.strip().partition("\n\n")
-  heading = any(map(_RULE.fullmatch, first.splitlines()))  # an underlined one: no summary
+  heading = any(map(_RULE.fullmatch, first.split("\n")))  # an underlined one: no summary
   summary = " ".join(_plain(first).split())
   return ("" if heading or not summary[:1].isalpha() else summary), "\n".join(_lines(rest))
 
@@ -65,7 +65,7 @@ def _lines(text: str) -> Iterator[str]:
   """The lines of a description without examples, tables, directives and underlines."""
   example = fenced = False
   directive = None  # how far the one is indented whose lines are being left out
-  for line in text.splitlines():
+  for line in text.split("\n"):
     bare = line.strip()
     indent = len(line) - len(line.lstrip())
     if directive is not None and bare and indent <= directive:

@@ -1,11 +1,13 @@
-"""Files of text, plain or gzip, and the fingerprint of what they hold."""
+"""Files of text, plain or compressed, and the fingerprint of what they hold."""
 
+import bz2
 import contextlib
 import functools
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
@@ -14,6 +16,24 @@ from tfx_jax.errors import UserError
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 17
+# First bytes of what is read, whatever a file's name: the kind, and what reads it.
+_COMPRESSIONS = {
+  b"\x1f\x8b": ("gzip", gzip.open),
+  b"\xfd7zXZ\0": ("xz", lzma.open),
+  **{b"BZh%d1AY&SY" % level: ("bzip2", bz2.open) for level in range(1, 10)},
+}
+# First bytes of what is not read: what it is, and what makes text of it.
+_FOREIGN = {
+  b"\x28\xb5\x2f\xfd": ("compressed by zstd", "unzstd"),
+  b"\x04\x22\x4d\x18": ("compressed by lz4", "unlz4"),
+  b"\x1f\x9d": ("compressed by compress", "uncompress"),
+  b"PK\x03\x04": ("a zip archive", "unzip"),
+  b"7z\xbc\xaf\x27\x1c": ("a 7z archive", "7z x"),
+  b"\xff\xfe": ("UTF-16", "iconv -f UTF-16 -t UTF-8"),
+  b"\xfe\xff": ("UTF-16", "iconv -f UTF-16 -t UTF-8"),
+}
+_HEAD = 16  # bytes, enough for all of them
+_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 
 
 class FileReader:
@@ -36,7 +56,14 @@ class FileReader:
 
 
 class Lines:
-  """The lines of one UTF-8 file, plain or gzip; only a line feed ends one."""
+  """The lines of one UTF-8 file, plain or compressed by gzip, bzip2 or xz.
+
+  Only a line feed ends a line, or a carriage return and a line feed; a byte order mark in front of
+  the first is left out.
+
+  Raises:
+    UserError: here if it cannot be read or is empty, while iterating if it is not UTF-8.
+  """
 
   def __init__(self, path: str) -> None:
     self.path = path
@@ -46,13 +73,7 @@ class Lines:
 
   def __iter__(self) -> Iterator[str]:
     with self._open() as file:
-      for number, line in enumerate(file, 1):
-        if number == 1:
-          line = line.removeprefix(_BOM)
-        try:
-          yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
-        except UnicodeDecodeError as error:
-          raise UserError(f"{self.path}, line {number}: not UTF-8 ({error.reason})") from error
+      yield from decoded_lines(file, self.path)
 
   def digest(self) -> bytes:
     """Returns the hash of the (uncompressed) bytes."""
@@ -65,21 +86,69 @@ class Lines:
   def text(self) -> str:
     """Returns the whole content."""
     with self._open() as file:
-      try:
-        return file.read().removeprefix(_BOM).decode("utf-8")
-      except UnicodeDecodeError as error:
-        raise UserError(f"{self.path}: not UTF-8 ({error.reason})") from error
+      content = file.read()
+    try:
+      return content.removeprefix(_BOM).decode("utf-8")
+    except UnicodeDecodeError as error:
+      raise UserError(f"{self.path}: {_what_it_is(content, error)}") from error
 
   @contextlib.contextmanager
   def _open(self) -> Iterator[BinaryIO]:
     try:
-      if self.path.endswith(".gz"):
-        with gzip.open(self.path, "rb") as file, io.BufferedReader(file, _BLOCK) as buffered:
-          yield buffered
-      else:
-        with open(self.path, "rb", _BLOCK) as file:
-          yield file
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-      raise UserError(f"{self.path} is not a whole gzip file: {error}") from error
+      with open(self.path, "rb", _BLOCK) as file, decompressed(file, self.path) as content:
+        yield content
     except OSError as error:
       raise UserError(f"cannot read {self.path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
+  """A file's bytes as they were before compression, which its first bytes tell.
+
+  Args:
+    file: at its beginning; one that cannot seek is taken as it is.
+    name: of the file, for errors.
+
+  Raises:
+    UserError: if the file is damaged.
+  """
+  head = file.read(_HEAD) if file.seekable() else b""
+  if file.seekable():
+    file.seek(0)
+  found = [_COMPRESSIONS[start] for start in _COMPRESSIONS if head.startswith(start)]
+  if not found:
+    yield file
+    return
+  kind, opened = found[0]
+  try:
+    with opened(file, "rb") as content, io.BufferedReader(content, _BLOCK) as buffered:
+      yield buffered
+  except _DAMAGE as error:
+    raise UserError(f"{name} is not a whole {kind} file: {error}") from error
+  except OSError as error:
+    if error.errno is not None:
+      raise
+    raise UserError(f"{name} is not a whole {kind} file: {error}") from error
+
+
+def decoded_lines(file: BinaryIO, name: str) -> Iterator[str]:
+  """Yields the lines of a file's bytes, see `Lines`.
+
+  Raises:
+    UserError: for a line that is not UTF-8.
+  """
+  for number, line in enumerate(file, 1):
+    try:
+      text = line.removeprefix(_BOM) if number == 1 else line
+      yield text.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+      reason = _what_it_is(line if number == 1 else b"", error)
+      raise UserError(f"{name}, line {number}: {reason}") from error
+
+
+def _what_it_is(head: bytes, error: UnicodeDecodeError) -> str:
+  """Says what a content is that is not UTF-8, where its first bytes tell."""
+  for start, (kind, program) in _FOREIGN.items():
+    if head.startswith(start):
+      return f"not UTF-8 but {kind}: make text of it ({program})"
+  return f"not UTF-8 ({error.reason})"

@@ -3,17 +3,39 @@
 import functools
 import hashlib
 import itertools
-import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tfx_jax.data.reader import Reader
+from tfx_jax.errors import UserError
 
-_OTHER = re.compile(r"[\W_]+")
+
+class _Letters(dict):
+  """Table for `str.translate` that keeps letters, digits and the marks that are part of them.
+
+  Marks are the vowel signs of many scripts, and accents that no letter has built in. Those that
+  only choose a glyph (variation selectors) or enclose one are left out.
+  """
+
+  def __missing__(self, code: int) -> int | None:
+    character = chr(code)
+    mark = unicodedata.category(character) in ("Mn", "Mc")
+    selector = 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF
+    self[code] = code if character.isalnum() or (mark and not selector) else None
+    return self[code]
+
+
+_LETTERS = _Letters()
+# Changes when `normalise` does: other records are then left out of the same data.
+_RULE = b"NFC, with marks"
 
 
 def normalise(text: str) -> str:
-  """The letters and digits of a text, lowercased: texts alike but for the rest are the same."""
-  return _OTHER.sub("", text.lower())
+  """Returns the letters, digits and marks of a text, in lower case and composed (NFC).
+
+  Texts that are alike but for the rest, or for how their accents are coded, are the same.
+  """
+  return unicodedata.normalize("NFC", text).lower().translate(_LETTERS)
 
 
 class WithoutOverlap:
@@ -24,6 +46,9 @@ class WithoutOverlap:
     others: readers of what is validated and tested on.
     keys: what of a record must not be in both, as texts; those without letters and digits do not
       count.
+
+  Raises:
+    UserError: while iterating, at the end, if no record is left.
 
   Attributes:
     removed: records left out when it was last read from beginning to end; None before.
@@ -42,21 +67,28 @@ class WithoutOverlap:
   def fingerprint(self) -> str:
     """Hash of the reader's fingerprint and of all keys of the others."""
     digest = hashlib.blake2b(self._reader.fingerprint.encode(), digest_size=16)
+    digest.update(_RULE)
     for key in sorted(self._forbidden):
       digest.update(b"\0" + key.encode())
     return digest.hexdigest()
 
   def __iter__(self) -> Iterator[dict[str, str]]:
-    removed = 0
+    removed = kept = 0
     for record in self._reader:
       if self._forbidden.isdisjoint(self._keys(record)):
+        kept += 1
         yield record
       else:
         removed += 1
+    if removed and not kept:
+      raise UserError(
+        f"data.remove_overlap left out all {removed:,} records of data.train: each is in "
+        "data.validation or data.test as well; name other data, or turn it off"
+      )
     self.removed = removed
 
   @functools.cached_property
   def _forbidden(self) -> frozenset[str]:
     records = itertools.chain.from_iterable(self._others)
     keys = itertools.chain.from_iterable(map(self._keys, records))
-    return frozenset(key for key in keys if normalise(key))
+    return frozenset(key for key in keys if any(map(str.isalnum, key)))

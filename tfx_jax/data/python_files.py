@@ -117,7 +117,8 @@ def _modules(root: str) -> Iterator[str]:
     for name in files:
       path = os.path.join(folder, name)
       if name.endswith(".py") and not name.endswith("_pb2.py"):  # which a compiler writes
-        if os.path.getsize(path) <= MOST_BYTES:
+        # A link may lead nowhere.
+        if os.path.isfile(path) and os.path.getsize(path) <= MOST_BYTES:
           yield os.path.relpath(path, root).replace(os.sep, "/")
 
 

@@ -14,7 +14,7 @@ from tfx_jax.errors import UserError, nearest
 FIELDS = {"docstrings": ("body", "summary"), "python": ("text",)}
 # Most docstrings of a split, so that to decode them all takes minutes.
 SIZES = {"validation": 500, "test": 1000}
-_VERSION = 1  # of what is made of the sources, a part of the fingerprint
+_VERSION = 2  # of what is made of the sources, a part of the fingerprint
 
 
 class PythonReader:

@@ -1,16 +1,21 @@
 """Iterators of records with a fingerprint, from files of the user's own and known corpora."""
 
+import functools
 import importlib
 import itertools
 import json
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from absl import logging
+
 from tfx_jax.data.file import FileReader
 from tfx_jax.data.text_reader import AlignedReader, FilesReader, LinesReader
 from tfx_jax.errors import UserError, nearest
 
 FORMATS = ("text", "lines", "files", "tsv", "jsonl", "tfds", "cldr", "docstrings", "python")
+
+_JSON_SPACE = " \t\r\n"
 
 
 class Reader(Protocol):
@@ -40,7 +45,7 @@ def open_reader(
   Args:
     format: 'text' (aligned files PREFIX.FIELD, one record a line), 'lines' (one file and one field,
       one record a line), 'files' (one field, a record a file), 'tsv', 'jsonl' (all of them plain or
-      gzip by a name ending in .gz), 'tfds' (prepared by TensorFlow Datasets), 'cldr',
+      compressed by gzip, bzip2 or xz), 'tfds' (prepared by TensorFlow Datasets), 'cldr',
       'docstrings', 'python' (built in), or `package.module:Name`, called with (path, fields) and
       returning a `Reader`.
     path: the prefix for 'text', the file for 'lines', 'tsv' and 'jsonl', NAME[/CONFIG][:SPLIT] for
@@ -48,21 +53,26 @@ def open_reader(
       'files' a file, folder or pattern, which may have [:90%] or [90%:] behind it, for a part of
       each file. Several are joined by commas; each may begin with a format of its own:
       jsonl:a.jsonl,lines:b.txt.
-    fields: names of the texts of a record. For 'jsonl' and 'tfds', nested ones are dotted.
-    columns: names of the columns of a 'tsv' file in order; `fields` if empty.
+    fields: names of the texts of a record. For 'jsonl' and 'tfds', nested ones are dotted; of
+      'jsonl', a key that has the dot itself comes first.
+    columns: names of all the columns of a 'tsv' file in order, also of those that are not read;
+      `fields` if empty. Only for 'tsv'.
     tfds_dir: where TensorFlow Datasets keeps its data; where it does by itself if empty.
 
   Raises:
-    UserError: here for an unknown format and a missing, empty or unreadable file; while iterating
-      for a line that is not UTF-8 or not a record of this format, and for unequal line counts.
+    UserError: here for an unknown format, a missing, empty or unreadable file, and for `columns`
+      where there is no 'tsv'; while iterating for a line that is not UTF-8 or not a record of this
+      format, and for unequal line counts.
   """
   # A format of the user's own takes its path as it is.
   parts = path.split(",") if ":" not in format else [path]
-  readers = []
+  formats_paths = []
   for part in parts:
     own, _, rest = part.partition(":")
-    given = (own, rest) if rest and own in FORMATS else (format, part)
-    readers.append(_open_one(*given, fields, columns, tfds_dir))
+    formats_paths.append((own, rest) if rest and own in FORMATS else (format, part))
+  if columns and "tsv" not in dict(formats_paths):
+    raise UserError(f"data.columns is for data.format='tsv', not '{format}': leave it empty")
+  readers = [_open_one(*given, fields, columns, tfds_dir) for given in formats_paths]
   return readers[0] if len(readers) == 1 else _Joined(readers)
 
 
@@ -113,7 +123,7 @@ class _Joined:
 
 
 class _TsvReader(FileReader):
-  """One file, tabs between the columns and no quoting."""
+  """One file, tabs between the columns; quotation marks are text. Empty lines are skipped."""
 
   def __init__(self, path: str, fields: Sequence[str], columns: Sequence[str]) -> None:
     for field in fields:
@@ -121,32 +131,41 @@ class _TsvReader(FileReader):
         raise UserError(f"data.columns has no '{field}'{nearest(field, columns)}")
     super().__init__("tsv", [path], fields, columns)
     self.places = [(field, list(columns).index(field)) for field in fields]
-    self.width = len(columns)
+    self.columns, self.width = columns, len(columns)
 
   def __iter__(self) -> Iterator[dict[str, str]]:
     (file,) = self.files
+    empty = 0
     for number, line in enumerate(file, 1):
+      if not line and self.width > 1:
+        empty += 1
+        continue
       cells = line.split("\t")
-      if len(cells) < self.width:
+      if len(cells) != self.width:
         raise UserError(
-          f"{file.path}, line {number}: {len(cells)} column(s), needs {self.width} between tabs"
+          f"{file.path}, line {number}: {len(cells)} column(s) between tabs, not {self.width} "
+          f"({', '.join(self.columns)}): name all in data.columns, also those that are not read"
         )
       yield {field: cells[place] for field, place in self.places}
+    _warn_of_skipped(file.path, empty)
 
 
 class _JsonlReader(FileReader):
-  """One JSON object a line; a dotted field reaches into nested objects."""
+  """One JSON object a line; a dotted field reaches into nested objects. Blank lines are skipped."""
 
   def __init__(self, path: str, fields: Sequence[str]) -> None:
     super().__init__("jsonl", [path], fields)
-    self.keys = [(field, field.split(".")) for field in fields]
 
   def __iter__(self) -> Iterator[dict[str, str]]:
     (file,) = self.files
+    blank = 0
     for number, line in enumerate(file, 1):
+      if not line.strip(_JSON_SPACE):
+        blank += 1
+        continue
       try:
         value = json.loads(line)
-        record = {field: _lookup(value, field, keys) for field, keys in self.keys}
+        record = {field: _lookup(value, field) for field in self.fields}
       except json.JSONDecodeError as error:
         raise UserError(f"{file.path}, line {number}: not JSON ({error.msg})") from error
       except (ValueError, RecursionError) as error:
@@ -154,15 +173,26 @@ class _JsonlReader(FileReader):
       if "kind" not in record and isinstance(value.get("kind"), str):
         record["kind"] = value["kind"]
       yield record
+    _warn_of_skipped(file.path, blank)
 
 
-def _lookup(value: object, field: str, keys: Sequence[str]) -> str:
-  for key in keys:
+@functools.lru_cache  # once, for a file is read several times
+def _warn_of_skipped(path: str, count: int) -> None:
+  if count:
+    logging.warning("%s: %d blank line(s) skipped", path, count)
+
+
+def _lookup(value: object, field: str) -> str:
+  rest = field
+  while rest:
+    key, _, inner = rest.partition(".")
     if not isinstance(value, dict):
       raise ValueError(f"'{field}' needs an object around '{key}', not {type(value).__name__}")
-    if key not in value:
+    if rest in value:  # a key may have a dot in its name
+      key, inner = rest, ""
+    elif key not in value:
       raise ValueError(f"no key '{field}'{nearest(key, value)}")
-    value = value[key]
+    value, rest = value[key], inner
   if not isinstance(value, str):
     raise ValueError(f"'{field}' is not a string but {type(value).__name__}")
   value.encode("utf-8")  # \ud800 is JSON but no text

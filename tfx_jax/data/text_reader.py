@@ -5,12 +5,17 @@ import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 from tfx_jax.data.file import FileReader
+from tfx_jax.data.paths import find_files
 from tfx_jax.errors import UserError
 
-# PATH[:90%] and PATH[90%:], as TensorFlow Datasets writes parts.
-_PART = re.compile(r"(.*)\[(?:(\d+)%)?:(?:(\d+)%)?\]")
+# PATH[:90%] and PATH[99.5%:], as TensorFlow Datasets writes parts; and what may be meant for one.
+_PART = re.compile(r"(.*)\[(?:(\d+(?:\.\d+)?)%)?:(?:(\d+(?:\.\d+)?)%)?\]")
+_LIKE_PART = re.compile(r".*\[[^\[\]]*:[^\[\]]*\]")
+# Endings of the names of compressed files, beside none.
+_ENDINGS = ("", ".gz", ".GZ", ".bz2", ".xz")
 
 
 class AlignedReader(FileReader):
@@ -47,8 +52,10 @@ class FilesReader(FileReader):
 
   def __init__(self, path: str, fields: Sequence[str]) -> None:
     found = _PART.fullmatch(path)
+    if not found and _LIKE_PART.fullmatch(path) and not os.path.exists(path):
+      raise UserError(f"{path}: a part is in percent of each file, such as [:90%] or [99.5%:]")
     pattern, start, end = found.groups() if found else (path, None, None)
-    self._part = int(start or 0), int(end or 100)
+    self._part = Fraction(start or 0), Fraction(end or 100)
     if not 0 <= self._part[0] < self._part[1] <= 100:
       raise UserError(f"{path}: a part is from a lower to a higher share, of 0% to 100%")
     super().__init__("files", _matching(pattern), _only("files", fields), [*map(str, self._part)])
@@ -57,7 +64,7 @@ class FilesReader(FileReader):
     (field,), (start, end) = self.fields, self._part
     for file in self.files:
       text = file.text()
-      part = text[len(text) * start // 100 : len(text) * end // 100]
+      part = text[int(len(text) * start / 100) : int(len(text) * end / 100)]
       if part:
         yield {field: part}
 
@@ -72,12 +79,8 @@ def _only(format: str, fields: Sequence[str]) -> Sequence[str]:
 
 
 def _matching(pattern: str) -> list[str]:
-  """The files that a path means, in order; hidden ones in a folder are left out."""
-  if os.path.isdir(pattern):
-    paths = glob.glob(os.path.join(glob.escape(pattern), "**"), recursive=True)
-  else:
-    paths = [pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True)
-  files = sorted(path for path in paths if os.path.isfile(path) and os.path.getsize(path))
+  """The files that a path means, in order, without empty ones."""
+  files = [path for path in find_files(pattern) if os.path.getsize(path)]
   if not files:
     raise UserError(f"no file {pattern}, or an empty one")
   return files
@@ -85,9 +88,9 @@ def _matching(pattern: str) -> list[str]:
 
 def _field_file(prefix: str, field: str) -> str:
   plain = f"{prefix}.{field}"
-  for path in (plain, f"{plain}.gz"):
-    if os.path.exists(path):
-      return path
+  for ending in _ENDINGS:
+    if os.path.exists(plain + ending):
+      return plain + ending
   present = sorted(glob.glob(glob.escape(prefix) + ".*"))[:4]
   found = f"; found {', '.join(present)}" if present else ""
   raise UserError(f"no file {plain} or {plain}.gz{found}")

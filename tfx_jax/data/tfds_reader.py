@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tfx_jax.errors import UserError, nearest
+from tfx_jax.errors import UserError, first_line, nearest
 
 _PATH = re.compile(r"(?P<name>\w+(/[\w+.-]+)?(:\d+\.\d+\.\d+)?)(:(?P<split>.+))?")
 # The one format that TFDS reads rightly by itself: parts of splits are not kept to in Parquet.
@@ -73,7 +73,7 @@ class TfdsReader:
       try:
         examples = source.__getitems__(list(numbers))
       except (RuntimeError, OSError) as error:
-        raise UserError(f"cannot read {self._builder.data_dir}: {_first_line(error)}") from error
+        raise UserError(f"cannot read {self._builder.data_dir}: {first_line(error)}") from error
       for number, example in zip(numbers, examples, strict=True):
         try:
           yield {field: _inside(example, keys).decode() for field, keys in places}
@@ -138,15 +138,11 @@ def _preparation(builder: Any, name: str, folder: str) -> str:
 
 def _what_is_wrong(tfds: Any, name: str, folder: str, error: Exception) -> str:
   """Says of a name that TFDS cannot open which one could be meant."""
-  files = os.path.join(glob.escape(folder), "*", "**", "dataset_info.json")
-  there = sorted(
-    {
-      os.path.relpath(path, folder).rsplit(os.sep, 2)[0]
-      for path in glob.glob(files, recursive=True)
-    }
-  )
+  places = ("*/*/dataset_info.json", "*/*/*/dataset_info.json")  # NAME/[CONFIG/]VERSION
+  found = [path for place in places for path in glob.glob(place, root_dir=folder)]
+  there = sorted({path.rsplit(os.sep, 2)[0] for path in found})
   if name in there:
-    return f"{os.path.join(folder, name)} is damaged: {_first_line(error)}"
+    return f"{os.path.join(folder, name)} is damaged: {first_line(error)}"
   known = tfds.list_builders(with_community_datasets=False)
   if (base := name.split("/")[0]) in known:
     known = [*known, *(f"{base}/{config}" for config in tfds.builder_cls(base).builder_configs)]
@@ -166,7 +162,7 @@ def _checked_split(info: Any, split: str | None) -> str:
   try:
     count = info.splits[split].num_examples
   except (ValueError, AssertionError) as error:
-    raise UserError(f"{info.full_name}:{split}: {_first_line(error)}") from error
+    raise UserError(f"{info.full_name}:{split}: {first_line(error)}") from error
   if not count:
     raise UserError(f"{info.full_name}:{split} is empty")
   return split
@@ -193,7 +189,3 @@ def _inside(example: dict, keys: Sequence[str]) -> Any:
   for key in keys:
     example = example[key]
   return example
-
-
-def _first_line(error: Exception) -> str:
-  return (str(error) or type(error).__name__).splitlines()[0]

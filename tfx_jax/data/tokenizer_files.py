@@ -1,13 +1,12 @@
 """The folder of a tokenizer: what it is, and its model, each file whole or not there at all."""
 
-import contextlib
 import json
 import os
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from tfx_jax.errors import UserError
+from tfx_jax.whole_file import write_whole
 
 FORMAT = 1
 SPEC, MODEL = "tokenizer.json", "sentencepiece.model"
@@ -36,20 +35,6 @@ def save(folder: str, spec: dict[str, Any], models: Mapping[str, bytes] | None =
   try:
     os.makedirs(folder, exist_ok=True)
     for name, content in {**(models or {}), SPEC: text}.items():
-      _write(os.path.join(folder, name), content)
+      write_whole(os.path.join(folder, name), content)
   except OSError as error:
     raise UserError(f"cannot write the tokenizer to {folder}: {error.strerror}") from error
-
-
-def _write(path: str, content: bytes) -> None:
-  temporary = f"{path}.{uuid.uuid4().hex}"
-  try:
-    with open(temporary, "wb") as file:
-      file.write(content)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
-  except BaseException:
-    with contextlib.suppress(OSError):
-      os.remove(temporary)
-    raise

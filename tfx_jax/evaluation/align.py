@@ -19,6 +19,8 @@ Links = list[tuple[int, int]]
 
 # How pieces write a space: sentencepiece's mark, or bytes.
 _SPACE = re.compile("▁|<0x(?:09|0A|0D|20)>")
+# What separates words; not so a no-break space, or a line separator.
+_BLANK = " \t\n\r"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,10 +75,11 @@ def _words(pieces: Iterable[str]) -> list[int | None]:
   for piece in pieces:
     last = word + 1 if piece else None
     for letter in _SPACE.sub(" ", piece):
-      if not letter.isspace():
+      blank = letter in _BLANK
+      if not blank:
         word += not inside
         last = word
-      inside = not letter.isspace()
+      inside = not blank
     found.append(last)
   return [None if last is None or last > word else last for last in found]
 

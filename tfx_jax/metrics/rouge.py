@@ -72,12 +72,12 @@ def rouge(
 
 
 def sentences(text: str) -> list[str]:
-  """Splits a text: at its line ends if it has any inside, otherwise where a sentence seems to end.
+  """Splits a text: at its line feeds if it has any inside, otherwise where a sentence seems to end.
 
   That is after one of . ! ? … and closing quotes or brackets, before white space and a capital
   letter or a digit, not after an English title, an initial or the like.
   """
-  lines = [line for line in text.splitlines() if line.strip()]
+  lines = [line for line in text.split("\n") if line.strip()]
   if len(lines) > 1:
     return lines
   found, start = [], 0

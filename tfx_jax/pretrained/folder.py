@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfx_jax.errors import UserError
+from tfx_jax.errors import UserError, first_line
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 WEIGHTS, TORCH_WEIGHTS = "model.safetensors", "pytorch_model.bin"
@@ -41,7 +41,7 @@ def fetched(path: str) -> str:
       f"{path}: there is no such model, or it is for those logged in alone"
     ) from error
   except Exception as error:  # of the hub, or of the connection
-    raise UserError(f"cannot fetch {path}: {str(error).splitlines()[0]}") from error
+    raise UserError(f"cannot fetch {path}: {first_line(error)}") from error
   return folder
 
 
@@ -166,7 +166,7 @@ def _open_torch(path: str) -> _Torch:
   except FileNotFoundError:
     raise UserError(f"there is no {path}") from None
   except Exception as error:  # of zip, pickle or torch
-    raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+    raise UserError(f"{path} is damaged: {first_line(error)}") from error
 
 
 def _first(folder: str, names: tuple[str, ...]) -> str | None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from tfx_jax.report.writing import writing
+from tfx_jax.whole_file import write_whole
 
 
 def write_samples(
@@ -30,15 +31,12 @@ def write_samples(
     folder = os.path.join(workdir, "samples")
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, f"{step}-{split}.txt")
-    with open(path + ".tmp", "w", encoding="utf-8", errors="replace") as f:
-      f.write("\n\n".join(blocks) + "\n")
-    os.replace(path + ".tmp", path)
+    write_whole(path, "\n\n".join(blocks) + "\n")
   return "\n\n".join(blocks[: limit + 1])
 
 
 def _block(row: Mapping[str, str]) -> str:
   width = max(map(len, row), default=0) + 2
   newline = "\n" + " " * (width + 2)
-  return "\n".join(
-    f"{label:>{width}}  {newline.join(text.splitlines())}" for label, text in row.items()
-  )
+  shown = {label: text.replace("\n", newline) for label, text in row.items()}
+  return "\n".join(f"{label:>{width}}  {text}" for label, text in shown.items())

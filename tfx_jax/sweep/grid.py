@@ -73,7 +73,7 @@ def split_values(text: str) -> list[str]:
       values.append("")
     else:
       values[-1] += character
-  return [value.strip() for value in values]
+  return [value.strip(" \t\r\n") for value in values]
 
 
 def _values(config: ConfigDict, key: str, text: str) -> list[str]:

@@ -1,11 +1,11 @@
 """Draws the results of a sweep: a line of points for each row."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from tfx_jax.errors import UserError
 from tfx_jax.sweep.results import Row
+from tfx_jax.whole_file import whole_file
 
 _BLUE, _GREY = "#3b6fb6", "#5b6470"
 
@@ -29,8 +29,8 @@ def draw_sweep(rows: Sequence[Row], metric: str, path: str, title: str) -> str |
     return None
   figure = _draw(rows, metric, title)
   try:
-    figure.savefig(path + ".tmp", format="png", dpi=160)
-    os.replace(path + ".tmp", path)
+    with whole_file(path) as file:
+      figure.savefig(file, format="png", dpi=160)
   except OSError as error:
     raise UserError(f"cannot draw {path}: {error.strerror or error}") from error
   return path

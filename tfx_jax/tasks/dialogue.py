@@ -14,8 +14,10 @@ from tfx_jax.tasks.scored import Scored
 
 ANSWERS = ("all", "last")
 _END = "__eou__"
+# White space around what is said. Other, such as U+0085 and no-break spaces, belongs to it.
+_BLANK = " \t\r\n"
 # "#Person1#:Hi", "Amanda: Hi", "Mr. Smith: Hi", but no "12:30 is fine".
-_NAMED = re.compile(r"\s*(?:(#\w+#):|([^\s:]+(?: [^\s:]+)?):(?:\s|$))(.*)")
+_NAMED = re.compile(r"[ \t]*(?:(#\w+#):|([^\s:]+(?: [^\s:]+)?):(?:[ \t\r]|$))(.*)")
 
 
 class Turn(NamedTuple):
@@ -51,9 +53,9 @@ class Dialogue(Scored):
 
   @property
   def identity(self) -> str:
-    """What its examples of a record depend on."""
+    """What its examples of a record depend on; the number is of the rules of `turns`."""
     settings = (self.source, self.answers, self.history_turns, self.detokenize)
-    return "-".join(map(str, ("dialogue", *settings)))
+    return "-".join(map(str, ("dialogue2", *settings)))
 
   def fields(self, split: str) -> tuple[str, ...]:
     """The fields of a record that the task needs in a split."""
@@ -93,18 +95,18 @@ def turns(text: str) -> list[Turn]:
   Args:
     text: lines that begin with a speaker, "#NAME#:" or a name of one or two words and ": ", a line
       without one going on with the line before; or turns of two speakers in alternation, "__eou__"
-      between them, of which what follows a tab is left out (labels).
+      between them, of which what follows a tab is left out (labels). Only a line feed ends a line.
   """
   if _END in text:
-    spoken = [said.strip() for said in text.partition("\t")[0].split(_END)]
+    spoken = [said.strip(_BLANK) for said in text.partition("\t")[0].split(_END)]
     lines = [(str(place % 2), said) for place, said in enumerate(filter(None, spoken))]
   else:
     lines = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
       if named := _NAMED.match(line):
-        lines.append(((named[1] or named[2]).casefold(), named[3].strip()))
+        lines.append(((named[1] or named[2]).casefold(), named[3].strip(_BLANK)))
       else:
-        lines.append((lines[-1][0] if lines else "", line.strip()))
+        lines.append((lines[-1][0] if lines else "", line.strip(_BLANK)))
   speakers: dict[str, int] = {}
   found = []
   said_lines = [(name, said) for name, said in lines if said]

@@ -4,6 +4,8 @@ import json
 import os
 import zlib
 
+from tfx_jax.whole_file import UNFINISHED, write_whole
+
 MANIFEST = "manifest.json"
 MISSING = f"{MANIFEST} is missing: it was not written to its end"
 
@@ -13,12 +15,8 @@ _BLOCK = 1 << 20
 def write_manifest(folder: str) -> None:
   """Writes FOLDER/manifest.json: the size and CRC-32 of each file below, whole or not at all."""
   content = _describe(folder)
-  path = os.path.join(folder, MANIFEST)
-  with open(path + ".tmp", "w", encoding="utf-8") as file:
-    json.dump({"crc32": _digest(content), "files": content}, file)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(path + ".tmp", path)
+  text = json.dumps({"crc32": _digest(content), "files": content})
+  write_whole(os.path.join(folder, MANIFEST), text)
 
 
 def find_damage(folder: str, read: str = "") -> str | None:
@@ -61,7 +59,7 @@ def _describe(folder: str) -> dict[str, tuple[int, str]]:
   for place, _, names in os.walk(folder):
     for name in names:
       path = os.path.join(place, name)
-      if name.removesuffix(".tmp") != MANIFEST:
+      if name != MANIFEST and not name.startswith(UNFINISHED):
         found[os.path.relpath(path, folder)] = os.path.getsize(path), _crc32(path)
   return dict(sorted(found.items()))
 

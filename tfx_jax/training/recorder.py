@@ -13,6 +13,8 @@ from tfx_jax.data.loader import Position
 from tfx_jax.errors import UserError
 from tfx_jax.report.metrics_log import MetricsLog
 from tfx_jax.report.progress import Progress
+from tfx_jax.report.records import read_records
+from tfx_jax.whole_file import write_whole
 
 SKIPPED = "skipped.jsonl"
 
@@ -182,11 +184,13 @@ class SkippedLog:
       raise self._error(error) from error
 
   def _cut_back(self, step: int) -> None:
-    with open(self._path, encoding="utf-8") as file:
-      lines = [line for line in file if line.endswith("\n")]
-    with open(self._path + ".tmp", "w", encoding="utf-8") as file:
-      file.writelines(line for line in lines if json.loads(line)["step"] <= step)
-    os.replace(self._path + ".tmp", self._path)
+    # A damaged line stays, for it may be of an earlier step; one that a kill cut off does not.
+    kept = [
+      line
+      for line, record in read_records(self._path)
+      if line.endswith(b"\n") and (record is None or record["step"] <= step)
+    ]
+    write_whole(self._path, b"".join(kept))
 
   def _error(self, error: OSError) -> UserError:
     return UserError(f"cannot write to workdir {self._workdir}: {error.strerror}")
