@@ -228,7 +228,7 @@ def base() -> ConfigDict:
         "best_metric": "loss",
         # Validations without a better one after which training ends; 0: never.
         "patience": 0,
-        # A step whose loss or gradient is not finite is skipped; more in a row end training.
+        # A step whose loss, gradient or update is not finite is skipped; more in a row end training.
         "max_skipped_steps": 10,
       },
       "evaluate": {

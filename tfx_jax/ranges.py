@@ -93,7 +93,7 @@ RANGES = {
   "model.attention_dropout": _BELOW_ONE,
   "model.activation_dropout": _BELOW_ONE,
   "model.attention_rows": _COUNT_OR_NONE,
-  "optimizer.learning_rate": _WEIGHT,
+  "optimizer.learning_rate": Range(0.0, _HUGE),
   "optimizer.warmup_steps": _COUNT_OR_NONE,
   "optimizer.final_share": _SHARE,
   "optimizer.b1": _BELOW_ONE,
