@@ -22,6 +22,7 @@ from tfx_jax.training.signals import Terminated, is_of_another_process, raising_
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command; returns the exit code. What a user can mend is told in one line."""
   logging.set_verbosity(logging.WARNING)
+  stdlib_logging.root.addHandler(stdlib_logging.lastResort)  # messages alone, not WARNING:absl:…
   logging.get_absl_logger().addFilter(is_news)
   stdlib_logging.getLogger("asyncio").addFilter(is_news)
   try:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
@@ -14,6 +15,8 @@ from tfx_jax.errors import UserError
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 17
+# Hashes of files by path, size and time of the last change, in this process.
+_digests: dict[tuple[str, int, int], bytes] = {}
 
 
 class FileReader:
@@ -55,12 +58,16 @@ class Lines:
           raise UserError(f"{self.path}, line {number}: not UTF-8 ({error.reason})") from error
 
   def digest(self) -> bytes:
-    """Returns the hash of the (uncompressed) bytes."""
-    digest = hashlib.blake2b(digest_size=16)
+    """Returns the hash of the (uncompressed) bytes; a file that stays as it is is read once."""
     with self._open() as file:
-      while block := file.read(_BLOCK):
-        digest.update(block)
-    return digest.digest()
+      status = os.stat(self.path)
+      key = os.path.realpath(self.path), status.st_size, status.st_mtime_ns
+      if key not in _digests:
+        digest = hashlib.blake2b(digest_size=16)
+        while block := file.read(_BLOCK):
+          digest.update(block)
+        _digests[key] = digest.digest()
+    return _digests[key]
 
   def text(self) -> str:
     """Returns the whole content."""

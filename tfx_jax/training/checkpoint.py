@@ -82,6 +82,10 @@ class Checkpoints:
     """The newest step saved, or None."""
     return self._manager.latest_step()
 
+  def steps(self) -> Sequence[int]:
+    """All steps that are saved."""
+    return self._manager.all_steps()
+
   def check_room(self, state: TrainState) -> None:
     """Looks whether the disk has room for a checkpoint; a full one is no place to find out.
 

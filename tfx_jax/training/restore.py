@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from absl import logging
 
 from tfx_jax.errors import UserError
 from tfx_jax.training.verify import Damaged, read, read_progress_of
@@ -49,8 +48,8 @@ def restore_params(
     which: "latest", "best", "ema", "average" or a step.
     abstract_params: shapes and dtypes.
     shardings: of each leaf.
-    average_last: how many of the latest checkpoints "average" is the mean of; with a warning it
-      is of all where there are fewer.
+    average_last: how many of the latest checkpoints "average" is the mean of; of all where there
+      are fewer.
     ema: whether the run keeps a moving average; it is what was validated, so "best" means that.
 
   Raises:
@@ -72,8 +71,6 @@ def restore_params(
       raise UserError(f"{workdir} holds no moving average: it has train.ema_decay=0")
     if which == "average":
       chosen = steps[-average_last:]
-      if len(chosen) < average_last:
-        logging.warning("%s: %d checkpoints to average, not %d", workdir, len(chosen), average_last)
     else:
       chosen = [_choose(manager, steps, which, workdir)]
     field = "ema" if which == "ema" or (which == "best" and ema) else "params"
