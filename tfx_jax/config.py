@@ -228,7 +228,7 @@ def base() -> ConfigDict:
         "best_metric": "loss",
         # Validations without a better one after which training ends; 0: never.
         "patience": 0,
-        # Steps with a loss, gradient or update that is not finite are skipped; more in a row end it.
+        # Steps that are not finite in loss, gradient or update are skipped; more in a row end it.
         "max_skipped_steps": 10,
       },
       "evaluate": {

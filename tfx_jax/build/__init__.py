@@ -33,6 +33,7 @@ from tfx_jax.build.training import (
   make_optimization,
   make_step,
   make_timetable,
+  state_settings,
 )
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
   "read_examples",
   "rotary_scaling",
   "saved_tokenizers",
+  "state_settings",
   "windows",
   "with_marks",
 ]

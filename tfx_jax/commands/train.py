@@ -69,7 +69,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
     donate_argnums=0,
     out_shardings=(shardings, None),
   )
-  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
+  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints, build.state_settings(config))
   latest = checkpoints.latest()
   if latest is None:
     state, counters = make_state(), Counters()

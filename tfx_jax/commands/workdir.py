@@ -74,7 +74,10 @@ def check_workdir(config: ConfigDict, workdir: str) -> list[str] | None:
   changes = config_io.differences(old.to_dict(), config.to_dict())
   recorded = config_io.recorded_fingerprints(workdir)
   movable = MOVABLE + (PATHS if recorded else ())
-  fixed = [x for x in changes if x.startswith(FIXED) and not x.startswith(movable)]
+  fixed_keys = FIXED
+  if bool(old.train.ema_decay) != bool(config.train.ema_decay):
+    fixed_keys += ("train.ema_decay",)  # a state has an average from its beginning, or none
+  fixed = [x for x in changes if x.startswith(fixed_keys) and not x.startswith(movable)]
   if fixed:
     raise UserError(
       f"{workdir} holds another run ({fixed[0]}): choose another --workdir, or the old setting"

@@ -1,7 +1,7 @@
 """What is read of a run that has been trained: parameters, and how far it has come."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -40,6 +40,7 @@ def restore_params(
   *,
   average_last: int = 1,
   ema: bool = False,
+  settings: Mapping[str, Any] | None = None,
 ) -> tuple[Any, int]:
   """The parameters of one checkpoint, or the mean of several, and the step of the newest.
 
@@ -51,6 +52,7 @@ def restore_params(
     average_last: how many of the latest checkpoints "average" is the mean of; of all where there
       are fewer.
     ema: whether the run keeps a moving average; it is what was validated, so "best" means that.
+    settings: by which the shapes were made, see `Checkpoints`.
 
   Raises:
     UserError: if there is no such checkpoint, or it is damaged.
@@ -76,7 +78,7 @@ def restore_params(
     field = "ema" if which == "ema" or (which == "best" and ema) else "params"
     total = None
     for step in chosen:
-      params = _restore_field(manager, step, field, target, workdir)
+      params = _restore_field(manager, step, field, target, workdir, settings)
       total = params if total is None else jax.tree.map(jnp.add, total, params)
   if len(chosen) > 1:
     total = jax.tree.map(lambda x: x / len(chosen), total)
@@ -84,7 +86,12 @@ def restore_params(
 
 
 def _restore_field(
-  manager: ocp.CheckpointManager, step: int, field: str, target: Any, workdir: str
+  manager: ocp.CheckpointManager,
+  step: int,
+  field: str,
+  target: Any,
+  workdir: str,
+  settings: Mapping[str, Any] | None,
 ) -> Any:
   """One field of the state that was saved at `step`."""
   target = {field: target}
@@ -94,7 +101,7 @@ def _restore_field(
     partial_restore=True,
   )
   try:
-    return read(manager, step, arguments)[0][field]
+    return read(manager, step, arguments, settings=settings)[0][field]
   except Damaged as error:
     raise _damaged(workdir, step, error) from error
 
