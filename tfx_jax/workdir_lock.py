@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 
 from tfx_jax.errors import UserError
+from tfx_jax.heartbeat import beat
 
 NAME = "lock"
 
@@ -148,6 +149,7 @@ def _is_alive(path: str) -> bool:
   before, end = os.stat(path).st_mtime_ns, time.monotonic() + SILENCE
   while time.monotonic() < end:
     time.sleep(_POLL)
+    beat()
     # Opened anew: that is when network file systems look whether they still know the truth.
     with open(path, "rb") as file:
       if os.fstat(file.fileno()).st_mtime_ns != before:

@@ -3,13 +3,17 @@
 import json
 import os
 import shutil
+import types
 
 import pytest
 from tiny_run import make_config, write_pairs
 
 from tfx_jax import config_io
+from tfx_jax.commands import evaluate
+from tfx_jax.commands.train import _check_end
 from tfx_jax.commands.workdir import check_workdir, opened, settle_config
 from tfx_jax.errors import UserError
+from tfx_jax.training.recorder import Counters
 from tfx_jax.workdir_lock import InUseError
 
 
@@ -126,10 +130,42 @@ def test_a_run_that_fails_before_it_has_made_anything_leaves_nothing(data, workd
   assert sorted(os.listdir(workdir)) == ["config.json", "tokenizer"]
 
 
-def test_a_workdir_in_use_is_not_touched(data, workdir, monkeypatch):
-  def taken(_):
-    raise InUseError("in use")
+def taken(workdir):
+  raise InUseError(f"{workdir} is in use")
 
+
+def test_an_evaluation_beside_a_training_is_shown_and_not_recorded(
+  data, workdir, monkeypatch, capsys
+):
+  run = types.SimpleNamespace(step=4, params={}, evaluate=lambda *_: ({"chrf": 12.5}, []))
+  monkeypatch.setattr(evaluate, "load", lambda *_, **__: run)
+  monkeypatch.setattr(evaluate, "locked", taken)
+  assert evaluate.evaluate(make_config(folder=data), workdir) == 0
+  err = capsys.readouterr().err
+  assert "12.5" in err and err.splitlines()[-1] == f"not recorded: {workdir} is in use"
+  assert sorted(os.listdir(workdir)) == ["config.json", "tokenizer"]
+
+
+def test_a_training_without_a_finite_validation_has_no_best_checkpoint():
+  config, none = make_config(), Counters(evaluated=4, finite=False)
+  with pytest.raises(UserError, match="there is no best checkpoint: loss was not finite"):
+    _check_end(config, none, checkpoints=2)
+  _check_end(config, Counters(evaluated=4, finite=False, best_step=2, best_value=1.0), 2)
+  _check_end(config, Counters(evaluated=4), 2)  # of another metric that was not looked at
+  config.evaluate.checkpoint = "latest"
+  _check_end(config, none, checkpoints=2)
+
+
+def test_too_few_checkpoints_to_average_are_told(capsys):
+  config = make_config({"evaluate.checkpoint": "average", "train.keep_checkpoints": 5})
+  _check_end(config, Counters(), checkpoints=1)
+  told = "the average is of the 1 checkpoint(s) there are, not of 5\n"
+  assert capsys.readouterr().err == told
+  _check_end(config, Counters(), checkpoints=6)
+  assert capsys.readouterr().err == ""
+
+
+def test_a_workdir_in_use_is_not_touched(data, workdir, monkeypatch):
   monkeypatch.setattr("tfx_jax.commands.workdir.locked", taken)
   with pytest.raises(InUseError), opened(make_config({"train.num_steps": 99}, data), workdir):
     pass
