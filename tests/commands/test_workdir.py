@@ -10,7 +10,7 @@ from tiny_run import make_config, write_pairs
 
 from tfx_jax import config_io
 from tfx_jax.commands import evaluate
-from tfx_jax.commands.train import _check_end
+from tfx_jax.commands.train import check_end
 from tfx_jax.commands.workdir import check_workdir, opened, settle_config
 from tfx_jax.errors import UserError
 from tfx_jax.training.recorder import Counters
@@ -149,19 +149,19 @@ def test_an_evaluation_beside_a_training_is_shown_and_not_recorded(
 def test_a_training_without_a_finite_validation_has_no_best_checkpoint():
   config, none = make_config(), Counters(evaluated=4, finite=False)
   with pytest.raises(UserError, match="there is no best checkpoint: loss was not finite"):
-    _check_end(config, none, checkpoints=2)
-  _check_end(config, Counters(evaluated=4, finite=False, best_step=2, best_value=1.0), 2)
-  _check_end(config, Counters(evaluated=4), 2)  # of another metric that was not looked at
+    check_end(config, none, checkpoints=2)
+  check_end(config, Counters(evaluated=4, finite=False, best_step=2, best_value=1.0), 2)
+  check_end(config, Counters(evaluated=4), 2)  # of another metric that was not looked at
   config.evaluate.checkpoint = "latest"
-  _check_end(config, none, checkpoints=2)
+  check_end(config, none, checkpoints=2)
 
 
 def test_too_few_checkpoints_to_average_are_told(capsys):
   config = make_config({"evaluate.checkpoint": "average", "train.keep_checkpoints": 5})
-  _check_end(config, Counters(), checkpoints=1)
+  check_end(config, Counters(), checkpoints=1)
   told = "the average is of the 1 checkpoint(s) there are, not of 5\n"
   assert capsys.readouterr().err == told
-  _check_end(config, Counters(), checkpoints=6)
+  check_end(config, Counters(), checkpoints=6)
   assert capsys.readouterr().err == ""
 
 

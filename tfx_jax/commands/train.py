@@ -112,11 +112,11 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
     return RESTART if caught == signal.SIGTERM else 128 + caught
   count = len(checkpoints.steps())
   checkpoints.close()
-  _check_end(config, counters, count)
+  check_end(config, counters, count)
   return evaluate(config, workdir)
 
 
-def _check_end(config: ConfigDict, counters: Counters, checkpoints: int) -> None:
+def check_end(config: ConfigDict, counters: Counters, checkpoints: int) -> None:
   """Looks whether there is what `evaluate.checkpoint` asks for; says where there is less.
 
   Raises:

@@ -15,8 +15,8 @@ from tfx_jax.errors import UserError
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 17
-# Hashes of files by path, size and time of the last change, in this process.
-_digests: dict[tuple[str, int, int], bytes] = {}
+# Hashes of files by device, inode, size and time of the last change, in this process.
+_digests: dict[tuple[int, ...], bytes] = {}
 
 
 class FileReader:
@@ -61,7 +61,7 @@ class Lines:
     """Returns the hash of the (uncompressed) bytes; a file that stays as it is is read once."""
     with self._open() as file:
       status = os.stat(self.path)
-      key = os.path.realpath(self.path), status.st_size, status.st_mtime_ns
+      key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
       if key not in _digests:
         digest = hashlib.blake2b(digest_size=16)
         while block := file.read(_BLOCK):
