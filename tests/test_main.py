@@ -5,6 +5,8 @@ import gzip
 import os
 import resource
 import shutil
+import subprocess
+import sys
 
 import pytest
 from tiny_run import contents, write_experiment
@@ -59,6 +61,8 @@ def refusal(capture, *arguments):
     (["--workdir=w", "--mode=chat", "--silence=9"], "--silence needs --mode=train or sweep"),
     (["--workdir=w", "--restarts=-1"], "--restarts=-1: use 0 or more"),
     (["--workdir=w", "--silence=0"], "--silence=0.0: use seconds above 0"),
+    (["--workdir=w", "--silence=nan"], "--silence=nan: use seconds above 0"),
+    (["--workdir=w", "--silence=inf"], "--silence=inf: use seconds above 0"),
     (["--workdir=w", "--restarts=x"], "argument --restarts: invalid int value: 'x'"),
     (["--workdir=w", "--mode=eval"], "--mode=eval, did you mean 'evaluate'?"),
     (["--workdir=w", "--mode=generat"], "--mode=generat, did you mean 'generate'?"),
@@ -251,3 +255,15 @@ def test_a_full_disk(trained, experiment, capsys, tmp_path):
   assert capsys.readouterr().err.splitlines()[-1] == told
   assert (tmp_path / "out").read_text() == "of yesterday"
   assert not [name for name in os.listdir(tmp_path) if "unfinished" in name]
+
+
+def test_warnings_are_lines_without_a_prefix():
+  """In a process of its own: here pytest has handlers of its own."""
+  program = (
+    "from absl import logging; from tfx_jax.main import main; code = main(['--mode=x']); "
+    "logging.warning('%d checkpoints', 5)"
+  )
+  told = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True, check=True
+  ).stderr
+  assert told.splitlines()[-1] == "5 checkpoints"

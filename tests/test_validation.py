@@ -183,6 +183,14 @@ def test_keys_and_types_are_those_of_the_base():
     assert message == f"train.{key}={value!r} is {type(value).__name__}, not {kind}"
 
 
+def test_a_tuple_of_other_things_than_strings_is_told_what_it_should_be():
+  for value in ((["a"],), (5,), "bleu"):
+    config = make_config()
+    with config.ignore_type():
+      config.task.metrics = value
+    assert failure(validate, config) == f"task.metrics={value!r}: use a tuple of strings"
+
+
 def test_usual_and_unusual_configurations_are_valid():
   for changes in (
     {},

@@ -229,7 +229,7 @@ def base() -> ConfigDict:
         "best_metric": "loss",
         # Validations without a better one after which training ends; 0: never.
         "patience": 0,
-        # A step whose loss or gradient is not finite is skipped; more in a row end training.
+        # Steps that are not finite in loss, gradient or update are skipped; more in a row end it.
         "max_skipped_steps": 10,
       },
       "evaluate": {

@@ -1,6 +1,7 @@
 """Configurations from experiment files, command-line overrides and workdirs."""
 
 import ast
+import contextlib
 import importlib.machinery
 import importlib.util
 import json
@@ -104,8 +105,15 @@ def _parse(option: str, text: str, old: Any) -> Any:
   return value
 
 
-def write_config(workdir: str, config: ConfigDict) -> None:
+def write_config(
+  workdir: str, config: ConfigDict, fingerprints: Mapping[str, str] | None = None
+) -> None:
   """Writes WORKDIR/config.json, whole or not at all.
+
+  Args:
+    workdir: made if it is missing.
+    config: to write.
+    fingerprints: of the data, by split.
 
   Raises:
     UserError: if the workdir cannot be written.
@@ -115,6 +123,7 @@ def write_config(workdir: str, config: ConfigDict) -> None:
     "format_version": FORMAT_VERSION,
     # The number of threads shapes sums: bit-for-bit claims hold for the same number.
     "cpu_count": cpu_count(),
+    "data_fingerprints": dict(fingerprints or {}),
     "config": config.to_dict(),
   }
   try:
@@ -122,6 +131,12 @@ def write_config(workdir: str, config: ConfigDict) -> None:
     write_whole(path, json.dumps(content, indent=1))
   except OSError as error:
     raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
+
+
+def remove_config(workdir: str) -> None:
+  """Removes WORKDIR/config.json, if it can."""
+  with contextlib.suppress(OSError):
+    os.remove(os.path.join(workdir, _FILE))
 
 
 def read_config(workdir: str) -> ConfigDict | None:
@@ -164,6 +179,14 @@ def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
 def recorded_cpu_count(workdir: str) -> int | None:
   """How many processors the run was begun with."""
   return (_content(workdir) or {}).get("cpu_count")
+
+
+def recorded_fingerprints(workdir: str) -> dict[str, str]:
+  """Returns the fingerprints of the data that the run has read, by split.
+
+  There are none where the workdir holds no run, or one from before they were recorded.
+  """
+  return (_content(workdir) or {}).get("data_fingerprints", {})
 
 
 def cpu_count() -> int:

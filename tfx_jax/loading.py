@@ -135,6 +135,7 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
       shardings,
       average_last=config.evaluate.average_last or config.train.keep_checkpoints,
       ema=config.train.ema_decay > 0,
+      settings=build.state_settings(config),
     )
   parts = {"model": model, "tokenizers": tokenizers, "parallel": parallel}
   if config.lora.rank:

@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command; returns the exit code. What a user can mend is told in one line."""
   replace_missing()
   logging.set_verbosity(logging.WARNING)
+  stdlib_logging.root.addHandler(stdlib_logging.lastResort)  # messages alone, not WARNING:absl:…
   logging.get_absl_logger().addFilter(is_news)
   stdlib_logging.getLogger("asyncio").addFilter(is_news)
   try:

@@ -1,6 +1,7 @@
 """The options of the command line, and which of them go together."""
 
 import argparse
+import math
 from collections.abc import Sequence
 
 from tfx_jax.errors import UserError, nearest
@@ -74,6 +75,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
       raise UserError(f"{option} needs --mode={' or '.join(modes)}")
   if (options.restarts or 0) < 0:
     raise UserError(f"--restarts={options.restarts}: use 0 or more")
-  if options.silence is not None and options.silence <= 0:
+  if options.silence is not None and not 0 < options.silence < math.inf:
     raise UserError(f"--silence={options.silence}: use seconds above 0")
   return options

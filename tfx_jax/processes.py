@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 
 import jax
+import numpy as np
 
 from tfx_jax.errors import UserError, first_line
 
@@ -85,6 +86,21 @@ def first_goes_ahead(name: str) -> Iterator[None]:
   finally:
     if is_first():
       _wait(name)
+
+
+def fail_together(error: UserError | None) -> None:
+  """Raises the error of the first process, and on the others that it has one.
+
+  Raises:
+    UserError: on all processes of the run, if the first one gives an error.
+  """
+  failed = error is not None
+  if several():
+    from jax.experimental import multihost_utils
+
+    failed = bool(multihost_utils.broadcast_one_to_all(np.array(failed)))
+  if failed:
+    raise error or UserError("the first process of the run has failed, and says why")
 
 
 def _wait(name: str) -> None:

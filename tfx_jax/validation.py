@@ -13,24 +13,11 @@ from tfx_jax.layers.block import NORM_PLACEMENTS
 from tfx_jax.layers.feed_forward import ACTIVATIONS
 from tfx_jax.layers.stack import REMAT_POLICIES
 from tfx_jax.metrics.perplexity import LOSS_FIGURES
-from tfx_jax.parallel import AXES
 from tfx_jax.quantization import WEIGHTS
+from tfx_jax.ranges import check_range
 from tfx_jax.training import restore
 from tfx_jax.training.optimizer import STATE_DTYPES, arguments
 
-POSITIVE = (
-  *(f"data.{name}" for name in ("batch_size", "source_length", "target_length")),
-  *(f"model.{name}" for name in ("encoder_layers", "decoder_layers", "features", "num_heads")),
-  *(f"model.{name}" for name in ("feed_forward", "max_positions", "vocab_multiple")),
-  *(f"train.{name}" for name in ("num_steps", "log_every", "microbatches", "keep_checkpoints")),
-  "evaluate.bootstrap_samples",
-)
-PROBABILITIES = (
-  *(f"model.{name}" for name in ("dropout", "attention_dropout", "activation_dropout")),
-  "train.label_smoothing",
-  "train.ema_decay",
-  *(f"data.{name}" for name in ("source_sampling", "target_sampling")),
-)
 CHOICES = {
   "data.long_sources": LONG_SOURCES,
   "model.architecture": build.ARCHITECTURES,
@@ -44,11 +31,6 @@ CHOICES = {
   "evaluate.split": build.SPLITS,
   "evaluate.weights": WEIGHTS,
 }
-# Numbers that may be negative.
-SIGNED = (
-  *(f"generate.{name}" for name in ("length_penalty", "alignment_layer", "presence_penalty")),
-  *(f"mesh.{axis}" for axis in AXES),
-)
 
 
 def validate(config: ConfigDict) -> None:
@@ -58,12 +40,6 @@ def validate(config: ConfigDict) -> None:
     UserError: naming the key.
   """
   _check_keys(config, base_config(), "")
-  for key in POSITIVE:
-    if _value(config, key) < 1:
-      raise UserError(f"{key}={_value(config, key)}: use 1 or more")
-  for key in PROBABILITIES:
-    if _value(config, key) >= 1:
-      raise UserError(f"{key}={_value(config, key)}: use a probability from 0 to below 1")
   for key, choices in CHOICES.items():
     _choice(key, _value(config, key), choices)
   _check_heads(config.model)
@@ -121,11 +97,13 @@ def _check_keys(config: Mapping, base: Mapping, prefix: str) -> None:
     if isinstance(expected, ConfigDict):
       _check_keys(value, expected, f"{prefix}{key}.")
     elif not _same_type(value, expected):
+      if isinstance(expected, tuple):
+        raise UserError(f"{prefix}{key}={value!r}: use a tuple of strings")
       raise UserError(
         f"{prefix}{key}={value!r} is {type(value).__name__}, not {type(expected).__name__}"
       )
-    elif isinstance(value, int | float) and value < 0 and f"{prefix}{key}" not in SIGNED:
-      raise UserError(f"{prefix}{key}={value}: use 0 or more")
+    elif isinstance(expected, int | float) and not isinstance(expected, bool):
+      check_range(f"{prefix}{key}", value)
   for key in base:
     if key not in config:
       raise UserError(f"config key '{prefix}{key}' is missing; start from tfx_jax.config.base()")

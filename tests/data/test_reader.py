@@ -1,7 +1,9 @@
 import bz2
 import gzip
+import hashlib
 import json
 import lzma
+import os
 import random
 import sys
 import tracemalloc
@@ -312,3 +314,19 @@ def test_cldr_is_handed_the_split_and_the_fields(monkeypatch):
   module.CldrReader = lambda split, fields: (split, fields)
   monkeypatch.setitem(sys.modules, module.__name__, module)
   assert open_reader("cldr", "validation", FIELDS) == ("validation", FIELDS)
+
+
+def test_a_file_is_hashed_once_and_again_when_it_has_changed(tmp_path, monkeypatch):
+  path, hashed = tmp_path / "file.txt", []
+
+  def fingerprint():
+    return open_reader("lines", str(path), ["text"]).fingerprint
+
+  path.write_text("one\n")
+  first = fingerprint()
+  made = hashlib.blake2b
+  monkeypatch.setattr(hashlib, "blake2b", lambda *a, **b: hashed.append(a) or made(*a, **b))
+  assert fingerprint() == first and len(hashed) == 1  # the format's, not the content's
+  path.write_text("two\n")  # as long
+  os.utime(path, ns=(0, 10**18))  # clocks of file systems may be coarse
+  assert fingerprint() != first and len(hashed) == 3

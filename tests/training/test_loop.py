@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import resource
 import signal
@@ -362,6 +363,18 @@ def test_worse_validations_are_counted_over_a_resume(parts, tmp_path):
   assert steps(tmp_path) == [2, 6]
   state, counters, _ = run(parts, tmp_path, times, validate=rigged(values))
   assert (int(state.step), counters.best_step, counters.worse) == (8, 2, 3)
+
+
+def test_a_validation_that_is_not_finite_is_never_the_best_and_is_told(parts, tmp_path, capsys):
+  times = dataclasses.replace(TIMES, eval_every=2, decode_every=0, patience=3)
+  values = {2: math.nan, 4: 6.0, 6: math.inf, 8: -math.inf, 10: math.nan}
+  state, counters, _ = run(parts, tmp_path, times, validate=rigged(values))
+  assert (int(state.step), counters.best_step, counters.best_value) == (10, 4, 6.0)
+  assert counters.stopped_early and not counters.finite
+  told = [line for line in capsys.readouterr().err.splitlines() if "not the best" in line]
+  assert [line[line.index("step") :] for line in told] == [
+    f"step {step}: not the best, for loss is {values[step]}" for step in (2, 6, 8, 10)
+  ]
 
 
 def test_the_best_may_be_of_another_figure(parts, tmp_path):

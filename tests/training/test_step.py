@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 from small_model import FEATURES, TARGET_LENGTH, TOKENS, VOCABULARY, small_batch, small_model
@@ -39,7 +40,8 @@ class Bag(nn.Module):
 def make_step(model, microbatches=1, optimizer="sgd", rate=1.0, r_drop=0.0, ema_decay=0.0):
   """A jitted step, and the optimizer."""
   schedule = make_schedule("constant", rate, 0, 0.0, 100)
-  optimizer = make_optimizer(schedule, optimizer)
+  if isinstance(optimizer, str):
+    optimizer = make_optimizer(schedule, optimizer)
   step = make_train_step(
     model,
     optimizer,
@@ -253,3 +255,13 @@ def test_what_is_not_finite_is_skipped(params, weights):
   state, figures = step(state, BATCH)
   assert float(figures["skipped"].value) == 0
   assert not arrays_equal(state.params, before.params)
+
+
+def test_an_update_that_is_not_finite_is_skipped_though_the_gradient_is(params):
+  step, optimizer = make_step(Bag(), optimizer=optax.adam(0.1, b2=1.0))  # divides 0 by 0
+  state = new_state(params, optimizer)
+  before = jax.device_get(state)
+  state, figures = step(state, BATCH)
+  assert np.isfinite(figures["loss"].total) and np.isfinite(figures["grad_norm"].value)
+  assert float(figures["skipped"].value) == 1
+  assert arrays_equal(state.replace(step=before.step), before)

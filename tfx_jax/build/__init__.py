@@ -4,6 +4,7 @@ from tfx_jax.build.data import (
   SPLITS,
   TASKS,
   cache_folder,
+  data_fingerprints,
   make_corpora,
   make_corpus,
   make_layout,
@@ -32,6 +33,7 @@ from tfx_jax.build.training import (
   make_optimization,
   make_step,
   make_timetable,
+  state_settings,
 )
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
   "SPLITS",
   "TASKS",
   "cache_folder",
+  "data_fingerprints",
   "make_adapted",
   "make_corpora",
   "make_corpus",
@@ -63,6 +66,7 @@ __all__ = [
   "read_examples",
   "rotary_scaling",
   "saved_tokenizers",
+  "state_settings",
   "windows",
   "with_marks",
 ]

@@ -57,6 +57,11 @@ def make_reader(config: ConfigDict, split: str) -> Reader:
   return WithoutOverlap(reader, others, task.overlap_keys)
 
 
+def data_fingerprints(config: ConfigDict) -> dict[str, str]:
+  """Identity of the data of each split: of its content, wherever it lies."""
+  return {split: make_reader(config, split).fingerprint for split in SPLITS}
+
+
 def read_examples(config: ConfigDict, split: str, limit: int = 0) -> list[Example]:
   """What is decoded of a split as texts: the first `limit`, or all if that is 0.
 

@@ -147,7 +147,8 @@ def rotary_scaling(text: str) -> RotaryScaling | None:
     numbers = [float(word) for word in words]
   except ValueError:
     numbers = []
-  if len(numbers) != {"linear": 1, "llama3": 4}.get(kind) or min(numbers) <= 0:
+  fine = all(0 < number < float("inf") for number in numbers)
+  if len(numbers) != {"linear": 1, "llama3": 4}.get(kind) or not fine:
     raise UserError(
       f"model.rotary_scaling='{text}': use 'linear FACTOR' or 'llama3 FACTOR LOW HIGH LENGTH'"
     )
@@ -161,7 +162,8 @@ def windows(text: str, num_layers: int) -> tuple[int, ...] | None:
     UserError: for another text.
   """
   words = text.split()
-  if not all(word.isdigit() for word in words) or len(words) not in (0, 1, num_layers):
+  fine = all(word.isdecimal() and int(word) < 2**31 for word in words)
+  if not fine or len(words) not in (0, 1, num_layers):
     raise UserError(
       f"model.windows='{text}': use one number, or one for each of the {num_layers} decoder layers"
     )

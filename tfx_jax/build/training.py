@@ -42,3 +42,10 @@ def make_step(
 def make_timetable(config: ConfigDict) -> Timetable:
   """When the loop logs, validates and saves."""
   return Timetable(**arguments_of(Timetable, config.train))
+
+
+def state_settings(config: ConfigDict) -> dict[str, Any]:
+  """Settings that decide which arrays a state has, by 'section.key'; saved with checkpoints."""
+  sections = ("model", "tokenizer", "optimizer", "lora")
+  found = {f"{name}.{key}": value for name in sections for key, value in config[name].items()}
+  return found | {"train.ema_decay": config.train.ema_decay}

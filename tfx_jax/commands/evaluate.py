@@ -17,11 +17,14 @@ from tfx_jax.report.metrics_log import MetricsLog
 from tfx_jax.report.samples import write_samples
 from tfx_jax.run import Run, count_parameters
 from tfx_jax.training.signals import raising_terminated
+from tfx_jax.workdir_lock import InUseError, locked
 
 
 @raising_terminated()  # again, because JAX takes SIGTERM over when processes are connected
 def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
   """Decodes a split, scores it, and records the figures with the checkpoint they are of.
+
+  While another process trains there, the figures are shown and not recorded.
 
   Args:
     config: of the run, with what the command line changes.
@@ -62,9 +65,15 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
       shown += f"\nnot compared, for sacreBLEU's test is of its own metrics: {', '.join(left_out)}"
   if not is_first():
     return 0
-  log = MetricsLog(workdir)
-  log.write(run.step, split, recorded)
-  log.close()
+  try:
+    with locked(workdir):
+      log = MetricsLog(workdir)
+      log.write(run.step, split, recorded)
+      log.close()
+  except InUseError as error:
+    # A run that goes on takes a recorded evaluation for its last one, or cuts it off.
+    say(f"{shown}\nnot recorded: {error}")
+    return 0
   say(write_samples(workdir, run.step, split, rows, config.evaluate.num_samples))
   say(shown)
   if picture := draw_curves(workdir):

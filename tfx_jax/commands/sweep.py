@@ -7,7 +7,7 @@ from typing import Any
 
 from tfx_jax.commands.console import say, table
 from tfx_jax.commands.train import check, train
-from tfx_jax.commands.workdir import check_workdir, final_figures, read_counters, read_log
+from tfx_jax.commands.workdir import check_workdir, final_figures, held, read_counters, read_log
 from tfx_jax.config_io import read_config
 from tfx_jax.errors import UserError
 from tfx_jax.metrics.perplexity import LOSS_FIGURES
@@ -35,6 +35,11 @@ def sweep(cells: Sequence[Cell], workdir: str) -> int:
     validate(cell.config)
     check(cell.config)
     check_workdir(cell.config, folder)
+  with held(workdir):
+    return _sweep(cells, folders, workdir)
+
+
+def _sweep(cells: Sequence[Cell], folders: Sequence[str], workdir: str) -> int:
   results = [_result(cell, folder) for cell, folder in zip(cells, folders, strict=True)]
   for number, (cell, folder) in enumerate(zip(cells, folders, strict=True)):
     say(f"run {number + 1} of {len(cells)}: {cell.name}")

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from tfx_jax import build
 from tfx_jax.commands.console import listing, say
 from tfx_jax.commands.evaluate import evaluate
-from tfx_jax.commands.workdir import final_figures, open_log, read_counters, settle_config
+from tfx_jax.commands.workdir import final_figures, open_log, opened, read_counters
 from tfx_jax.curves import draw_curves
 from tfx_jax.data.loader import Loader
 from tfx_jax.errors import UserError
@@ -39,7 +39,11 @@ def train(config: ConfigDict, workdir: str) -> int:
   """Trains, or goes on training, and ends with the figures of the test set."""
   parallel = check(config)
   say(f"workdir {workdir}")
-  settle_config(config, workdir)
+  with opened(config, workdir):
+    return _train(config, workdir, parallel)
+
+
+def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
   step, counters = read_counters(workdir)
   if figures := final_figures(config, workdir, step, counters):
     say(f"finished at step {step:,}")
@@ -66,7 +70,7 @@ def train(config: ConfigDict, workdir: str) -> int:
     donate_argnums=0,
     out_shardings=(shardings, None),
   )
-  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints)
+  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints, build.state_settings(config))
   latest = checkpoints.latest()
   if latest is None:
     state, counters = make_state(), Counters()
@@ -107,8 +111,27 @@ def train(config: ConfigDict, workdir: str) -> int:
       "the same command goes on from there"
     )
     return RESTART if caught == signal.SIGTERM else 128 + caught
+  count = len(checkpoints.steps())
   checkpoints.close()
+  check_end(config, counters, count)
   return evaluate(config, workdir)
+
+
+def check_end(config: ConfigDict, counters: Counters, checkpoints: int) -> None:
+  """Looks whether there is what `evaluate.checkpoint` asks for; says where there is less.
+
+  Raises:
+    UserError: if the best checkpoint is asked for, and no validation was finite.
+  """
+  which, metric = config.evaluate.checkpoint, config.train.best_metric
+  if which == "best" and counters.best_step is None and not counters.finite:
+    raise UserError(
+      f"there is no best checkpoint: {metric} was not finite in any validation; try a lower "
+      "optimizer.learning_rate in another --workdir, or evaluate.checkpoint=latest"
+    )
+  asked = config.evaluate.average_last or config.train.keep_checkpoints
+  if which == "average" and checkpoints < asked:
+    say(f"the average is of the {checkpoints} checkpoint(s) there are, not of {asked}")
 
 
 def check(config: ConfigDict) -> Parallel:

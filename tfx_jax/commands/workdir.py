@@ -1,43 +1,107 @@
 """What the commands know of a workdir: whose it is, and how far its run has come."""
 
+import contextlib
 import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from tfx_jax import config_io
+from tfx_jax import build, config_io
 from tfx_jax.commands.console import say
 from tfx_jax.errors import UserError
-from tfx_jax.processes import is_first
+from tfx_jax.processes import fail_together, is_first
 from tfx_jax.report.metrics_log import MetricsLog, NoLog
 from tfx_jax.report.records import read_metrics
 from tfx_jax.training.recorder import Counters
 from tfx_jax.training.restore import read_progress
+from tfx_jax.workdir_lock import locked
 
 # Beginnings of the keys that a run cannot change once it has begun, and those of them that it can.
 FIXED = ("task.", "data.", "tokenizer.", "model.", "optimizer.", "lora.", "seed")
 MOVABLE = ("data.cache_dir", "data.tfds_dir")
+# Where data lies may change if it is known what it was.
+PATHS = tuple(f"data.{split}:" for split in build.SPLITS)
+
+
+@contextlib.contextmanager
+def held(workdir: str) -> Iterator[None]:
+  """Holds the lock of a workdir, see `locked`; of several processes of a run the first one does.
+
+  Raises:
+    UserError: on all of them, if somebody else holds it.
+  """
+  with contextlib.ExitStack() as stack:
+    error = None
+    if is_first():
+      try:
+        stack.enter_context(locked(workdir))
+      except UserError as found:
+        error = found
+    fail_together(error)
+    yield
+
+
+@contextlib.contextmanager
+def opened(config: ConfigDict, workdir: str) -> Iterator[None]:
+  """Holds a workdir and writes the configuration there, unless the workdir is another run's.
+
+  A run that fails before it has made anything leaves no configuration.
+  """
+  with held(workdir):
+    settle_config(config, workdir)
+    try:
+      yield
+    except UserError:
+      if is_first() and not _made(workdir):
+        config_io.remove_config(workdir)
+      raise
 
 
 def check_workdir(config: ConfigDict, workdir: str) -> list[str] | None:
-  """What of the configuration has changed since the workdir's run began; None if none has.
+  """Returns what has changed since the workdir's run began, a line each; None if none has begun.
 
   Raises:
-    UserError: if the workdir holds another run.
+    UserError: if the workdir holds another run, or the data it trains on are others now.
   """
-  old = config_io.read_config(workdir)
-  made = [name for name in ("checkpoints", "tokenizer") if os.path.isdir(f"{workdir}/{name}")]
+  old, made = config_io.read_config(workdir), _made(workdir)
+  if old is None and os.path.exists(os.path.join(workdir, "config.json")):
+    raise UserError(f"{workdir} holds a model of another library: choose another --workdir")
   if not made:
     return None
   if old is None:
     raise UserError(f"{workdir} holds {made[0]} but no config.json: choose another --workdir")
   changes = config_io.differences(old.to_dict(), config.to_dict())
-  fixed = [x for x in changes if x.startswith(FIXED) and not x.startswith(MOVABLE)]
+  recorded = config_io.recorded_fingerprints(workdir)
+  movable = MOVABLE + (PATHS if recorded else ())
+  fixed_keys = FIXED
+  if bool(old.train.ema_decay) != bool(config.train.ema_decay):
+    fixed_keys += ("train.ema_decay",)  # a state has an average from its beginning, or none
+  fixed = [x for x in changes if x.startswith(fixed_keys) and not x.startswith(movable)]
   if fixed:
     raise UserError(
       f"{workdir} holds another run ({fixed[0]}): choose another --workdir, or the old setting"
     )
-  return changes
+  return changes + _changed_data(config, recorded)
+
+
+def _changed_data(config: ConfigDict, recorded: Mapping[str, str]) -> list[str]:
+  """Lines of what data has another content than recorded; only that of the test may."""
+  lines = []
+  for split, fingerprint in build.data_fingerprints(config).items() if recorded else ():
+    if fingerprint == recorded.get(split, fingerprint):
+      continue
+    path = f"data.{split}={config.data[split]}"
+    if split == "test":
+      lines.append(f"the content of {path}: its scores cannot be compared with those before")
+      continue
+    if split == "train" and config.data.remove_overlap:
+      path += ", without what data.remove_overlap finds in the others"
+    raise UserError(
+      f"the data of {split} has changed since this run began ({path}): put back what it was, or "
+      "choose another --workdir"
+    )
+  return lines
 
 
 def settle_config(config: ConfigDict, workdir: str) -> None:
@@ -49,8 +113,15 @@ def settle_config(config: ConfigDict, workdir: str) -> None:
     cores = config_io.recorded_cpu_count(workdir)
     if cores != config_io.cpu_count():
       say(f"begun on {cores} processors, now {config_io.cpu_count()}: results differ by rounding")
-  if changes != [] and is_first():
-    config_io.write_config(workdir, config)
+  if changes != [] or not config_io.recorded_fingerprints(workdir):
+    fingerprints = build.data_fingerprints(config)
+    if is_first():
+      config_io.write_config(workdir, config, fingerprints)
+
+
+def _made(workdir: str) -> list[str]:
+  """Which of the folders that a run makes are there."""
+  return [x for x in ("checkpoints", "tokenizer") if os.path.isdir(os.path.join(workdir, x))]
 
 
 def open_log(workdir: str, resume_at: int | None = None) -> MetricsLog | NoLog:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import lzma
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
@@ -34,6 +35,8 @@ _FOREIGN = {
 }
 _HEAD = 16  # bytes, enough for all of them
 _DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
+# Hashes of files by device, inode, size and time of the last change, in this process.
+_digests: dict[tuple[int, ...], bytes] = {}
 
 
 class FileReader:
@@ -76,12 +79,16 @@ class Lines:
       yield from decoded_lines(file, self.path)
 
   def digest(self) -> bytes:
-    """Returns the hash of the (uncompressed) bytes."""
-    digest = hashlib.blake2b(digest_size=16)
+    """Returns the hash of the (uncompressed) bytes; a file that stays as it is is read once."""
     with self._open() as file:
-      while block := file.read(_BLOCK):
-        digest.update(block)
-    return digest.digest()
+      status = os.stat(self.path)
+      key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+      if key not in _digests:
+        digest = hashlib.blake2b(digest_size=16)
+        while block := file.read(_BLOCK):
+          digest.update(block)
+        _digests[key] = digest.digest()
+    return _digests[key]
 
   def text(self) -> str:
     """Returns the whole content."""

@@ -7,12 +7,11 @@ from typing import Any
 
 from tfx_jax.decoding.beam import PENALTY_OFFSETS
 from tfx_jax.errors import UserError, nearest
+from tfx_jax.ranges import RANGES, check_range
 
 SEARCHES = ("beam", "sample", "mbr")
-AT_LEAST_ONE = (
-  *("beam_size", "num_return", "num_samples", "max_length", "max_source_length", "batch_size"),
-  *("beam_groups", "repetition_penalty"),
-)
+# Of 1e30: a log-probability divided or multiplied by that still is a float32 of full precision.
+_LOG_OF_GREATEST_PENALTY = math.log(1e30)
 # What some searches do not read; elsewhere than at its default it would mislead.
 OF_DRAWS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "seed")
 READ_BY = dict.fromkeys(OF_DRAWS, ("sample", "mbr")) | {
@@ -104,18 +103,10 @@ class GenerateSettings:
       value = getattr(self, name)
       if value not in choices:
         raise UserError(f"generate.{name}='{value}'{nearest(value, choices)}")
-    for name in AT_LEAST_ONE:
-      self._check(name, getattr(self, name) >= 1, "use 1 or more")
-    for name in ("top_k", "no_repeat_ngram_size"):
-      self._check(name, getattr(self, name) >= 0, "use 0 or more")
-    self._check("seed", 0 <= self.seed < 2**32, "use 0 to 4294967295")
-    self._check("temperature", self.temperature > 0, "use more than 0; greedy is beam_size=1")
-    for name in ("top_p", "typical_p"):
-      self._check(name, 0 < getattr(self, name) <= 1, "use a probability above 0, at most 1")
-    self._check("min_p", 0 <= self.min_p <= 1, "use 0 to 1")
-    self._check("presence_penalty", -2 <= self.presence_penalty <= 2, "use -2 to 2")
-    self._check("diversity_penalty", 0 < self.diversity_penalty < math.inf, "use more than 0")
-    self._check("coverage_penalty", 0 <= self.coverage_penalty < math.inf, "use 0 or more")
+    for field in dataclasses.fields(self):
+      if f"generate.{field.name}" in RANGES:
+        check_range(f"generate.{field.name}", getattr(self, field.name))
+    self._check_length_penalty()
     for name, kind in (("forbidden", "pieces"), ("forbidden_phrases", "texts"), ("stop", "texts")):
       value = getattr(self, name)
       if isinstance(value, str) or not all(value):
@@ -137,6 +128,17 @@ class GenerateSettings:
       raise UserError(
         "generate.stream=True is of one output that is written once: use generate.search='sample' "
         "or generate.beam_size=1, and generate.num_return=1"
+      )
+
+  def _check_length_penalty(self) -> None:
+    """The penalty of the longest output, a power, must leave scores within float32."""
+    offset = PENALTY_OFFSETS[self.length_penalty_form]
+    growth = math.log((offset + self.max_length) / (offset + 1))
+    if abs(self.length_penalty) * growth > _LOG_OF_GREATEST_PENALTY:
+      most = math.floor(_LOG_OF_GREATEST_PENALTY / growth * 10) / 10
+      raise UserError(
+        f"generate.length_penalty={self.length_penalty}: use {-most} to {most}, for "
+        f"generate.max_length={self.max_length}"
       )
 
   def _check_beams(self) -> None:
@@ -196,7 +198,3 @@ class GenerateSettings:
       if name not in known:
         raise UserError(f"generate has no setting '{name}'{nearest(name, known)}")
     return dataclasses.replace(self, **changes)
-
-  def _check(self, name: str, fine: bool, told: str) -> None:
-    if not fine:
-      raise UserError(f"generate.{name}={getattr(self, name)}: {told}")

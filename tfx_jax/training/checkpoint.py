@@ -18,11 +18,14 @@ from tfx_jax.training.manifest import write_manifest
 from tfx_jax.training.state import TrainState
 from tfx_jax.training.verify import (
   CHECKSUMS,
+  SETTINGS,
+  SHAPES,
   Damaged,
   folder_of,
   read,
   read_progress_of,
   reason_of,
+  shapes,
 )
 
 # What a checkpoint takes beside its arrays, at most.
@@ -54,13 +57,14 @@ class Checkpoints:
   Args:
     workdir: of the run.
     keep: latest checkpoints kept, beside the best one; and one more, for if the newest is damaged.
+    settings: that decide which arrays a state has; saved with it, to tell others from damage.
 
   Raises:
     UserError: if the folder cannot be written.
   """
 
-  def __init__(self, workdir: str, keep: int = 1):
-    self._workdir = workdir
+  def __init__(self, workdir: str, keep: int = 1, settings: Mapping[str, Any] | None = None):
+    self._workdir, self._settings = workdir, dict(settings or {})
     self._folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
     self._policy = _LatestAndBest(keep + 1)
     self._finisher = ThreadPoolExecutor(1)
@@ -81,6 +85,10 @@ class Checkpoints:
   def latest(self) -> int | None:
     """The newest step saved, or None."""
     return self._manager.latest_step()
+
+  def steps(self) -> Sequence[int]:
+    """All steps that are saved."""
+    return self._manager.all_steps()
 
   def check_room(self, state: TrainState) -> None:
     """Looks whether the disk has room for a checkpoint; a full one is no place to find out.
@@ -110,7 +118,8 @@ class Checkpoints:
     self.check_room(state)
     step = int(state.step)
     self._policy.best_of[step] = progress.get("best_step")
-    beside = {**progress, CHECKSUMS: checksums(state)}
+    beside = {**progress, SETTINGS: self._settings, SHAPES: shapes(state)}
+    beside |= {CHECKSUMS: checksums(state)}
     arguments = ocp.args.Composite(
       state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(beside)
     )
@@ -153,7 +162,8 @@ class Checkpoints:
       abstract,
       shardings,
     )
-    return read(self._manager, step, ocp.args.StandardRestore(target), strict)
+    arguments = ocp.args.StandardRestore(target)
+    return read(self._manager, step, arguments, strict, self._settings)
 
   def restore_newest(self, abstract: TrainState, shardings: Any) -> tuple[TrainState, dict]:
     """The newest state that is what was saved, sharded as asked, and its progress.

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -123,7 +124,10 @@ def train(
           break
         log.write(step, "validation", figures)
         progress.message(_line(step, figures))
-        best = _judge(counters, step, figures.get(timetable.best_metric), timetable)
+        value = figures.get(timetable.best_metric)
+        best = _judge(counters, step, value, timetable)
+        if value is not None and not counters.finite:
+          progress.message(f"step {step:,}: not the best, for {timetable.best_metric} is {value}")
         give_back_free_memory()
         recorder.restart_clock()
       caught = stop_at(step)
@@ -151,13 +155,18 @@ def train(
 
 
 def _judge(counters: Counters, step: int, value: Any, timetable: Timetable) -> bool:
-  """Updates the counters by a validation's figure, if it has it; returns whether it is best."""
+  """Updates the counters by a validation's figure, if it has it; returns whether it is best.
+
+  A figure that is not finite is worse than any other.
+  """
   counters.evaluated = step
   if value is None:
     return False
   lower_is_better = timetable.best_metric in LOSS_FIGURES
   best = counters.best_value
-  if best is None or (value < best if lower_is_better else value > best):
+  counters.finite = math.isfinite(value)
+  first = best is None or not math.isfinite(best)
+  if counters.finite and (first or (value < best if lower_is_better else value > best)):
     counters.best_step, counters.best_value, counters.worse = step, float(value), 0
     return True
   counters.worse += 1
@@ -187,8 +196,8 @@ def _line(step: int, figures: Mapping[str, float | str]) -> str:
 
 def _hopeless(counters: Counters, step: int) -> str:
   return (
-    f"{counters.skipped_in_a_row} steps in a row were skipped, their loss or gradient not finite: "
-    f"the last good state is saved as step {step:,}, and {SKIPPED} names the examples; try a lower "
-    "optimizer.learning_rate or more optimizer.warmup_steps, or raise train.max_skipped_steps to "
-    "go on"
+    f"{counters.skipped_in_a_row} steps in a row were skipped, their loss, gradient or update not "
+    f"finite: the last good state is saved as step {step:,}, and {SKIPPED} names the examples; try "
+    "a lower optimizer.learning_rate or more optimizer.warmup_steps, or raise "
+    "train.max_skipped_steps to go on"
   )

@@ -12,6 +12,7 @@ import optax
 import optax.contrib
 
 from tfx_jax.errors import UserError, nearest
+from tfx_jax.ranges import check_range
 from tfx_jax.training.rounding import in_bfloat16
 
 Schedule = Callable[[jax.Array], jax.Array]
@@ -172,6 +173,7 @@ def _numbers(key: str, words: Sequence[str], name: str, takes: set[str]) -> dict
       numbers[argument] = int(text) if text.isdigit() else float(text)
     except ValueError as error:
       raise UserError(f"{key}: '{word}' is not NAME=NUMBER") from error
+    check_range(f"optimizer.{argument}", numbers[argument], f"{key}: {argument}")
   return numbers
 
 

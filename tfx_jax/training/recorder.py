@@ -29,6 +29,7 @@ class Counters:
     best_step: the step with the best validation so far.
     best_value: its value.
     worse: validations since.
+    finite: whether the last validation's value was finite.
     window: sums of the loss and their weight since the last line of the log.
     skipped: steps since then that were skipped.
     skipped_in_a_row: the last steps that were, without one between them that was not.
@@ -42,6 +43,7 @@ class Counters:
   best_step: int | None = None
   best_value: float | None = None
   worse: int = 0
+  finite: bool = True
   window: tuple[float, float, float] = (0.0, 0.0, 0.0)
   skipped: int = 0
   skipped_in_a_row: int = 0

@@ -1,13 +1,12 @@
 """What is read of a run that has been trained: parameters, and how far it has come."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from absl import logging
 
 from tfx_jax.errors import UserError
 from tfx_jax.training.verify import Damaged, read, read_progress_of
@@ -41,6 +40,7 @@ def restore_params(
   *,
   average_last: int = 1,
   ema: bool = False,
+  settings: Mapping[str, Any] | None = None,
 ) -> tuple[Any, int]:
   """The parameters of one checkpoint, or the mean of several, and the step of the newest.
 
@@ -49,9 +49,10 @@ def restore_params(
     which: "latest", "best", "ema", "average" or a step.
     abstract_params: shapes and dtypes.
     shardings: of each leaf.
-    average_last: how many of the latest checkpoints "average" is the mean of; with a warning it
-      is of all where there are fewer.
+    average_last: how many of the latest checkpoints "average" is the mean of; of all where there
+      are fewer.
     ema: whether the run keeps a moving average; it is what was validated, so "best" means that.
+    settings: by which the shapes were made, see `Checkpoints`.
 
   Raises:
     UserError: if there is no such checkpoint, or it is damaged.
@@ -72,14 +73,12 @@ def restore_params(
       raise UserError(f"{workdir} holds no moving average: it has train.ema_decay=0")
     if which == "average":
       chosen = steps[-average_last:]
-      if len(chosen) < average_last:
-        logging.warning("%s: %d checkpoints to average, not %d", workdir, len(chosen), average_last)
     else:
       chosen = [_choose(manager, steps, which, workdir)]
     field = "ema" if which == "ema" or (which == "best" and ema) else "params"
     total = None
     for step in chosen:
-      params = _restore_field(manager, step, field, target, workdir)
+      params = _restore_field(manager, step, field, target, workdir, settings)
       total = params if total is None else jax.tree.map(jnp.add, total, params)
   if len(chosen) > 1:
     total = jax.tree.map(lambda x: x / len(chosen), total)
@@ -87,7 +86,12 @@ def restore_params(
 
 
 def _restore_field(
-  manager: ocp.CheckpointManager, step: int, field: str, target: Any, workdir: str
+  manager: ocp.CheckpointManager,
+  step: int,
+  field: str,
+  target: Any,
+  workdir: str,
+  settings: Mapping[str, Any] | None,
 ) -> Any:
   """One field of the state that was saved at `step`."""
   target = {field: target}
@@ -97,7 +101,7 @@ def _restore_field(
     partial_restore=True,
   )
   try:
-    return read(manager, step, arguments)[0][field]
+    return read(manager, step, arguments, settings=settings)[0][field]
   except Damaged as error:
     raise _damaged(workdir, step, error) from error
 

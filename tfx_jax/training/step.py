@@ -41,8 +41,8 @@ def make_train_step(
   length. With `r_drop` every row is read under two dropout masks, side by side,
   and the sums are halved. With `ema_decay` the state's average follows the parameters.
 
-  Where the loss or the norm of its gradient is not finite, the step is skipped: it counts, and all
-  else stays as it was.
+  Where the loss, the norm of its gradient or that of the update is not finite, the step is skipped:
+  it counts, and all else stays as it was.
 
   Figures are clu metrics: `loss`, the cross-entropy in nats per token, and `objective`, which is
   minimised, carry their sums and weights; `grad_norm` and `learning_rate` are of this step, and so
@@ -93,7 +93,8 @@ def make_train_step(
     grads = jax.tree.map(lambda g: g / jnp.maximum(weight, 1.0), grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     norm = optax.tree.norm(grads)
-    finite = jnp.isfinite(nll) & jnp.isfinite(objective) & jnp.isfinite(norm)
+    # An optimizer may make 0 / 0 of a gradient that is finite.
+    finite = jnp.isfinite(nll + objective + norm + optax.tree.norm(updates))
     figures = {
       "loss": metrics.Average(total=nll, count=weight),
       "objective": metrics.Average(total=objective, count=weight),

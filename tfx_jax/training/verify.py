@@ -1,7 +1,9 @@
 """Reads checkpoints and makes sure that they are what was saved."""
 
+import json
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,11 +12,14 @@ import orbax.checkpoint as ocp
 from absl import logging
 from jax.experimental import multihost_utils
 
-from tfx_jax.training.checksum import checksums
+from tfx_jax.errors import UserError
+from tfx_jax.training.checksum import checksums, paths
 from tfx_jax.training.manifest import MISSING, find_damage
 
 # Where among what is saved beside the arrays their checksums are.
 CHECKSUMS = "checksums"
+# And the settings that decide which arrays there are, and the shapes of these.
+SETTINGS, SHAPES = "settings", "shapes"
 
 _LONGEST_REASON = 200
 
@@ -28,6 +33,7 @@ def read(
   step: int,
   arguments: ocp.args.CheckpointArgs,
   strict: bool = True,
+  settings: Mapping[str, Any] | None = None,
 ) -> tuple[Any, dict]:
   """What `arguments` ask for of the state of a checkpoint, and what was saved beside it.
 
@@ -39,14 +45,17 @@ def read(
     step: of the checkpoint.
     arguments: how to restore the state, or a part of it.
     strict: whether a manifest must be there; if not, the checksums must do.
+    settings: by which the arrays that `arguments` ask for were made, if known.
 
   Raises:
     Damaged: on all processes, if something is not as it was saved.
+    UserError: if all is as it was saved, by other settings.
   """
   first = jax.process_index() == 0
   damage = _from_first(find_damage(folder_of(manager, step)) if first else None)
   if damage and damage != MISSING:
     raise Damaged(damage)
+  _check_shapes(manager, step, arguments.item, settings or {})
   reason, restored = None, {}
   try:
     items = ocp.args.Composite(state=arguments, progress=ocp.args.JsonRestore())
@@ -55,6 +64,8 @@ def read(
   except Exception as error:  # Orbax and TensorStore raise all kinds
     reason = damage or reason_of(error)
   _all_agree(reason)
+  for key in (SETTINGS, SHAPES):
+    progress.pop(key, None)
   saved = progress.pop(CHECKSUMS, None)
   if saved is None:
     logging.warning(
@@ -83,9 +94,48 @@ def read_progress_of(manager: ocp.CheckpointManager, step: int) -> dict:
     progress = dict(manager.restore(step, args=items)["progress"])
   except Exception as error:
     raise Damaged(damage or reason_of(error)) from error
+  for key in (SETTINGS, SHAPES):
+    progress.pop(key, None)
   if progress.pop(CHECKSUMS, None) is not None and damage:
     raise Damaged(damage)
   return progress
+
+
+def shapes(tree: Any) -> dict[str, list[int]]:
+  """The shape of each leaf by its path, as in 'params/kernel'."""
+  return dict(zip(paths(tree), (list(x.shape) for x in jax.tree.leaves(tree)), strict=True))
+
+
+def _check_shapes(
+  manager: ocp.CheckpointManager, step: int, target: Any, settings: Mapping[str, Any]
+) -> None:
+  """Looks whether the arrays asked for are those that were saved, if that was written down.
+
+  Raises:
+    UserError: if they are not, naming the setting that has changed.
+  """
+  try:
+    items = ocp.args.Composite(progress=ocp.args.JsonRestore())
+    progress = manager.restore(step, args=items)["progress"]
+  except Exception:  # damaged: told when all is read
+    return
+  if SHAPES not in progress:
+    return
+  asked = shapes(target)
+  fields = {path.split("/")[0] for path in asked}
+  saved = {path: x for path, x in progress[SHAPES].items() if path.split("/")[0] in fields}
+  if asked == saved:
+    return
+  other = min(path for path in {*asked, *saved} if asked.get(path) != saved.get(path))
+  difference = f"the array {other}: {saved.get(other)}", f"{asked.get(other)}"
+  for key, value in json.loads(json.dumps(settings)).items():  # tuples are lists there
+    if progress[SETTINGS].get(key, value) != value:
+      difference = f"{key}={progress[SETTINGS][key]!r}", f"{value!r}"
+      break
+  raise UserError(
+    f"{folder_of(manager, step)} was saved with {difference[0]}, and the configuration makes it "
+    f"{difference[1]}: put the old setting back"
+  )
 
 
 def folder_of(manager: ocp.CheckpointManager, step: int) -> str:

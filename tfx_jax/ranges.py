@@ -1,0 +1,170 @@
+"""The range of every number of the configuration: its least and its greatest value."""
+
+import dataclasses
+import math
+import numbers
+from typing import Any
+
+from tfx_jax.errors import UserError
+
+# Steps, sizes and ids are int32 on the devices; JAX makes its keys of 32 bits of a seed.
+_INT32 = 2**31 - 1
+_UINT32 = 2**32 - 1
+# The least number above 0 that float32 holds in full precision, and nearly its greatest.
+_TINY = 1.2e-38
+_HUGE = 3.4e38
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+  """Both ends belong to it.
+
+  Attributes:
+    low: least value.
+    high: greatest value.
+    whole: whether only integers are allowed.
+  """
+
+  low: float
+  high: float
+  whole: bool = False
+
+  def check(self, key: str, value: Any) -> None:
+    """Refuses a value that is outside, no number, or too small for float32 and yet not 0.
+
+    Raises:
+      UserError: naming the key, the value and the range.
+    """
+    kind = numbers.Integral if self.whole else numbers.Real
+    if isinstance(value, bool) or not isinstance(value, kind):
+      what = "an integer" if self.whole else "a number"
+      raise UserError(f"{key}={value!r} is {type(value).__name__}: use {what} from {self}")
+    if not self.low <= value <= self.high:
+      raise UserError(f"{key}={value}: use {self}")
+    if 0 < abs(value) < _TINY:
+      raise UserError(f"{key}={value} is 0 in float32: use 0, or {_TINY} and more")
+
+  def __str__(self) -> str:
+    return f"{_text(self.low)} to {_text(self.high)}"
+
+
+def _text(number: float) -> str:
+  short = math.isfinite(number) and number == int(number) and abs(number) < 1e16
+  return str(int(number)) if short else repr(number)
+
+
+_COUNT = Range(1, _INT32, whole=True)
+_COUNT_OR_NONE = Range(0, _INT32, whole=True)
+_SEED = Range(0, _UINT32, whole=True)
+_AXIS = Range(-1, _INT32, whole=True)
+_SHARE = Range(0.0, 1.0)
+# float32 rounds what is nearer to 1 to 1, where 1 - x divides by zero.
+_BELOW_ONE = Range(0.0, 0.9999999)
+_ABOVE_ZERO = Range(1e-30, 1e6)
+_PROBABILITY_MASS = Range(1e-30, 1.0)
+_WEIGHT = Range(0.0, 1e6)
+_FINITE = Range(-_HUGE, _HUGE)
+
+RANGES = {
+  "seed": _SEED,
+  "task.history_turns": _COUNT_OR_NONE,
+  "data.source_length": _COUNT,
+  "data.target_length": _COUNT,
+  "data.source_sampling": _BELOW_ONE,
+  "data.target_sampling": _BELOW_ONE,
+  "data.batch_size": _COUNT,
+  "tokenizer.vocab_size": _COUNT_OR_NONE,
+  "tokenizer.character_coverage": _SHARE,
+  "tokenizer.max_sentences": _COUNT_OR_NONE,
+  "model.encoder_layers": _COUNT,
+  "model.decoder_layers": _COUNT,
+  "model.features": _COUNT,
+  "model.num_heads": _COUNT,
+  "model.num_kv_heads": _COUNT_OR_NONE,
+  "model.head_dim": _COUNT_OR_NONE,
+  "model.feed_forward": _COUNT,
+  "model.norm_epsilon": _SHARE,
+  "model.max_positions": _COUNT,
+  "model.rotary_base": Range(0.0, _HUGE),
+  "model.num_buckets": _COUNT_OR_NONE,
+  "model.max_distance": _COUNT_OR_NONE,
+  "model.vocab_multiple": _COUNT,
+  "model.dropout": _BELOW_ONE,
+  "model.attention_dropout": _BELOW_ONE,
+  "model.activation_dropout": _BELOW_ONE,
+  "model.attention_rows": _COUNT_OR_NONE,
+  "optimizer.learning_rate": Range(0.0, _HUGE),
+  "optimizer.warmup_steps": _COUNT_OR_NONE,
+  "optimizer.final_share": _SHARE,
+  "optimizer.b1": _BELOW_ONE,
+  "optimizer.b2": _BELOW_ONE,
+  # With 0, a parameter whose gradients are 0 becomes 0 / 0.
+  "optimizer.eps": _ABOVE_ZERO,
+  "optimizer.momentum": _BELOW_ONE,
+  "optimizer.weight_decay": _WEIGHT,
+  # Of `optimizer.groups`: what multiplies the learning rate.
+  "optimizer.scale": _WEIGHT,
+  "optimizer.clip_norm": Range(0.0, _HUGE),
+  "lora.rank": _COUNT_OR_NONE,
+  "lora.alpha": _WEIGHT,
+  "train.num_steps": _COUNT,
+  "train.label_smoothing": _BELOW_ONE,
+  "train.z_loss": _WEIGHT,
+  "train.r_drop": _WEIGHT,
+  "train.ema_decay": _BELOW_ONE,
+  "train.loss_chunks": _COUNT_OR_NONE,
+  "train.microbatches": _COUNT,
+  "train.log_every": _COUNT,
+  "train.eval_every": _COUNT_OR_NONE,
+  "train.decode_every": _COUNT_OR_NONE,
+  "train.decode_examples": _COUNT_OR_NONE,
+  "train.checkpoint_every": _COUNT_OR_NONE,
+  "train.keep_checkpoints": _COUNT,
+  "train.patience": _COUNT_OR_NONE,
+  "train.max_skipped_steps": _COUNT_OR_NONE,
+  "evaluate.average_last": _COUNT_OR_NONE,
+  "evaluate.num_samples": _COUNT_OR_NONE,
+  "evaluate.bootstrap_samples": _COUNT,
+  "generate.beam_size": _COUNT,
+  "generate.beam_groups": _COUNT,
+  "generate.diversity_penalty": _ABOVE_ZERO,
+  "generate.num_return": _COUNT,
+  # Beyond what the lengths of outputs allow, see `GenerateSettings`.
+  "generate.length_penalty": Range(-100.0, 100.0),
+  "generate.coverage_penalty": _WEIGHT,
+  "generate.alignment_layer": Range(-_INT32, _INT32, whole=True),
+  "generate.temperature": _ABOVE_ZERO,
+  "generate.top_k": _COUNT_OR_NONE,
+  "generate.top_p": _PROBABILITY_MASS,
+  "generate.min_p": _SHARE,
+  "generate.typical_p": _PROBABILITY_MASS,
+  "generate.seed": _SEED,
+  "generate.num_samples": _COUNT,
+  "generate.min_length": _COUNT_OR_NONE,
+  "generate.max_length": _COUNT,
+  "generate.max_length_ratio": _WEIGHT,
+  "generate.max_source_length": _COUNT,
+  "generate.batch_size": _COUNT,
+  "generate.no_repeat_ngram_size": _COUNT_OR_NONE,
+  "generate.repetition_penalty": Range(1.0, 1e6),
+  "generate.presence_penalty": Range(-2.0, 2.0),
+  "mesh.data": _AXIS,
+  "mesh.fsdp": _AXIS,
+  "mesh.tensor": _AXIS,
+  "mesh.sequence": _AXIS,
+  "mesh.slices": _AXIS,
+}
+
+
+def check_range(key: str, value: Any, told: str = "") -> None:
+  """Refuses a number that is outside the range of its key; any finite one of an unknown key.
+
+  Args:
+    key: 'section.name'.
+    value: of the key.
+    told: the key's name in the error, where the number was given in another place.
+
+  Raises:
+    UserError: naming the key, the value and the range.
+  """
+  RANGES.get(key, _FINITE).check(told or key, value)
