@@ -13,7 +13,9 @@ def base() -> ConfigDict:
     {
       "seed": 0,
       "task": {
-        # translate, summarize, dialogue, text, or package.module:Name.
+        # translate, summarize, dialogue, text, or package.module:Name. Such a name runs code: here
+        # and for other keys it is taken from an experiment or the command line; from the config.json
+        # of a folder only with --trust.
         "name": "translate",
         # The fields of a record that are read and written: file suffixes, columns or keys. Of
         # dialogue there is only the source, of text only the target.
@@ -51,6 +53,8 @@ def base() -> ConfigDict:
         "train": "",
         "validation": "",
         "test": "",
+        # Where the data is from and where to put it, which is said if a file is missing.
+        "origin": "",
         # Whether training records are left out that share something with validation or test: of
         # pairs the source, of text the whole, of dialogue two turns in a row; letters and digits
         # count alone.

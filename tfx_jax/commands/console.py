@@ -1,4 +1,4 @@
-"""How the commands speak to the user."""
+"""How the commands speak to the user: results go to standard output, messages to standard error."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,15 @@ from tfx_jax.processes import is_first
 
 
 def say(text: str) -> None:
-  """Tells the user, once whatever the number of processes; standard output is for results."""
+  """Prints a message to standard error, once whatever the number of processes."""
   if is_first():
     print(text, file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+  """Prints a result to standard output, once whatever the number of processes."""
+  if is_first():
+    print(text, flush=True)
 
 
 def listing(figures: Mapping[str, Any]) -> str:

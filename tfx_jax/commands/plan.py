@@ -12,9 +12,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tfx_jax import build, config_io
-from tfx_jax.commands.console import say, table
+from tfx_jax.commands.console import say, show, table
 from tfx_jax.cost import cost
 from tfx_jax.errors import UserError
+from tfx_jax.names import trusting
 from tfx_jax.run import EXAMPLE, count_parameters
 from tfx_jax.training.state import TrainState, plan_state
 
@@ -52,8 +53,7 @@ def plan(config: ConfigDict, devices: int) -> int:
   shown = ", ".join(f"{axis} {count}" for axis, count in mesh.items() if count > 1) or "one device"
   say(f"compiling for {devices} devices ({shown})")
   compiled = _compile_elsewhere(config, devices)
-  print(table(*_rows(reckoned, compiled, devices)))
-  print(f"\n{NOTE.format(devices)}")
+  show(f"{table(*_rows(reckoned, compiled, devices))}\n\n{NOTE.format(devices)}")
   return 0
 
 
@@ -161,4 +161,5 @@ def _shard_bytes(tree: Any) -> int:
 
 
 if __name__ == "__main__":
-  print(json.dumps(compile_step(config_io.read_config(sys.argv[1]))))
+  with trusting(True):  # the folder is of the process that started this one
+    print(json.dumps(compile_step(config_io.read_config(sys.argv[1]))))

@@ -16,7 +16,7 @@ from tfx_jax.training.restore import read_progress
 
 # Beginnings of the keys that a run cannot change once it has begun, and those of them that it can.
 FIXED = ("task.", "data.", "tokenizer.", "model.", "optimizer.", "lora.", "seed")
-MOVABLE = ("data.cache_dir", "data.tfds_dir")
+MOVABLE = ("data.cache_dir", "data.tfds_dir", "data.origin")
 
 
 def check_workdir(config: ConfigDict, workdir: str) -> list[str] | None:
@@ -25,7 +25,7 @@ def check_workdir(config: ConfigDict, workdir: str) -> list[str] | None:
   Raises:
     UserError: if the workdir holds another run.
   """
-  old = config_io.read_config(workdir)
+  old = config_io.recorded_config(workdir)
   made = [name for name in ("checkpoints", "tokenizer") if os.path.isdir(f"{workdir}/{name}")]
   if not made:
     return None

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from tfx_jax.errors import UserError
+from tfx_jax.errors import MissingFile, UserError
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 17
@@ -81,5 +81,7 @@ class Lines:
           yield file
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
       raise UserError(f"{self.path} is not a whole gzip file: {error}") from error
+    except FileNotFoundError as error:
+      raise MissingFile(f"no file {self.path}") from error
     except OSError as error:
       raise UserError(f"cannot read {self.path}: {error.strerror or error}") from error

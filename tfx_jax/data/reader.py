@@ -1,16 +1,19 @@
 """Iterators of records with a fingerprint, from files of the user's own and known corpora."""
 
-import importlib
 import itertools
 import json
+import os
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from tfx_jax.data.file import FileReader
 from tfx_jax.data.text_reader import AlignedReader, FilesReader, LinesReader
 from tfx_jax.errors import UserError, nearest
+from tfx_jax.names import check_members, check_parameters, imported, members
 
 FORMATS = ("text", "lines", "files", "tsv", "jsonl", "tfds", "cldr", "docstrings", "python")
+# The formats of files that have such a name. What ends in .txt has a record a line, of one field.
+_ENDINGS = {".jsonl": "jsonl", ".tsv": "tsv", ".txt": "lines"}
 
 
 class Reader(Protocol):
@@ -41,8 +44,8 @@ def open_reader(
     format: 'text' (aligned files PREFIX.FIELD, one record a line), 'lines' (one file and one field,
       one record a line), 'files' (one field, a record a file), 'tsv', 'jsonl' (all of them plain or
       gzip by a name ending in .gz), 'tfds' (prepared by TensorFlow Datasets), 'cldr',
-      'docstrings', 'python' (built in), or `package.module:Name`, called with (path, fields) and
-      returning a `Reader`.
+      'docstrings', 'python' (built in), or `package.module:Name`, a class or function that has the
+      parameters `path` and `fields` and gives a `Reader`.
     path: the prefix for 'text', the file for 'lines', 'tsv' and 'jsonl', NAME[/CONFIG][:SPLIT] for
       'tfds', the split for 'cldr', SPLIT[:PACKAGE+PACKAGE] for 'docstrings' and 'python'; for
       'files' a file, folder or pattern, which may have [:90%] or [90%:] behind it, for a part of
@@ -53,8 +56,9 @@ def open_reader(
     tfds_dir: where TensorFlow Datasets keeps its data; where it does by itself if empty.
 
   Raises:
-    UserError: here for an unknown format and a missing, empty or unreadable file; while iterating
-      for a line that is not UTF-8 or not a record of this format, and for unequal line counts.
+    UserError: here for an unknown format and a missing (`MissingFile`), empty or unreadable file;
+      while iterating for a line that is not UTF-8 or not a record of this format, and for unequal
+      line counts.
   """
   # A format of the user's own takes its path as it is.
   parts = path.split(",") if ":" not in format else [path]
@@ -62,7 +66,12 @@ def open_reader(
   for part in parts:
     own, _, rest = part.partition(":")
     given = (own, rest) if rest and own in FORMATS else (format, part)
-    readers.append(_open_one(*given, fields, columns, tfds_dir))
+    try:
+      readers.append(_open_one(*given, fields, columns, tfds_dir))
+    except UserError as error:
+      if hint := _hint(*given, fields):
+        raise type(error)(f"{error}{hint}") from error
+      raise
   return readers[0] if len(readers) == 1 else _Joined(readers)
 
 
@@ -92,9 +101,28 @@ def _open_one(
       from tfx_jax.data.python_text import PythonReader
 
       return PythonReader(format, path, fields)
-  if ":" in format and all(part.isidentifier() for part in format.replace(":", ".", 1).split(".")):
-    return _imported(format)(path, fields)
-  raise UserError(f"data.format='{format}' is unknown{nearest(format, FORMATS)}")
+  return _own_reader(format, path, fields)
+
+
+def _own_reader(name: str, path: str, fields: Sequence[str]) -> Reader:
+  """The reader that a class or function of the user's own gives, if it is one."""
+  make = imported("data.format", name, FORMATS)
+  check_parameters("data.format", name, make, ("path", "fields"))
+  if isinstance(make, type):
+    check_members("data.format", name, make, "reader", ["__iter__"])
+  reader = make(path=path, fields=fields)
+  check_members("data.format", name, reader, "reader", members(Reader))
+  return reader
+
+
+def _hint(format: str, path: str, fields: Sequence[str]) -> str:
+  """Says which format a path looks like, where that is another one."""
+  ending = os.path.splitext(path.removesuffix(".gz"))[1]
+  likely = _ENDINGS.get(ending, format)
+  fits = format in FORMATS and (likely != "lines" or (len(fields) == 1 and format != "files"))
+  if likely == format or not fits:
+    return ""
+  return f"; {path} ends in {ending}: did you mean data.format={likely}?"
 
 
 class _Joined:
@@ -130,6 +158,7 @@ class _TsvReader(FileReader):
       if len(cells) < self.width:
         raise UserError(
           f"{file.path}, line {number}: {len(cells)} column(s), needs {self.width} between tabs"
+          f"{_hint('tsv', file.path, self.fields)}"
         )
       yield {field: cells[place] for field, place in self.places}
 
@@ -148,7 +177,8 @@ class _JsonlReader(FileReader):
         value = json.loads(line)
         record = {field: _lookup(value, field, keys) for field, keys in self.keys}
       except json.JSONDecodeError as error:
-        raise UserError(f"{file.path}, line {number}: not JSON ({error.msg})") from error
+        hint = _hint("jsonl", file.path, self.fields)
+        raise UserError(f"{file.path}, line {number}: not JSON ({error.msg}){hint}") from error
       except (ValueError, RecursionError) as error:
         raise UserError(f"{file.path}, line {number}: {error}") from error
       if "kind" not in record and isinstance(value.get("kind"), str):
@@ -167,14 +197,3 @@ def _lookup(value: object, field: str, keys: Sequence[str]) -> str:
     raise ValueError(f"'{field}' is not a string but {type(value).__name__}")
   value.encode("utf-8")  # \ud800 is JSON but no text
   return value
-
-
-def _imported(name: str) -> object:
-  module, attribute = name.split(":")
-  try:
-    found = getattr(importlib.import_module(module), attribute, None)
-  except ImportError as error:
-    raise UserError(f"data.format='{name}' cannot be imported: {error}") from error
-  if not callable(found):
-    raise UserError(f"data.format='{name}': {module} has no callable '{attribute}'")
-  return found

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from tfx_jax.data.file import FileReader
-from tfx_jax.errors import UserError
+from tfx_jax.errors import MissingFile, UserError
 
 # PATH[:90%] and PATH[90%:], as TensorFlow Datasets writes parts.
 _PART = re.compile(r"(.*)\[(?:(\d+)%)?:(?:(\d+)%)?\]")
@@ -79,7 +79,7 @@ def _matching(pattern: str) -> list[str]:
     paths = [pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True)
   files = sorted(path for path in paths if os.path.isfile(path) and os.path.getsize(path))
   if not files:
-    raise UserError(f"no file {pattern}, or an empty one")
+    raise MissingFile(f"no file {pattern}, or an empty one")
   return files
 
 
@@ -90,4 +90,4 @@ def _field_file(prefix: str, field: str) -> str:
       return path
   present = sorted(glob.glob(glob.escape(prefix) + ".*"))[:4]
   found = f"; found {', '.join(present)}" if present else ""
-  raise UserError(f"no file {plain} or {plain}.gz{found}")
+  raise MissingFile(f"no file {plain} or {plain}.gz{found}")
