@@ -2,14 +2,18 @@
 
 import contextlib
 import gzip
+import json
 import os
 import resource
 import shutil
+import sys
 
 import pytest
 from tiny_run import contents, write_experiment
 
+import tfx_jax
 from tfx_jax.commands import train
+from tfx_jax.errors import UserError
 from tfx_jax.main import _name, main
 
 
@@ -251,3 +255,90 @@ def test_a_full_disk(trained, experiment, capsys, tmp_path):
   assert capsys.readouterr().err.splitlines()[-1] == told
   assert (tmp_path / "out").read_text() == "of yesterday"
   assert not (tmp_path / "out.tmp").exists()
+
+
+CODE = """open({marker!r}, "w").close()
+
+def share(predictions, references):
+  return {{"share": 50.0}}
+"""
+
+
+@pytest.fixture
+def theirs(trained, tmp_path, monkeypatch):
+  """A copy of the run that someone else has changed, and where their code leaves a trace."""
+  marker = tmp_path / "it was run"
+  (tmp_path / "their_code.py").write_text(CODE.format(marker=str(marker)))
+  monkeypatch.syspath_prepend(str(tmp_path))
+  shutil.copytree(trained[1], tmp_path / "theirs")
+  yield str(tmp_path / "theirs"), marker
+  sys.modules.pop("their_code", None)
+
+
+def rewrite(workdir, section, key, value):
+  """Changes a key of the configuration in a workdir."""
+  path = os.path.join(workdir, "config.json")
+  with open(path) as file:
+    content = json.load(file)
+  content["config"][section][key] = value
+  with open(path, "w") as file:
+    json.dump(content, file)
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    ["--workdir=THEIRS"],
+    *(["--workdir=THEIRS", f"--mode={mode}"] for mode in ("evaluate", "generate", "chat", "plan")),
+    ["--workdir=OURS", "--mode=evaluate", "--baseline=THEIRS"],
+    ["--workdir=OURS", "--mode=generate", "--config.generate.ensemble=THEIRS"],
+    ["EXPERIMENT", "--workdir=NEW", "--config.train.init_from=THEIRS"],
+    ["EXPERIMENT", "--workdir=NEW", "--config.train.init_from=THEIRS", "--mode=prepare"],
+  ],
+  ids=" ".join,
+)
+def test_a_folder_runs_no_code(options, theirs, trained, no_training, capfd, tmp_path):
+  folder, marker = theirs
+  for key in ("task.name", "data.format"):
+    rewrite(folder, *key.split("."), "their_code:share")
+  places = {"EXPERIMENT": trained[0], "OURS": trained[1], "THEIRS": folder}
+  places |= {"NEW": str(tmp_path / "new")}
+  (tmp_path / "in").write_text("ab\n")
+  before = contents(folder)
+  for name, path in places.items():
+    options = [option.replace(name, path) for option in options]
+  told = refusal(capfd, *options, f"--input={tmp_path / 'in'}")
+  assert f"{folder}/config.json names code to run, task.name='their_code:share'" in told
+  assert not marker.exists() and not (tmp_path / "new").exists() and contents(folder) == before
+
+
+def test_a_folder_deletes_nothing(theirs, capfd, tmp_path):
+  folder, _ = theirs
+  rewrite(folder, "data", "format", "shutil:rmtree")
+  rewrite(folder, "data", "test", str(tmp_path / "theirs"))
+  before = contents(folder)
+  evaluate = [f"--workdir={folder}", "--mode=evaluate"]
+  assert "--trust" in refusal(capfd, *evaluate)
+  assert "cannot be called with (path, fields)" in refusal(capfd, *evaluate, "--trust")
+  assert contents(folder) == before
+
+
+def test_code_is_run_from_what_is_trusted(theirs, trained, no_training, capfd, monkeypatch):
+  folder, marker = theirs
+  rewrite(folder, "task", "metrics", ["their_code:share"])
+  with pytest.raises(UserError, match=r"metrics='their_code:share'.*load\(\.\.\., trust=True"):
+    tfx_jax.load(folder)
+  # What the user gives in place of the folder's own is used alone.
+  assert tfx_jax.load(folder, config=tfx_jax.load(trained[1]).config).step == 12
+  prepare = [f"--workdir={folder}", "--mode=prepare"]
+  assert "holds another run (task.metrics" in refusal(capfd, trained[0], *prepare)
+  assert not marker.exists()
+  assert main([*prepare, "--config.task.metrics=their_code:share"]) == 0
+  assert marker.exists()
+  monkeypatch.setattr("tfx_jax.commands.evaluate.draw_curves", lambda workdir: None)
+  capfd.readouterr()
+  assert main([f"--workdir={folder}", "--mode=evaluate", "--trust"]) == 0
+  assert "share" in capfd.readouterr().out
+  assert tfx_jax.load(folder, trust=True).step == 12
+  with pytest.raises(UserError):  # that was trust in one call
+    tfx_jax.load(folder)

@@ -14,7 +14,7 @@ def base() -> ConfigDict:
       "seed": 0,
       "task": {
         # translate, summarize, dialogue, text, or package.module:Name. Such a name runs code: here
-        # and for other keys it is taken from an experiment or the command line; from the config.json
+        # and elsewhere it is taken from an experiment or the command line, and from the config.json
         # of a folder only with --trust.
         "name": "translate",
         # The fields of a record that are read and written: file suffixes, columns or keys. Of

@@ -43,10 +43,16 @@ def swept(tmp_path_factory):
   """A sweep that has been done: its experiment, workdir and what it told."""
   folder = tmp_path_factory.mktemp("swept")
   experiment, workdir = write_experiment(folder), str(folder / "sweep")
-  told = io.StringIO()
-  with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(told):
+  told, result = io.StringIO(), io.StringIO()
+  with (
+    pytest.MonkeyPatch.context() as patch,
+    contextlib.redirect_stderr(told),
+    contextlib.redirect_stdout(result),
+  ):
     patch.setattr(train, "draw_curves", lambda workdir: None)
     assert run_sweep(experiment, workdir, *GRID) == 0
+  with open(os.path.join(workdir, "sweep.md")) as file:
+    assert result.getvalue() == file.read(), "standard output is not the table alone"
   return experiment, workdir, told.getvalue()
 
 

@@ -109,7 +109,6 @@ def _prepared(name: str, folder: str) -> Any:
   return builder
 
 
-@functools.cache
 def _import_tfds() -> Any:
   """TFDS, knowing its data sets of texts.
 
@@ -128,6 +127,7 @@ def _import_tfds() -> Any:
   return tfds
 
 
+@functools.cache  # once
 def _forbid_other_features(connector: Any) -> None:
   """Has TFDS import no module that a data set's features.json names, unless it is of TFDS."""
   restore = connector.cls_from_name.__func__
