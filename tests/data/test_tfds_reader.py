@@ -257,7 +257,7 @@ def test_a_data_set_names_no_module_to_import(folder, tmp_path, monkeypatch):
   for path in (tmp_path / "copy").glob("**/features.json"):
     text = path.read_text()
     assert '"tensorflow_datasets.core' in text
-    path.write_text(re.sub('"tensorflow_datasets[.a-z_]*', '"hidden_code', text))
+    path.write_text(re.sub(r'"tensorflow_datasets\.[.a-z_]*', '"hidden_code.', text))
   told = failure(
     lambda: open_reader("tfds", "tiny_pairs/de-en:train", FIELDS, tfds_dir=str(tmp_path / "copy"))
   )
