@@ -22,6 +22,10 @@ def get_config(architecture="encoder_decoder"):
   for split, name in (("train", "train"), ("validation", "dev"), ("test", "test")):
     config.data[split] = os.path.join(folder, f"dialogsum.{name}.jsonl.gz")
   config.data.format = "jsonl"
+  config.data.origin = (
+    "get DialogSum_Data/dialogsum.*.jsonl from https://github.com/cylnlp/dialogsum, gzip them and "
+    "set DIALOGSUM to their folder"
+  )
   config.tokenizer.update(kind="bpe", vocab_size=8000)
   # 1.6 % of the training dialogues and 2.2 % of the test's are longer, and cut; 0.4 % of the
   # training summaries are longer, and left out with their dialogues.

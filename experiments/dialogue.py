@@ -23,6 +23,11 @@ def get_config(architecture="decoder_only"):
   )
   config.data.validation = f"lines:{xdailydialog}/en_dev_human.txt.gz"
   config.data.test = f"lines:{xdailydialog}/en_test_human.txt.gz"
+  config.data.origin = (
+    "get dialogsum/ from https://github.com/cylnlp/dialogsum and xdailydialog/ from "
+    "https://github.com/liuzeming01/XDailyDialog, gzip the files and set DIALOGUE_DATA to the "
+    "folder of both"
+  )
   config.data.remove_overlap = True
   # 1 % of the histories lose their beginning, and 1.2 % of the answers are longer.
   config.data.update(source_length=384, target_length=64, long_sources="cut_start", batch_size=8)

@@ -17,6 +17,9 @@ def get_config(pair="en-de"):
   config.data.train = os.path.join(folder, "train")
   config.data.validation = os.path.join(folder, "val")
   config.data.test = os.path.join(folder, "test_2016_flickr")
+  config.data.origin = (
+    "get data/task1/raw of https://github.com/multi30k/dataset and set MULTI30K to its folder"
+  )
   config.tokenizer.kind = "bpe"
   config.tokenizer.vocab_size = 8000
   config.model.update(

@@ -24,6 +24,10 @@ def get_config(size="cpu"):
   config = base()
   config.task.update(name="text", target="text")
   path = os.path.join(os.environ.get("SHAKESPEARE", "data/tinyshakespeare"), "input.txt")
+  config.data.origin = (
+    "get input.txt from data/tinyshakespeare of https://github.com/karpathy/char-rnn and set "
+    "SHAKESPEARE to its folder"
+  )
   config.data.update(
     format="files", train=f"{path}[:90%]", validation=f"{path}[90%:]", test=f"{path}[90%:]",
     target_length=length, stream=True, batch_size=rows,

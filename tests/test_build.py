@@ -144,6 +144,12 @@ class Shouting:
 
   questions = examples
 
+  def figures(self, predictions, examples):
+    return {}
+
+  def corpus_metrics(self):
+    return {}
+
 
 class Greetings:
   """A reader."""
@@ -176,6 +182,53 @@ def test_a_task_and_a_reader_of_the_users_own(tmp_path):
   corpus = build.make_corpus(config, "train", tokenizers)
   assert tokenizers[1].decode([corpus.targets[1]]) == ["HI BERTA"]
   assert corpus.report["pairs_kept"] == 2
+
+
+class Partial:
+  """No task."""
+
+  def __init__(self, source):
+    raise AssertionError("it was called")
+
+
+class Vague(Shouting):
+  """A task that asks for what no key of the section gives."""
+
+  def __init__(self, colour):
+    raise AssertionError("it was called")
+
+
+class Silent:
+  """A task without metrics, not even none."""
+
+  reads, identity = True, "silent"
+  fields = examples = questions = figures = corpus_metrics = Shouting.fields
+
+
+@pytest.mark.parametrize(
+  ("name", "told"),
+  [
+    ("Partial", "is no task: it has no identity"),
+    ("Vague", "cannot be called with ("),
+    ("Silent", "is no task: it has no metrics"),
+    ("failure", "is no task: it is not a class"),
+  ],
+)
+def test_what_is_no_task_is_not_called_or_told_at_once(name, told):
+  config = make_config({"task.name": f"{__name__}:{name}"})
+  assert failure(build.make_task, config).startswith(f"task.name='{__name__}:{name}' {told}")
+
+
+def test_data_that_is_missing_says_where_it_is_from():
+  config = make_config({"data.test": "nowhere/test"})
+  assert failure(build.make_reader, config, "test") == (
+    "no file nowhere/test.en or nowhere/test.en.gz (data.test=nowhere/test)"
+  )
+  config.data.origin = "get it from https://example.org and set PLACE to its folder"
+  assert failure(build.make_reader, config, "test").endswith(
+    "(data.test=nowhere/test; this experiment's data: get it from https://example.org and set "
+    "PLACE to its folder)"
+  )
 
 
 def test_what_is_tested_on_is_left_out_of_training(tmp_path):

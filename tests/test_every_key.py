@@ -112,6 +112,7 @@ READ_BY_COMMANDS = (
   "generate.scores",
   "generate.alignments",
   "generate.ensemble",
+  "data.origin",
 )
 
 
@@ -204,7 +205,7 @@ def test_the_same_configuration_makes_the_same(usual, monkeypatch):
 @pytest.mark.parametrize("key", list(keys(base())))
 def test_every_key_is_read(key, usual, monkeypatch):
   if key in READ_BY_COMMANDS:
-    readers = (train, evaluate, generate, run, loading)
+    readers = (train, evaluate, generate, run, loading, build.data)
     assert any(f"config.{key}" in inspect.getsource(reader) for reader in readers)
     return
   where = WHERE.get(key, {})

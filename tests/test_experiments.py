@@ -1,6 +1,7 @@
 """Every experiment is valid, and runs."""
 
 import pathlib
+import re
 
 import pytest
 from tiny_run import SETTINGS, write_dialogues, write_pairs
@@ -22,6 +23,20 @@ def test_an_experiment_is_valid(path):
   config = config_io.read_experiment(str(path))
   validate(config)
   assert config_io.differences(base().to_dict(), config.to_dict()), "it is the defaults"
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_data_that_must_be_fetched_has_an_origin(path, tmp_path, monkeypatch):
+  places = re.findall(r"environ\.get\(\"(\w+)\"", path.read_text())
+  for place in places:
+    monkeypatch.setenv(place, str(tmp_path))
+  config = config_io.read_experiment(str(path))
+  assert bool(places) == bool(config.data.origin)
+  for words in (*places, *(["https://"] if places else [])):
+    assert words in config.data.origin
+  for split in build.SPLITS if places else ():
+    with pytest.raises(UserError, match=f"no file .*data.{split}=.*https://"):
+      build.make_reader(config, split)
 
 
 def tiny_data(config, folder):

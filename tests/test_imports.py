@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # A file or folder of tfx_jax (or one module of a folder) and what it may import of tfx_jax besides
 # its own folder and what stands in `FREE`, which all may.
-FREE = ("errors", "heartbeat", "ranges", "whole_file")
+FREE = ("errors", "heartbeat", "names", "ranges", "whole_file")
 LEAVES = (
   "layers",
   "decoding",
@@ -59,6 +59,7 @@ MAY_IMPORT = {
   "text_files": ("data.file", "standard_streams"),
   "curves": ("report",),
   "whole_file": (),
+  "names": (),
   "supervisor": (),
   "training": LEARNING,
   "evaluation": LEARNING,

@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import json
 import os
 import resource
 import shutil
@@ -11,7 +12,9 @@ import sys
 import pytest
 from tiny_run import contents, write_experiment
 
+import tfx_jax
 from tfx_jax.commands import train
+from tfx_jax.errors import UserError
 from tfx_jax.main import _name, main
 
 
@@ -96,14 +99,14 @@ def test_help_is_no_error(capsys):
     ("train.num_step=5", "--config.train.num_step: config.train has no key 'num_step', did you"),
     ("train.num_steps=five", "--config.train.num_steps=five is not of type int"),
     ("train.num_steps=0", "train.num_steps=0"),
-    ("task.metrics=blue", "unknown metric 'blue', did you mean 'bleu'?"),
-    ("task.metrics=json:nothing", "metric 'json:nothing': no function 'nothing' in json"),
+    ("task.metrics=blue", "task.metrics='blue' is unknown, did you mean 'bleu'?"),
+    ("task.metrics=json:nothing", "task.metrics='json:nothing': json has no class or function"),
     ("mesh.data=3", "mesh.data=3, mesh.fsdp=1, mesh.tensor=1, mesh.sequence=1, mesh.slices=1: the"),
     ("data.batch_size=12", "mesh.slices * mesh.data * mesh.fsdp=8 does not divide data.batch_size"),
     ("data.train=nowhere/train", "no file nowhere/train.en or nowhere/train.en.gz"),
     ("data.test=", "data.test is empty"),
     ("data.format=txt", "data.format='txt' is unknown, did you mean 'text'?"),
-    ("data.format=jsonl", "cannot read "),
+    ("data.format=jsonl", "no file "),
     ("task.target=fr", "no file "),
     ("tokenizer.kind=unigramm", "tokenizer.kind='unigramm' is unknown, did you mean 'unigram'?"),
     ("tokenizer.path=nowhere", "cannot read the tokenizer nowhere/"),
@@ -267,3 +270,90 @@ def test_warnings_are_lines_without_a_prefix():
     [sys.executable, "-c", program], capture_output=True, text=True, check=True
   ).stderr
   assert told.splitlines()[-1] == "5 checkpoints"
+
+
+CODE = """open({marker!r}, "w").close()
+
+def share(predictions, references):
+  return {{"share": 50.0}}
+"""
+
+
+@pytest.fixture
+def theirs(trained, tmp_path, monkeypatch):
+  """A copy of the run that someone else has changed, and where their code leaves a trace."""
+  marker = tmp_path / "it was run"
+  (tmp_path / "their_code.py").write_text(CODE.format(marker=str(marker)))
+  monkeypatch.syspath_prepend(str(tmp_path))
+  shutil.copytree(trained[1], tmp_path / "theirs")
+  yield str(tmp_path / "theirs"), marker
+  sys.modules.pop("their_code", None)
+
+
+def rewrite(workdir, section, key, value):
+  """Changes a key of the configuration in a workdir."""
+  path = os.path.join(workdir, "config.json")
+  with open(path) as file:
+    content = json.load(file)
+  content["config"][section][key] = value
+  with open(path, "w") as file:
+    json.dump(content, file)
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    ["--workdir=THEIRS"],
+    *(["--workdir=THEIRS", f"--mode={mode}"] for mode in ("evaluate", "generate", "chat", "plan")),
+    ["--workdir=OURS", "--mode=evaluate", "--baseline=THEIRS"],
+    ["--workdir=OURS", "--mode=generate", "--config.generate.ensemble=THEIRS"],
+    ["EXPERIMENT", "--workdir=NEW", "--config.train.init_from=THEIRS"],
+    ["EXPERIMENT", "--workdir=NEW", "--config.train.init_from=THEIRS", "--mode=prepare"],
+  ],
+  ids=" ".join,
+)
+def test_a_folder_runs_no_code(options, theirs, trained, no_training, capfd, tmp_path):
+  folder, marker = theirs
+  for key in ("task.name", "data.format"):
+    rewrite(folder, *key.split("."), "their_code:share")
+  places = {"EXPERIMENT": trained[0], "OURS": trained[1], "THEIRS": folder}
+  places |= {"NEW": str(tmp_path / "new")}
+  (tmp_path / "in").write_text("ab\n")
+  before = contents(folder)
+  for name, path in places.items():
+    options = [option.replace(name, path) for option in options]
+  told = refusal(capfd, *options, f"--input={tmp_path / 'in'}")
+  assert f"{folder}/config.json names code to run, task.name='their_code:share'" in told
+  assert not marker.exists() and not (tmp_path / "new").exists() and contents(folder) == before
+
+
+def test_a_folder_deletes_nothing(theirs, capfd, tmp_path):
+  folder, _ = theirs
+  rewrite(folder, "data", "format", "shutil:rmtree")
+  rewrite(folder, "data", "test", str(tmp_path / "theirs"))
+  before = contents(folder)
+  evaluate = [f"--workdir={folder}", "--mode=evaluate"]
+  assert "--trust" in refusal(capfd, *evaluate)
+  assert "cannot be called with (path, fields)" in refusal(capfd, *evaluate, "--trust")
+  assert contents(folder) == before
+
+
+def test_code_is_run_from_what_is_trusted(theirs, trained, no_training, capfd, monkeypatch):
+  folder, marker = theirs
+  rewrite(folder, "task", "metrics", ["their_code:share"])
+  with pytest.raises(UserError, match=r"metrics='their_code:share'.*load\(\.\.\., trust=True"):
+    tfx_jax.load(folder)
+  # What the user gives in place of the folder's own is used alone.
+  assert tfx_jax.load(folder, config=tfx_jax.load(trained[1]).config).step == 12
+  prepare = [f"--workdir={folder}", "--mode=prepare"]
+  assert "holds another run (task.metrics" in refusal(capfd, trained[0], *prepare)
+  assert not marker.exists()
+  assert main([*prepare, "--config.task.metrics=their_code:share"]) == 0
+  assert marker.exists()
+  monkeypatch.setattr("tfx_jax.commands.evaluate.draw_curves", lambda workdir: None)
+  capfd.readouterr()
+  assert main([f"--workdir={folder}", "--mode=evaluate", "--trust"]) == 0
+  assert "share" in capfd.readouterr().out
+  assert tfx_jax.load(folder, trust=True).step == 12
+  with pytest.raises(UserError):  # that was trust in one call
+    tfx_jax.load(folder)

@@ -154,7 +154,7 @@ def test_a_value_that_makes_no_sense_is_one_line_that_names_the_key(changes):
 
 def test_a_metric_that_makes_no_sense_is_one_line_that_names_it():
   message = failure(validate, make_config({"task.metrics": ("blue",)}))
-  assert message.startswith("unknown metric 'blue', did you mean 'bleu'?")
+  assert message.startswith("task.metrics='blue' is unknown, did you mean 'bleu'?")
   message = failure(validate, make_config({"task.bleu_tokenize": "14a"}))
   assert message.startswith("unknown BLEU tokenizer '14a', did you mean '13a'?")
 

@@ -13,7 +13,9 @@ def base() -> ConfigDict:
     {
       "seed": 0,
       "task": {
-        # translate, summarize, dialogue, text, or package.module:Name.
+        # translate, summarize, dialogue, text, or package.module:Name. Such a name runs code: here
+        # and elsewhere it is taken from an experiment or the command line, and from the config.json
+        # of a folder only with --trust.
         "name": "translate",
         # The fields of a record that are read and written: file suffixes, columns or keys. Of
         # dialogue there is only the source, of text only the target.
@@ -30,7 +32,8 @@ def base() -> ConfigDict:
         # Figures on decoded text: bleu, bleu1, bleu2 (words; words and pairs), chrf, bleu_moses (of
         # lowercased Moses tokens), exact_match, rouge1, rouge2, rougeL, rougeLsum, novelty (n-grams
         # that the source has not, in percent), distinct1, distinct2 (variety of words and pairs),
-        # length (in words), length_ratio (to the reference), or package.module:function.
+        # length (in words), length_ratio (to the reference), or package.module:function
+        # (predictions, references).
         "metrics": ("bleu", "chrf"),
         # What bleu compares: sacreBLEU's tokenisation; and whether bleu and chrf ignore case.
         "bleu_tokenize": "13a",
@@ -44,13 +47,15 @@ def base() -> ConfigDict:
         # text (PREFIX.FIELD[.gz]), tsv, jsonl, lines (one field, a record a line), files (a field,
         # a record a file; of a file, folder or pattern, [:90%] and [99.5%:] for parts), tfds
         # (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets, prepared as ArrayRecord),
-        # package.module:Name, or built in: cldr (SPLIT), docstrings and python
+        # package.module:Name (path, fields), or built in: cldr (SPLIT), docstrings and python
         # (SPLIT[:PACKAGE+PACKAGE], of the Python packages that are installed). Several paths are
         # joined by commas, and each may begin with its own format: jsonl:a.jsonl,lines:b.txt.
         "format": "text",
         "train": "",
         "validation": "",
         "test": "",
+        # Where the data is from and where to put it, which is said if a file is missing.
+        "origin": "",
         # Whether training records are left out that share something with validation or test: of
         # pairs the source, of text the whole, of dialogue two turns in a row; only letters with
         # their accents and vowel signs, and digits, count.

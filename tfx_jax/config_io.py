@@ -8,13 +8,14 @@ import json
 import os
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from tfx_jax.config import base
 from tfx_jax.errors import UserError, first_line, nearest
+from tfx_jax.names import check_trust
 from tfx_jax.whole_file import write_whole
 
 FORMAT_VERSION = 1
@@ -139,8 +140,24 @@ def remove_config(workdir: str) -> None:
     os.remove(os.path.join(workdir, _FILE))
 
 
-def read_config(workdir: str) -> ConfigDict | None:
-  """The configuration that a workdir was made with, or None if it holds no run.
+def read_config(workdir: str, given: Sequence[str] = ()) -> ConfigDict | None:
+  """Returns the configuration that a workdir was made with, to build from; None if it has no run.
+
+  Args:
+    workdir: of the run.
+    given: keys that the user is going to set.
+
+  Raises:
+    UserError: if it cannot be read, or names code of the user's own and is not trusted.
+  """
+  config = recorded_config(workdir)
+  if config is not None:
+    check_trust(os.path.join(workdir, _FILE), config, given)
+  return config
+
+
+def recorded_config(workdir: str) -> ConfigDict | None:
+  """As `read_config`, to compare with alone: it may name code of whoever made the folder.
 
   Keys that have been added since have their defaults.
 

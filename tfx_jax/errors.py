@@ -16,6 +16,10 @@ def first_line(error: BaseException) -> str:
   return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+class MissingFile(UserError):
+  """A file of the user's data that is not there."""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
   """Returns ', did you mean X?' for the choice most like `name`, else the list of choices."""
   choices = [str(c) for c in choices]

@@ -9,6 +9,7 @@ from tfx_jax import build, config_io, pretrained
 from tfx_jax.config import base
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.ensemble import combine
+from tfx_jax.names import trusting
 from tfx_jax.pretrained.export import OF_RUNNING
 from tfx_jax.quantization import Quantized, quantize
 from tfx_jax.run import EXAMPLE, Run
@@ -22,6 +23,7 @@ def load(
   checkpoint: str | int | None = None,
   config: ConfigDict | None = None,
   ensemble: str | Sequence[str] | None = None,
+  trust: bool = False,
 ) -> Run:
   """Opens a trained run, or an ensemble of it with others, which then is the model of the run.
 
@@ -32,11 +34,23 @@ def load(
       `config.evaluate.checkpoint`.
     config: in place of the workdir's own, with other settings of generation and the like.
     ensemble: the other members, by default `config.generate.ensemble`.
+    trust: whether code may be run that the config.json of a folder names (`package.module:Name`);
+      only for folders whose makers you trust. A `config` that is given is trusted in any case.
 
   Raises:
-    UserError: if the workdir holds no trained run, or a member is missing or reads or writes other
-      tokens.
+    UserError: if the workdir holds no trained run, a member is missing or reads or writes other
+      tokens, or a folder that is not trusted names code.
   """
+  with trusting(trust):
+    return _open_all(workdir, checkpoint, config, ensemble)
+
+
+def _open_all(
+  workdir: str,
+  checkpoint: str | int | None,
+  config: ConfigDict | None,
+  ensemble: str | Sequence[str] | None,
+) -> Run:
   run = _open(workdir, checkpoint, config)
   names = run.config.generate.ensemble if ensemble is None else ensemble
   names = (names,) if isinstance(names, str) else names
@@ -75,7 +89,7 @@ def read_config(workdir: str) -> ConfigDict:
   """The configuration of a run, or the one that a Hugging Face folder means.
 
   Raises:
-    UserError: if the folder holds neither.
+    UserError: if the folder holds neither, or names code and is not trusted.
   """
   workdir = pretrained.fetched(workdir)
   recorded = config_io.read_config(workdir)
@@ -94,7 +108,7 @@ def adopt(config: ConfigDict, workdir: str) -> list[str]:
   Returns:
     what was changed, a line for each key.
   """
-  source = config_io.read_config(workdir) or read_config(config.train.init_from)
+  source = config_io.recorded_config(workdir) or read_config(config.train.init_from)
   old = config.to_dict()
   for section in ("model", "tokenizer"):
     for key, value in source[section].items():
@@ -105,7 +119,8 @@ def adopt(config: ConfigDict, workdir: str) -> list[str]:
 
 def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None) -> Run:
   foreign, workdir = None, pretrained.fetched(workdir)
-  recorded = config_io.read_config(workdir)
+  read = config_io.read_config if config is None else config_io.recorded_config
+  recorded = read(workdir)
   if recorded is None:
     if not pretrained.is_foreign(workdir):
       raise UserError(f"{workdir} holds no run: there is no config.json in it")

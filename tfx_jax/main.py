@@ -12,6 +12,7 @@ from absl import logging
 from tfx_jax import config_io, heartbeat
 from tfx_jax.allocator import compute_where_buffers_are_kept, restart_with_kept_buffers
 from tfx_jax.errors import UserError
+from tfx_jax.names import trusting
 from tfx_jax.options import parse
 from tfx_jax.standard_streams import discard_output, replace_missing
 from tfx_jax.supervisor import RESTART, SILENCE, Supervisor
@@ -60,7 +61,8 @@ def _start(arguments: Sequence[str]) -> int:
   supervised = heartbeat.connect()
   options = parse(arguments)
   if supervised or (options.restarts is None and options.silence is None):
-    return _run(options)
+    with trusting(options.trust):
+      return _run(options)
   command = [sys.executable, "-m", "tfx_jax.main", *arguments]
   return Supervisor(command, options.restarts or 0, options.silence or SILENCE).run()
 
@@ -73,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
   if options.config:
     config = config_io.read_experiment(options.config)
   else:
-    config = config_io.read_config(options.workdir)
+    config = config_io.read_config(options.workdir, [key for key, _ in options.overrides])
     elsewhere = options.workdir.startswith("hf://")
     if config is None and (elsewhere or os.path.exists(f"{options.workdir}/config.json")):
       from tfx_jax import loading

@@ -16,6 +16,7 @@ USAGE = """python -m tfx_jax.main --config=FILE.py[:ARGUMENT] [--workdir=DIR] [-
        python -m tfx_jax.main --config=FILE.py --workdir=DIR --mode=sweep --sweep.KEY=VALUE,VALUE,…
            [--sweep.KEY=VALUE,… …]
        train and sweep: [--restarts=N] [--silence=SECONDS]
+       with a folder whose config.json names code (package.module:Name): [--trust]
 
 Of a run of several processes each is started with the same command and
        --coordinator=HOST:PORT --processes=N --process=I, or --coordinator=auto"""
@@ -44,6 +45,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
   parser.add_argument("--mode", default="train", help=", ".join(MODES))
   parser.add_argument("--input", default="-", help="texts to generate from, one a line; -: stdin")
   parser.add_argument("--output", default="-", help="where outputs are written; -: stdout")
+  parser.add_argument(
+    "--trust", action="store_true", help="run code that the config.json of a folder names"
+  )
   parser.add_argument("--baseline", default="", help="workdir of a run to compare with (evaluate)")
   parser.add_argument("--restarts", type=int, help="how often a run that died is started again")
   parser.add_argument("--silence", type=float, help="seconds after which a silent run hangs")

@@ -4,7 +4,7 @@ import pytest
 from tiny_run import write_dialogues, write_experiment
 
 from tfx_jax import load
-from tfx_jax.commands.chat import chat
+from tfx_jax.commands.chat import chat, typed
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
 
@@ -40,6 +40,14 @@ def talk(talker, turns, **changes):
   target = io.StringIO()
   assert chat(config, workdir, iter(turns), target) == 0
   return target.getvalue().split("\n")[:-1]
+
+
+def test_a_terminal_is_asked_where_answers_do_not_go(monkeypatch, capsys):
+  terminal = io.StringIO("abc \nfed\n")
+  terminal.isatty = lambda: True
+  monkeypatch.setattr("sys.stdin", terminal)
+  assert list(typed()) == ["abc", "fed"]
+  assert capsys.readouterr() == ("", "> > > \n")
 
 
 def test_answers_are_what_is_generated_from_all_turns(talker):

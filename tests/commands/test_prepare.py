@@ -12,8 +12,9 @@ def test_mode_prepare_makes_tokenizer_and_corpora_for_training(trained, tmp_path
   assert main([*options, "--mode=prepare"]) == 0
   assert sorted(os.listdir(workdir)) == ["config.json", "tokenizer"]
   assert len(os.listdir(cache)) == 3
-  err = capsys.readouterr().err
-  assert '"pairs_kept": 200' in err and [line.split(":")[0] for line in err.splitlines()] == [
+  out, err = capsys.readouterr()
+  assert err == ""
+  assert '"pairs_kept": 200' in out and [line.split(":")[0] for line in out.splitlines()] == [
     "train",
     "validation",
     "test",

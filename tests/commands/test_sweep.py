@@ -43,10 +43,15 @@ def swept(tmp_path_factory):
   """A sweep that has been done: its experiment, workdir and what it told."""
   folder = tmp_path_factory.mktemp("swept")
   experiment, workdir = write_experiment(folder), str(folder / "sweep")
-  told = io.StringIO()
-  with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(told):
+  told, result = io.StringIO(), io.StringIO()
+  with (
+    pytest.MonkeyPatch.context() as patch,
+    contextlib.redirect_stderr(told),
+    contextlib.redirect_stdout(result),
+  ):
     patch.setattr(train, "draw_curves", lambda workdir: None)
     assert run_sweep(experiment, workdir, *GRID) == 0
+  (folder / "stdout").write_text(result.getvalue())
   return experiment, workdir, told.getvalue()
 
 
@@ -65,7 +70,9 @@ def test_a_run_that_fails_is_a_row_and_the_sweep_goes_on(swept):
   _, workdir, told = swept
   with open(f"{workdir}/sweep.md") as file:
     text = file.read()
-  assert text.strip() in told
+  with open(f"{workdir}/../stdout") as file:
+    assert file.read() == text, "standard output is the table alone"
+  assert text.splitlines()[0] not in told
   header, _, good, bad = (
     [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[:4]
   )

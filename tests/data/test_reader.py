@@ -295,14 +295,64 @@ def test_a_reader_of_the_users_own(tmp_path, monkeypatch):
   monkeypatch.syspath_prepend(str(tmp_path))
   assert list(open_reader("own_reader:Own", "p", FIELDS)) == [{"de": "p", "en": "p"}]
   for name, told in (
-    ("own_reader:Other", "no callable 'Other'"),
-    ("own_reader:number", "no callable 'number'"),
+    ("own_reader:Other", "no class or function 'Other'; known: Own"),
+    ("own_reader:number", "no class or function 'number'"),
     ("no.such:Reader", "No module named 'no'"),
     ("broken_reader:Reader", "no_such_module"),
     (":Reader", "unknown"),
   ):
     assert told in failure(lambda name=name: open_reader(name, "p", FIELDS))
   sys.modules.pop("own_reader")
+
+
+def test_what_is_no_reader_is_not_called_or_told_at_once(tmp_path, monkeypatch):
+  (tmp_path / "false_readers.py").write_text(
+    "class Deaf:\n"
+    "  def __init__(self, path, fields): raise AssertionError('it was called')\n"
+    "class Anonymous:\n"
+    "  def __init__(self, path, fields): pass\n"
+    "  def __iter__(self): return iter([])\n"
+    "def remove(path, quick=False): raise AssertionError('it was called')\n"
+    "def listing(path, fields): return []\n"
+  )
+  monkeypatch.syspath_prepend(str(tmp_path))
+  for name, told in (
+    ("Deaf", "is no reader: it has no __iter__"),
+    ("Anonymous", "is no reader: it has no fingerprint"),
+    ("listing", "is no reader: it has no fingerprint"),
+    ("remove", "cannot be called with (path, fields): "),
+  ):
+    message = failure(lambda name=name: open_reader(f"false_readers:{name}", "p", FIELDS))
+    assert message.startswith(f"data.format='false_readers:{name}' {told}")
+  sys.modules.pop("false_readers")
+
+
+@pytest.mark.parametrize(
+  ("format", "name", "fields", "likely"),
+  [
+    ("text", "a.jsonl", FIELDS, "jsonl"),
+    ("tsv", "a.jsonl.gz", FIELDS, "jsonl"),
+    ("jsonl", "a.tsv", FIELDS, "tsv"),
+    ("cldr", "a.tsv", FIELDS, "tsv"),
+    ("text", "a.txt", ("text",), "lines"),
+    ("text", "a.txt", FIELDS, ""),
+    ("files", "a.txt", ("text",), ""),
+    ("jsonl", "a.jsonl", FIELDS, ""),
+  ],
+)
+def test_a_file_that_looks_like_another_format_says_so(tmp_path, format, name, fields, likely):
+  path = str(tmp_path / name)
+  hint = f"{path} ends in .{likely or 'x'}: did you mean data.format={likely}?"
+  if likely == "lines":
+    hint = hint.replace("in .lines", "in .txt")
+
+  def told():
+    return failure(lambda: list(open_reader(format, path, fields)))
+
+  assert told().endswith(hint) if likely else "did you mean data.format" not in told()
+  if format in ("tsv", "jsonl") and likely:  # the same of a file that is there
+    write(tmp_path / name, '{"de": "a", "en": "b"}\n' if likely == "jsonl" else "a\tb\n")
+    assert told().endswith(hint)
 
 
 def test_an_unknown_format_names_the_nearest():

@@ -1,5 +1,6 @@
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -249,6 +250,20 @@ def test_reading_holds_no_split_in_memory(tmp_path, monkeypatch):
   assert peak < 3_000_000, "the text is 10 MB"
 
 
+def test_a_data_set_names_no_module_to_import(folder, tmp_path, monkeypatch):
+  shutil.copytree(folder, tmp_path / "copy")
+  (tmp_path / "hidden_code.py").write_text("raise AssertionError('it was imported')")
+  monkeypatch.syspath_prepend(str(tmp_path))
+  for path in (tmp_path / "copy").glob("**/features.json"):
+    text = path.read_text()
+    assert '"tensorflow_datasets.core' in text
+    path.write_text(re.sub(r'"tensorflow_datasets\.[.a-z_]*', '"hidden_code.', text))
+  told = failure(
+    lambda: open_reader("tfds", "tiny_pairs/de-en:train", FIELDS, tfds_dir=str(tmp_path / "copy"))
+  )
+  assert "names hidden_code.Translation, which is not of TFDS" in told
+
+
 def test_a_run_is_prepared_from_it(folder, tmp_path, capfd):
   parts = {"train": "train", "validation": "test[:50%]", "test": "test[50%:]"}
   settings = {f"data.{key}": f"tiny_pairs/de-en:{split}" for key, split in parts.items()}
@@ -256,7 +271,7 @@ def test_a_run_is_prepared_from_it(folder, tmp_path, capfd):
   options = [f"--config.{key}={value}" for key, value in (SETTINGS | settings).items()]
   experiment = f"--config={ROOT / 'experiments' / 'translate.py'}"
   assert main([experiment, f"--workdir={tmp_path}", "--mode=prepare", *options]) == 0
-  told = capfd.readouterr().err
+  told = capfd.readouterr().out
   for split, count in (("train", 200), ("validation", 10), ("test", 10)):
     assert f'{split}: {{"format": 3, "pairs_read": {count}, "pairs_kept": {count},' in told
   assert os.listdir(tmp_path / "tokenizer") == ["joint"]

@@ -67,7 +67,7 @@ def test_rouge_and_figures_of_form_are_metrics_too():
 @pytest.mark.parametrize(
   ("call", "words"),
   [
-    (lambda: metrics.check_names(["blue"]), "unknown metric 'blue', did you mean 'bleu'"),
+    (lambda: metrics.check_names(["blue"]), "task.metrics='blue' is unknown, did you mean 'bleu'"),
     (
       lambda: metrics.text_metrics(["x"], ["a"], [["a"]]),
       "known: bleu, bleu1, bleu2, chrf, bleu_moses, rouge1, .*, novelty, distinct1",

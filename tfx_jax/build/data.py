@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from ml_collections import ConfigDict
 
-from tfx_jax.build.named import arguments_of, named
+from tfx_jax.build.named import arguments_of
 from tfx_jax.data.corpus import Corpus, prepare, remove_old
 from tfx_jax.data.example import Example
 from tfx_jax.data.layout import EncoderDecoderLayout, Layout, SequenceLayout
@@ -17,7 +17,8 @@ from tfx_jax.data.reader import Reader, open_reader
 from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
 from tfx_jax.data.stream import StreamLayout
 from tfx_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer, without_end
-from tfx_jax.errors import UserError
+from tfx_jax.errors import MissingFile, UserError
+from tfx_jax.names import check_members, check_parameters, imported, members
 from tfx_jax.parallel import Parallel
 from tfx_jax.tasks.dialogue import Dialogue
 from tfx_jax.tasks.summarize import Summarize
@@ -30,11 +31,30 @@ SPLITS = ("train", "validation", "test")
 
 
 def make_task(config: ConfigDict) -> Task:
-  """The task of `config.task`."""
-  task = named("task.name", config.task.name, TASKS)
-  settings = arguments_of(task, config.task)
+  """Returns the task of `config.task`.
+
+  Raises:
+    UserError: if its name means no task.
+  """
+  name = config.task.name
+  made_by = TASKS.get(name) or _own_task(name)
+  settings = arguments_of(made_by, config.task)
   settings.pop("name", None)
-  return task(**settings)
+  check_parameters("task.name", name, made_by, list(settings))
+  task = made_by(**settings)
+  check_members("task.name", name, task, "task", members(Task))
+  return task
+
+
+def _own_task(name: str) -> type[Task]:
+  """The class of the user's own that a name means, if it is one of tasks."""
+  found = imported("task.name", name, TASKS)
+  # A function tells only when it is called what it gives, and that may be too late.
+  if not isinstance(found, type):
+    raise UserError(f"task.name='{name}' is no task: it is not a class")
+  methods = [member for member in members(Task) if hasattr(Task, member)]
+  check_members("task.name", name, found, "task", methods)
+  return found
 
 
 def make_reader(config: ConfigDict, split: str) -> Reader:
@@ -48,7 +68,12 @@ def make_reader(config: ConfigDict, split: str) -> Reader:
     raise UserError(f"data.{split} is empty: name the files of the {split} data")
   task = make_task(config)
   fields = task.fields(split)
-  reader = open_reader(config.data.format, path, fields, config.data.columns, config.data.tfds_dir)
+  data = config.data
+  try:
+    reader = open_reader(data.format, path, fields, data.columns, data.tfds_dir)
+  except MissingFile as error:
+    origin = config.data.origin and f"; this experiment's data: {config.data.origin}"
+    raise UserError(f"{error} (data.{split}={path}{origin})") from error
   if split != "train" or not config.data.remove_overlap:
     return reader
   if not hasattr(task, "overlap_keys"):

@@ -1,6 +1,7 @@
 """Talks with a person: the model's answers are written while they are made."""
 
 import contextlib
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
@@ -65,10 +66,18 @@ def typed() -> Iterator[str]:
     import readline  # noqa: F401  (it lets lines be edited)
   while True:
     try:
-      yield input("> ").strip(_BLANK)
+      yield _ask("> ").strip(_BLANK)
     except (EOFError, KeyboardInterrupt):
       say("")
       return
+
+
+def _ask(prompt: str) -> str:
+  """A line of the terminal; the prompt is not written where answers go, to a file or pipe."""
+  if sys.stdout.isatty():
+    return input(prompt)  # so that it stays there while the line is edited
+  print(prompt, end="", file=sys.stderr, flush=True)
+  return input()
 
 
 def _answer(run: Run, conversation: Conversation, line: str, number: int, target: TextIO) -> None:

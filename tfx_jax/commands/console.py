@@ -1,19 +1,27 @@
-"""How the commands speak to the user."""
+"""How the commands speak to the user: results go to standard output, messages to standard error."""
 
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfx_jax.processes import is_first
+from tfx_jax.standard_streams import standard_output
 
 # What a text may not hold where it is one line, or one column, of several; each becomes a space.
 BREAKS = str.maketrans("\t\n\r", "   ")
 
 
 def say(text: str) -> None:
-  """Tells the user, once whatever the number of processes; standard output is for results."""
+  """Prints a message to standard error, once whatever the number of processes."""
   if is_first():
     print(text, file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+  """Prints a result to standard output, once whatever the number of processes."""
+  if is_first():
+    with standard_output() as target:
+      target.write(f"{text}\n")
 
 
 def listing(figures: Mapping[str, Any]) -> str:

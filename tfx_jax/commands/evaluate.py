@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from tfx_jax import build
-from tfx_jax.commands.console import bar, listing, say, table
+from tfx_jax.commands.console import bar, listing, say, show, table
 from tfx_jax.curves import draw_curves
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
@@ -62,7 +62,7 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
     shown += "\n\n" + table(*comparison_rows(comparisons, workdir, baseline))
     left_out = [name for name in config.task.metrics if name not in comparisons]
     if left_out:
-      shown += f"\nnot compared, for sacreBLEU's test is of its own metrics: {', '.join(left_out)}"
+      say(f"not compared, for sacreBLEU's test is of its own metrics: {', '.join(left_out)}")
   if not is_first():
     return 0
   try:
@@ -75,9 +75,9 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
     say(f"{shown}\nnot recorded: {error}")
     return 0
   say(write_samples(workdir, run.step, split, rows, config.evaluate.num_samples))
-  say(shown)
   if picture := draw_curves(workdir):
     say(f"curves in {picture}")
+  show(shown)
   return 0
 
 

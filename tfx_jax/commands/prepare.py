@@ -5,7 +5,7 @@ import json
 from ml_collections import ConfigDict
 
 from tfx_jax import build
-from tfx_jax.commands.console import say
+from tfx_jax.commands.console import show
 from tfx_jax.commands.workdir import opened
 from tfx_jax.loading import load
 from tfx_jax.processes import first_goes_ahead
@@ -20,5 +20,5 @@ def prepare(config: ConfigDict, workdir: str) -> int:
   with opened(config, workdir), first_goes_ahead("data"):
     tokenizers = build.make_tokenizers(config, workdir, given)
     for split in build.SPLITS:
-      say(f"{split}: {json.dumps(build.make_corpus(config, split, tokenizers).report)}")
+      show(f"{split}: {json.dumps(build.make_corpus(config, split, tokenizers).report)}")
   return 0

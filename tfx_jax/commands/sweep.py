@@ -1,14 +1,16 @@
 """Trains every combination of some settings, and lays the results side by side."""
 
+import contextlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tfx_jax.commands.console import say, table
+from tfx_jax.commands.console import say, show, table
 from tfx_jax.commands.train import check, train
 from tfx_jax.commands.workdir import check_workdir, final_figures, held, read_counters, read_log
-from tfx_jax.config_io import read_config
+from tfx_jax.config_io import recorded_config
 from tfx_jax.errors import UserError
 from tfx_jax.metrics.perplexity import LOSS_FIGURES
 from tfx_jax.report.records import is_number
@@ -28,7 +30,7 @@ def sweep(cells: Sequence[Cell], workdir: str) -> int:
   Raises:
     UserError: before the first run, if a configuration or a folder makes no sense.
   """
-  if read_config(workdir) is not None:
+  if recorded_config(workdir) is not None:
     raise UserError(f"{workdir} holds a run: choose another --workdir for the sweep")
   folders = [os.path.join(workdir, cell.name) for cell in cells]
   for cell, folder in zip(cells, folders, strict=True):
@@ -45,7 +47,8 @@ def _sweep(cells: Sequence[Cell], folders: Sequence[str], workdir: str) -> int:
     say(f"run {number + 1} of {len(cells)}: {cell.name}")
     code, error = 0, ""
     try:
-      code = train(cell.config, folder)
+      with contextlib.redirect_stdout(sys.stderr):  # the result of a sweep is its table
+        code = train(cell.config, folder)
     except UserError as failure:
       error = str(failure)
       say(f"failed: {error}")
@@ -55,7 +58,8 @@ def _sweep(cells: Sequence[Cell], folders: Sequence[str], workdir: str) -> int:
     _keep(rows, text, workdir)
     if code:  # it has been stopped
       break
-  say(f"{text}\n\nkept in {workdir} as sweep.md, sweep.json and sweep.png")
+  say(f"kept in {workdir} as sweep.md, sweep.json and sweep.png")
+  show(text)
   return code
 
 

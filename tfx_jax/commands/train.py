@@ -11,7 +11,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from tfx_jax import build
-from tfx_jax.commands.console import listing, say
+from tfx_jax.commands.console import listing, say, show
 from tfx_jax.commands.evaluate import evaluate
 from tfx_jax.commands.workdir import final_figures, open_log, opened, read_counters
 from tfx_jax.curves import draw_curves
@@ -47,7 +47,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
   step, counters = read_counters(workdir)
   if figures := final_figures(config, workdir, step, counters):
     say(f"finished at step {step:,}")
-    say(listing(figures))
+    show(listing(figures))
     return 0
   # What training begins with: looked at only if it has not begun.
   source = functools.cache(lambda: load(config.train.init_from))

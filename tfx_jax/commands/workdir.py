@@ -19,7 +19,7 @@ from tfx_jax.workdir_lock import locked
 
 # Beginnings of the keys that a run cannot change once it has begun, and those of them that it can.
 FIXED = ("task.", "data.", "tokenizer.", "model.", "optimizer.", "lora.", "seed")
-MOVABLE = ("data.cache_dir", "data.tfds_dir")
+MOVABLE = ("data.cache_dir", "data.tfds_dir", "data.origin")
 # Where data lies may change if it is known what it was.
 PATHS = tuple(f"data.{split}:" for split in build.SPLITS)
 
@@ -64,7 +64,7 @@ def check_workdir(config: ConfigDict, workdir: str) -> list[str] | None:
   Raises:
     UserError: if the workdir holds another run, or the data it trains on are others now.
   """
-  old, made = config_io.read_config(workdir), _made(workdir)
+  old, made = config_io.recorded_config(workdir), _made(workdir)
   if old is None and os.path.exists(os.path.join(workdir, "config.json")):
     raise UserError(f"{workdir} holds a model of another library: choose another --workdir")
   if not made:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from tfx_jax.errors import UserError
+from tfx_jax.errors import MissingFile, UserError
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 17
@@ -104,6 +104,8 @@ class Lines:
     try:
       with open(self.path, "rb", _BLOCK) as file, decompressed(file, self.path) as content:
         yield content
+    except FileNotFoundError as error:
+      raise MissingFile(f"no file {self.path}") from error
     except OSError as error:
       raise UserError(f"cannot read {self.path}: {error.strerror or error}") from error
 

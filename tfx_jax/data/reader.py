@@ -1,9 +1,9 @@
 """Iterators of records with a fingerprint, from files of the user's own and known corpora."""
 
 import functools
-import importlib
 import itertools
 import json
+import os
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -12,8 +12,11 @@ from absl import logging
 from tfx_jax.data.file import FileReader
 from tfx_jax.data.text_reader import AlignedReader, FilesReader, LinesReader
 from tfx_jax.errors import UserError, nearest
+from tfx_jax.names import check_members, check_parameters, imported, members
 
 FORMATS = ("text", "lines", "files", "tsv", "jsonl", "tfds", "cldr", "docstrings", "python")
+# The formats of files that have such a name. What ends in .txt has a record a line, of one field.
+_ENDINGS = {".jsonl": "jsonl", ".tsv": "tsv", ".txt": "lines"}
 
 _JSON_SPACE = " \t\r\n"
 
@@ -46,8 +49,8 @@ def open_reader(
     format: 'text' (aligned files PREFIX.FIELD, one record a line), 'lines' (one file and one field,
       one record a line), 'files' (one field, a record a file), 'tsv', 'jsonl' (all of them plain or
       compressed by gzip, bzip2 or xz), 'tfds' (prepared by TensorFlow Datasets), 'cldr',
-      'docstrings', 'python' (built in), or `package.module:Name`, called with (path, fields) and
-      returning a `Reader`.
+      'docstrings', 'python' (built in), or `package.module:Name`, a class or function that has the
+      parameters `path` and `fields` and gives a `Reader`.
     path: the prefix for 'text', the file for 'lines', 'tsv' and 'jsonl', NAME[/CONFIG][:SPLIT] for
       'tfds', the split for 'cldr', SPLIT[:PACKAGE+PACKAGE] for 'docstrings' and 'python'; for
       'files' a file, folder or pattern, which may have [:90%] or [90%:] behind it, for a part of
@@ -60,9 +63,9 @@ def open_reader(
     tfds_dir: where TensorFlow Datasets keeps its data; where it does by itself if empty.
 
   Raises:
-    UserError: here for an unknown format, a missing, empty or unreadable file, and for `columns`
-      where there is no 'tsv'; while iterating for a line that is not UTF-8 or not a record of this
-      format, and for unequal line counts.
+    UserError: here for an unknown format and a missing (`MissingFile`), empty or unreadable file;
+      while iterating for a line that is not UTF-8 or not a record of this format, and for unequal
+      line counts.
   """
   # A format of the user's own takes its path as it is.
   parts = path.split(",") if ":" not in format else [path]
@@ -102,9 +105,28 @@ def _open_one(
       from tfx_jax.data.python_text import PythonReader
 
       return PythonReader(format, path, fields)
-  if ":" in format and all(part.isidentifier() for part in format.replace(":", ".", 1).split(".")):
-    return _imported(format)(path, fields)
-  raise UserError(f"data.format='{format}' is unknown{nearest(format, FORMATS)}")
+  return _own_reader(format, path, fields)
+
+
+def _own_reader(name: str, path: str, fields: Sequence[str]) -> Reader:
+  """The reader that a class or function of the user's own gives, if it is one."""
+  make = imported("data.format", name, FORMATS)
+  check_parameters("data.format", name, make, ("path", "fields"))
+  if isinstance(make, type):
+    check_members("data.format", name, make, "reader", ["__iter__"])
+  reader = make(path=path, fields=fields)
+  check_members("data.format", name, reader, "reader", members(Reader))
+  return reader
+
+
+def _hint(format: str, path: str, fields: Sequence[str]) -> str:
+  """Says which format a path looks like, where that is another one."""
+  ending = os.path.splitext(path.removesuffix(".gz"))[1]
+  likely = _ENDINGS.get(ending, format)
+  fits = format in FORMATS and (likely != "lines" or (len(fields) == 1 and format != "files"))
+  if likely == format or not fits:
+    return ""
+  return f"; {path} ends in {ending}: did you mean data.format={likely}?"
 
 
 class _Joined:
@@ -145,6 +167,7 @@ class _TsvReader(FileReader):
         raise UserError(
           f"{file.path}, line {number}: {len(cells)} column(s) between tabs, not {self.width} "
           f"({', '.join(self.columns)}): name all in data.columns, also those that are not read"
+          f"{_hint('tsv', file.path, self.columns)}"
         )
       yield {field: cells[place] for field, place in self.places}
     _warn_of_skipped(file.path, empty)
@@ -167,7 +190,8 @@ class _JsonlReader(FileReader):
         value = json.loads(line)
         record = {field: _lookup(value, field) for field in self.fields}
       except json.JSONDecodeError as error:
-        raise UserError(f"{file.path}, line {number}: not JSON ({error.msg})") from error
+        hint = _hint("jsonl", file.path, self.fields)
+        raise UserError(f"{file.path}, line {number}: not JSON ({error.msg}){hint}") from error
       except (ValueError, RecursionError) as error:
         raise UserError(f"{file.path}, line {number}: {error}") from error
       if "kind" not in record and isinstance(value.get("kind"), str):
@@ -197,14 +221,3 @@ def _lookup(value: object, field: str) -> str:
     raise ValueError(f"'{field}' is not a string but {type(value).__name__}")
   value.encode("utf-8")  # \ud800 is JSON but no text
   return value
-
-
-def _imported(name: str) -> object:
-  module, attribute = name.split(":")
-  try:
-    found = getattr(importlib.import_module(module), attribute, None)
-  except ImportError as error:
-    raise UserError(f"data.format='{name}' cannot be imported: {error}") from error
-  if not callable(found):
-    raise UserError(f"data.format='{name}': {module} has no callable '{attribute}'")
-  return found

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from tfx_jax.data.file import FileReader
 from tfx_jax.data.paths import find_files
-from tfx_jax.errors import UserError
+from tfx_jax.errors import MissingFile, UserError
 
 # PATH[:90%] and PATH[99.5%:], as TensorFlow Datasets writes parts; and what may be meant for one.
 _PART = re.compile(r"(.*)\[(?:(\d+(?:\.\d+)?)%)?:(?:(\d+(?:\.\d+)?)%)?\]")
@@ -82,7 +82,7 @@ def _matching(pattern: str) -> list[str]:
   """The files that a path means, in order, without empty ones."""
   files = [path for path in find_files(pattern) if os.path.getsize(path)]
   if not files:
-    raise UserError(f"no file {pattern}, or an empty one")
+    raise MissingFile(f"no file {pattern}, or an empty one")
   return files
 
 
@@ -93,4 +93,4 @@ def _field_file(prefix: str, field: str) -> str:
       return plain + ending
   present = sorted(glob.glob(glob.escape(prefix) + ".*"))[:4]
   found = f"; found {', '.join(present)}" if present else ""
-  raise UserError(f"no file {plain} or {plain}.gz{found}")
+  raise MissingFile(f"no file {plain} or {plain}.gz{found}")

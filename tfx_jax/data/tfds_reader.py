@@ -96,7 +96,8 @@ def _prepared(name: str, folder: str) -> Any:
   if not builder.info.splits:
     raise UserError(
       f"{name} is not prepared in {folder}: run {_preparation(builder, name, folder)} "
-      "(to unpack archives it needs TensorFlow; reading does not)"
+      "(to unpack archives it needs TensorFlow; reading does not), or name another folder by "
+      "data.tfds_dir or the environment variable TFDS_DATA_DIR"
     )
   try:
     builder.as_data_source(split=(), file_format=_FORMAT)
@@ -122,7 +123,21 @@ def _import_tfds() -> Any:
     raise UserError(
       f"data.format='tfds': {error}; run pip install tensorflow-datasets importlib_resources"
     ) from error
+  _forbid_other_features(tfds.features.FeatureConnector)
   return tfds
+
+
+@functools.cache  # once
+def _forbid_other_features(connector: Any) -> None:
+  """Has TFDS import no module that a data set's features.json names, unless it is of TFDS."""
+  restore = connector.cls_from_name.__func__
+
+  def cls_from_name(cls: Any, name: str) -> Any:
+    if not name.startswith("tensorflow_datasets.") and name not in connector._registered_features:
+      raise ValueError(f"its features.json names {name}, which is not of TFDS and not imported")
+    return restore(cls, name)
+
+  connector.cls_from_name = classmethod(cls_from_name)
 
 
 def _preparation(builder: Any, name: str, folder: str) -> str:

@@ -1,13 +1,13 @@
 """Figures of predicted texts by the names of metrics, the user's own among them."""
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tfx_jax.errors import UserError, nearest
+from tfx_jax.errors import UserError
 from tfx_jax.metrics.corpus import CORPUS_METRICS, check, corpus_metric
 from tfx_jax.metrics.form import OUTPUT_METRICS, length_ratio, novelty
 from tfx_jax.metrics.rouge import ROUGE_METRICS, rouge
+from tfx_jax.names import check_parameters, imported
 
 TEXT_METRICS = (
   *(*CORPUS_METRICS, *ROUGE_METRICS, "exact_match", "length_ratio", "novelty"),
@@ -53,8 +53,8 @@ def text_metrics(
   """Figures of all the metrics named, by the names that their libraries give them.
 
   Args:
-    names: of TEXT_METRICS, or 'package.module:function' of the user's own, which is called with
-      (predictions, references) and returns a dict of figures.
+    names: of TEXT_METRICS, or 'package.module:function' of the user's own, which has the
+      parameters `predictions` and `references` and returns a dict of figures.
     predictions: one text per example.
     references: for each prediction its one or several references.
     kinds: a label per example for `exact_match`, or nothing.
@@ -85,10 +85,10 @@ def text_metrics(
     elif name == "novelty":
       figures |= novelty(predictions, sources)
     elif name not in ROUGE_METRICS:
-      result = own_metric(name)(predictions, references)
+      result = own_metric(name)(predictions=predictions, references=references)
       if not isinstance(result, Mapping):
         raise UserError(
-          f"metric '{name}' must return a dict of figures, not {type(result).__name__}"
+          f"task.metrics='{name}' must return a dict of figures, not {type(result).__name__}"
         )
       figures |= result
   return figures
@@ -101,23 +101,14 @@ def check_names(names: Sequence[str]) -> None:
       own_metric(name)
 
 
-def own_metric(name: str) -> Callable[[Sequence[str], Sequence[Sequence[str]]], Any]:
-  """Returns the function that 'package.module:function' names."""
-  module_name, _, function_name = name.partition(":")
-  if not (module_name and function_name):
-    known = nearest(name, TEXT_METRICS)
-    raise UserError(f"unknown metric '{name}'{known} (your own: 'package.module:function')")
-  try:
-    module = importlib.import_module(module_name)
-  except ImportError as e:
-    raise UserError(f"metric '{name}': cannot import '{module_name}': {e}") from e
-  function = getattr(module, function_name, None)
-  if not callable(function):
-    functions = [n for n, value in vars(module).items() if callable(value) and n[0] != "_"]
-    raise UserError(
-      f"metric '{name}': no function '{function_name}' in {module_name}"
-      + nearest(function_name, functions)
-    )
+def own_metric(name: str) -> Callable[..., Any]:
+  """Returns the function that 'package.module:function' names.
+
+  Raises:
+    UserError: if there is none, or it is not to be called with predictions and references.
+  """
+  function = imported("task.metrics", name, TEXT_METRICS)
+  check_parameters("task.metrics", name, function, ("predictions", "references"))
   return function
 
 
