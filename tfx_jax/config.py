@@ -122,7 +122,7 @@ def base() -> ConfigDict:
         # layer_norm or rms_norm; pre, post or sandwich.
         "norm": "layer_norm",
         "norm_placement": "pre",
-        "norm_epsilon": 1e-6,
+        "norm_epsilon": 1e-5,
         # sinusoidal, learned, rotary, alibi, bucket (T5's) or none.
         "position": "sinusoidal",
         "max_positions": 512,

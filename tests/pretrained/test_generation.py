@@ -72,6 +72,6 @@ def test_what_would_be_ignored_is_told(values, named):
 
 def test_suppressed_are_single_tokens():
   values = {"suppress_tokens": [9, 4], "bad_words_ids": [[5], [4]]}
-  assert generation.suppressed(values, "f") == [4, 5, 9]
+  assert generation.suppressed(values, "f", 10) == [4, 5, 9]
   with pytest.raises(UserError, match=r"^f: bad_words_ids of several tokens"):
-    generation.suppressed({"bad_words_ids": [[1, 2]]}, "f")
+    generation.suppressed({"bad_words_ids": [[1, 2]]}, "f", 10)

@@ -26,7 +26,7 @@ def forbidden_mask(tokenizer: Tokenizer, names: Collection[str]) -> np.ndarray:
     UserError: for a name that no piece has, or that of EOS.
   """
   marks = tokenizer.marks
-  unwritten = [i for i in (marks.pad, marks.bos) if i not in (None, marks.eos)]
+  unwritten = [i for i in (marks.pad, marks.bos) if i not in (None, *marks.ends)]
   mask = np.isin(np.arange(tokenizer.vocab_size), unwritten)
   if not names:
     return mask
@@ -37,9 +37,9 @@ def forbidden_mask(tokenizer: Tokenizer, names: Collection[str]) -> np.ndarray:
       raise UserError(
         f"generate.forbidden: the target tokenizer has no piece '{name}', did you mean '{close}'?"
       )
-    if ids[name] == marks.eos:
-      raise UserError(f"generate.forbidden: without '{name}' no output could end")
     mask[ids[name]] = True
+    if mask[list(marks.ends)].all():
+      raise UserError(f"generate.forbidden: without '{name}' no output could end")
   return mask
 
 

@@ -174,7 +174,7 @@ class Generator:
         request.forbidden,
         request.phrases,
         arrays,
-        request.marks.eos,
+        request.marks.ends,
         len(request.marks.before),
       ),
       coverage,

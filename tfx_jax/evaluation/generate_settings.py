@@ -11,7 +11,7 @@ from tfx_jax.errors import UserError, nearest
 SEARCHES = ("beam", "sample", "mbr")
 AT_LEAST_ONE = (
   *("beam_size", "num_return", "num_samples", "max_length", "max_source_length", "batch_size"),
-  *("beam_groups", "repetition_penalty"),
+  "beam_groups",
 )
 # What some searches do not read; elsewhere than at its default it would mislead.
 OF_DRAWS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "seed")
@@ -29,11 +29,12 @@ class GenerateSettings:
 
   Attributes:
     search: "beam", "sample", or "mbr": the minimum Bayes risk among samples.
-    beam_size: W; 1 is greedy search, where the length penalty plays no part.
+    beam_size: W; 1 is greedy search, where the length penalty plays no part, for `num_return=1`.
     beam_groups: G groups of beams, each kept from the words of the others, see
       `decoding/diverse.py`; 1: plain beam search. It divides `beam_size`.
     diversity_penalty: how much.
-    num_return: hypotheses per input, at most `beam_size` or `num_samples` of them.
+    num_return: hypotheses per input. A search of beams has at least as many beams, see `width`; of
+      `num_samples` it is a part.
     length_penalty_form: "gnmt" or "power", see `decoding/beam.py`.
     length_penalty: its exponent.
     early_stopping: whether a search of beams ends when `beam_size` hypotheses have ended, as
@@ -108,6 +109,7 @@ class GenerateSettings:
       self._check(name, getattr(self, name) >= 1, "use 1 or more")
     for name in ("top_k", "no_repeat_ngram_size"):
       self._check(name, getattr(self, name) >= 0, "use 0 or more")
+    self._check("repetition_penalty", 0 < self.repetition_penalty < math.inf, "use more than 0")
     self._check("seed", 0 <= self.seed < 2**32, "use 0 to 4294967295")
     self._check("temperature", self.temperature > 0, "use more than 0; greedy is beam_size=1")
     for name in ("top_p", "typical_p"):
@@ -127,11 +129,10 @@ class GenerateSettings:
           f"'{self.search}'; it is for {' and '.join(searches)}"
         )
     self._check_beams()
-    among = {"beam": "beam_size", "mbr": "num_samples"}.get(self.search, "num_return")
-    if self.num_return > getattr(self, among):
+    if self.search == "mbr" and self.num_return > self.num_samples:
       raise UserError(
         f"generate.num_return={self.num_return} is more than "
-        f"generate.{among}={getattr(self, among)}"
+        f"generate.num_samples={self.num_samples}"
       )
     if self.stream and (self.search == "mbr" or self.num_return > 1):
       raise UserError(
@@ -151,29 +152,32 @@ class GenerateSettings:
         f"generate.diversity_penalty={self.diversity_penalty} has no effect with "
         "generate.beam_groups=1"
       )
-    if self.early_stopping and self.beam_size == 1:
+    if self.early_stopping and self.width == 1:
       raise UserError("generate.early_stopping=True has no effect with generate.beam_size=1")
+    beams = "beam_size" if self.beam_size > 1 else "num_return"
     for name in ("stop", "stream"):
-      if getattr(self, name) and self.search == "beam" and self.beam_size > 1:
+      if getattr(self, name) and self.search == "beam" and self.width > 1:
         raise UserError(
           f"generate.{name}={getattr(self, name)!r} does not go with "
-          f"generate.beam_size={self.beam_size}: use 1, or another generate.search"
+          f"generate.{beams}={getattr(self, beams)}: use 1, or another generate.search"
         )
 
   @property
   def width(self) -> int:
-    """W, beams or samples of an input."""
-    return {"beam": self.beam_size, "sample": self.num_return, "mbr": self.num_samples}[self.search]
+    """W, beams or samples of an input; beams are at least as many as hypotheses are asked for."""
+    if self.search == "beam":
+      return max(self.beam_size, self.beam_groups * -(-self.num_return // self.beam_groups))
+    return self.num_return if self.search == "sample" else self.num_samples
 
   @property
   def greedy(self) -> bool:
     """Whether the likeliest token is taken at each step."""
-    return self.search == "beam" and self.beam_size == 1
+    return self.search == "beam" and self.width == 1
 
   @property
   def pool(self) -> int:
     """R, the hypotheses that a search of beams keeps."""
-    return self.beam_size if self.early_stopping else self.num_return
+    return self.width if self.early_stopping else self.num_return
 
   @property
   def streams(self) -> bool:
@@ -183,7 +187,7 @@ class GenerateSettings:
   @property
   def covers(self) -> bool:
     """Whether attention is looked at; in greedy search, as all penalties, that plays no part."""
-    return self.search == "beam" and self.beam_size > 1 and self.coverage_penalty > 0
+    return self.search == "beam" and self.width > 1 and self.coverage_penalty > 0
 
   def replace(self, **changes: Any) -> "GenerateSettings":
     """The settings with some changed.

@@ -82,7 +82,7 @@ class Request(NamedTuple):
     """What the outputs of an input go on with."""
     if not self.continues:
       return []
-    return [i for i in self.prompts[number] if i not in (self.marks.bos, self.marks.eos)]
+    return [i for i in self.prompts[number] if i not in (self.marks.bos, *self.marks.ends)]
 
   def find_stop(self, number: int, ids: Sequence[int]) -> Stop | None:
     """Where an output of input `number` ends before its EOS, if it does."""

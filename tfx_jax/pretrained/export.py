@@ -69,8 +69,9 @@ def write_huggingface(
   params, encodes = jax.device_get(params), model["architecture"] == "encoder_decoder"
   if encodes:
     params = _with_rows(params, model, pair[1].marks.bos)
-  bos = written.eos if written.bos is None else written.bos
-  ids = {"eos_token_id": written.eos, "pad_token_id": written.pad, "bos_token_id": bos}
+  first, *others = written.ends
+  bos = first if written.bos is None else written.bos
+  ids = {"eos_token_id": [first, *others] if others else first, "pad_token_id": written.pad, "bos_token_id": bos}
   if encodes:
     forced = (*pair[1].marks.before, None)[0]
     ids |= {"decoder_start_token_id": bos, "forced_bos_token_id": forced}
@@ -108,7 +109,7 @@ def _suppressed(
   marks = tokenizer.marks
   pieces = dict(zip(tokenizer.pieces(written.ids), written.ids, strict=True))
   ours = {pieces[piece] for piece in generate["forbidden"] if piece in pieces}
-  ours |= {marks.pad, marks.bos} - {None, marks.eos}
+  ours |= {marks.pad, marks.bos} - {None, *marks.ends}
   ids = [i for i, own in enumerate(written.ids) if own in ours]
   return {"suppress_tokens": ids} if ids else {}
 
