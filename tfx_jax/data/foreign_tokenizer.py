@@ -133,7 +133,9 @@ class MarianTokenizer:
     self._models, self._vocabulary, self._side = tuple(models), vocabulary, side
     self._beside, self._origin = dict(beside or {}), origin
     self._names = {i: piece for piece, i in vocabulary.items()}
-    self.fingerprint = fingerprint_of("marian", models, vocabulary, *marks.identity, vocab_size, side)
+    self.fingerprint = fingerprint_of(
+      "marian", models, vocabulary, *marks.identity, vocab_size, side
+    )
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
     """Returns the ids of each text; a language such as >>fr<< in front is one piece.

@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
+import numpy as np
+
 from tfx_jax.decoding.beam import PENALTY_OFFSETS
-from tfx_jax.errors import UserError, nearest
+from tfx_jax.errors import UserError, nearest, shown
 
 SEARCHES = ("beam", "sample", "mbr")
 AT_LEAST_ONE = (
@@ -101,6 +103,9 @@ class GenerateSettings:
   batch_size: int = 32
 
   def __post_init__(self):
+    for field in dataclasses.fields(self):
+      value = _typed(field.name, getattr(self, field.name), field.default)
+      object.__setattr__(self, field.name, value)
     for name, choices in (("search", SEARCHES), ("length_penalty_form", PENALTY_OFFSETS)):
       value = getattr(self, name)
       if value not in choices:
@@ -120,7 +125,7 @@ class GenerateSettings:
     self._check("coverage_penalty", 0 <= self.coverage_penalty < math.inf, "use 0 or more")
     for name, kind in (("forbidden", "pieces"), ("forbidden_phrases", "texts"), ("stop", "texts")):
       value = getattr(self, name)
-      if isinstance(value, str) or not all(value):
+      if not all(isinstance(text, str) and text for text in value):
         raise UserError(f"generate.{name}={value!r}: use a tuple of {kind}, none of them empty")
     for name, searches in READ_BY.items():
       if self.search not in searches and getattr(self, name) != getattr(GenerateSettings, name):
@@ -204,3 +209,21 @@ class GenerateSettings:
   def _check(self, name: str, fine: bool, told: str) -> None:
     if not fine:
       raise UserError(f"generate.{name}={getattr(self, name)}: {told}")
+
+
+def _typed(name: str, value: Any, default: Any) -> Any:
+  """Returns a value of the type that a setting has; NumPy's scalars, and any collection, are taken.
+
+  Raises:
+    UserError: for a value of another type.
+  """
+  kind = type(default)
+  if kind is tuple:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+      raise UserError(f"generate.{name}={shown(value)}: use a tuple of texts")
+    return tuple(value)
+  if isinstance(value, np.generic):
+    value = value.item()
+  if type(value) is kind or (kind is float and type(value) is int):
+    return value
+  raise UserError(f"generate.{name}={shown(value)} is {type(value).__name__}, not {kind.__name__}")

@@ -122,7 +122,7 @@ def suppressed(values: Mapping[str, Any], origin: str, vocab_size: int) -> Seque
   for name, ids in found.items():
     for i in ids:
       if not 0 <= i < vocab_size:
-        raise UserError(f"{origin}: {name} holds {i}: use ids below the model's {vocab_size} tokens")
+        raise UserError(f"{origin}: {name} holds {i}: use ids below {vocab_size}")
   return sorted({i for ids in found.values() for i in ids})
 
 

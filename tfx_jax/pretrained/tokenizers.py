@@ -55,9 +55,7 @@ def read(
   )
 
 
-def _ids(
-  settings: Mapping[str, Any], key: str, vocab_size: int, folder: str
-) -> tuple[int, ...]:
+def _ids(settings: Mapping[str, Any], key: str, vocab_size: int, folder: str) -> tuple[int, ...]:
   """The ids that a key names, none twice.
 
   Raises:
@@ -130,12 +128,17 @@ class Written(NamedTuple):
   pad: int | None
 
 
-def write(pair: tuple[Tokenizer, Tokenizer]) -> Written:
+def write(pair: tuple[Tokenizer, Tokenizer], start: int | None = None) -> Written:
   """The tokenizers of sources and targets for a Hugging Face folder.
 
   Those that were read are given back as they were. Of a sentencepiece model that was trained here
   Marian's tokenizer is made, whose last piece both fills up and begins what is written; what filled
   up here keeps its row, so that probabilities are the same.
+
+  Args:
+    pair: of sources and targets.
+    start: the row that decoders begin with, where it is none of the tokens of a model that was
+      trained here; None: that of BOS.
 
   Raises:
     UserError: if transformers has no such tokenizer.
@@ -154,8 +157,11 @@ def write(pair: tuple[Tokenizer, Tokenizer]) -> Written:
       "tokenizer.joint=True"
     )
   ids = [i for i in range(target.vocab_size) if i not in (marks.pad, marks.bos)]
-  pieces = [*target.pieces(ids), _UNUSED, *target.pieces([marks.pad])]
+  pieces = [*target.pieces(ids), _UNUSED]
   ids += [marks.pad, marks.bos]
+  if start is not None:
+    pieces, ids = [*pieces, *target.pieces([marks.bos])], [*ids, start]
+  pieces += target.pieces([marks.pad])
   kind, last = "MarianTokenizer", len(ids) - 1
   contents = {
     "source.spm": target.model,
