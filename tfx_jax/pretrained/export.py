@@ -69,7 +69,8 @@ def write_huggingface(
   family = find_family(model, defaults, architecture)
   params, encodes = jax.device_get(params), model["architecture"] == "encoder_decoder"
   # Beside BOS's row, which has a part in the output, targets that begin with zeros need one more.
-  extra = len(params["target_embed"]["embedding"]) if model["zero_start"] else None
+  begins = encodes and model["zero_start"]
+  extra = len(params["target_embed"]["embedding"]) if begins else None
   written = tokenizers.write(pair, extra)
   if encodes:
     params = _with_rows(params, model, written.ids[written.bos])
