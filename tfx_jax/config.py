@@ -254,7 +254,7 @@ def base() -> ConfigDict:
         # plain beam search.
         "beam_groups": 1,
         "diversity_penalty": 0.5,
-        # Outputs of an input, best first.
+        # Outputs of an input, best first. Beam search has at least so many beams.
         "num_return": 1,
         # gnmt (Wu et al. 2016) or power.
         "length_penalty_form": "gnmt",
