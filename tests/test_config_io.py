@@ -229,3 +229,15 @@ def test_differences_are_lines_of_keys():
     "train.num_steps: 12 -> 99",
   ]
   assert config_io.differences(old.to_dict(), old.to_dict()) == []
+
+
+def test_a_run_goes_on_with_the_defaults_that_it_began_with(tmp_path):
+  old, new = make_config({"model.norm_epsilon": 1e-6}), make_config()
+  assert new.model.norm_epsilon == 1e-5
+  assert config_io.keep_old_defaults(new, str(tmp_path)) == []
+  config_io.write_config(str(tmp_path), old)
+  assert config_io.read_config(str(tmp_path)).to_dict() == old.to_dict()
+  assert config_io.keep_old_defaults(new, str(tmp_path)) == ["model.norm_epsilon: 1e-05 -> 1e-06"]
+  assert new.to_dict() == old.to_dict()
+  chosen = make_config({"model.norm_epsilon": 1e-3})
+  assert config_io.keep_old_defaults(chosen, str(tmp_path)) == []

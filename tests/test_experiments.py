@@ -124,3 +124,26 @@ def test_wmt_tells_a_wrong_word(argument, told):
   with pytest.raises(UserError) as info:
     differences(argument)
   assert told in str(info.value) and "\n" not in str(info.value)
+
+
+def readme_options():
+  """The options of generation of each example in the README that generates with a trained run."""
+  text = (pathlib.Path(__file__).parent.parent / "README.md").read_text().replace("\\\n", " ")
+  for line in text.splitlines():
+    if "--mode=generate" in line or line.startswith("… "):
+      if options := re.findall(r"--config\.(generate\.\w+)(?:=(\"[^\"]*\"|\S+))?", line):
+        yield [(key, value.strip('"') or "True") for key, value in options]
+
+
+def test_what_the_readme_generates_with_goes_with_the_quickstart():
+  examples = [*readme_options()]
+  assert [("generate.num_return", "4")] in examples and len(examples) > 5
+  path = next(str(path) for path in EXPERIMENTS if path.stem == "quickstart")
+  for options in examples:
+    config = config_io.read_experiment(path)
+    for key, value in options:
+      config_io.override(config, key, value)
+    validate(config)
+  for number in (3, 4):
+    settings = build.make_generate_settings(config_io.read_experiment(path))
+    assert settings.replace(num_return=number).width == number

@@ -209,8 +209,8 @@ def test_inputs_and_outputs_that_cannot_be(trained, capfd, tmp_path):
     told = refusal(capfd, *generate, f"--input={path}", f"--output={output}")
     assert told.startswith(f"cannot write --output={output}: ")
   told = refusal(capfd, *generate, f"--input={path}", f"--output={tmp_path / 'out'}",
-                 "--config.generate.num_return=3")  # fmt: skip
-  assert told == "generate.num_return=3 is more than generate.beam_size=2"
+                 "--config.generate.search=mbr", "--config.generate.num_return=33")  # fmt: skip
+  assert told == "generate.num_return=33 is more than generate.num_samples=32"
   assert os.listdir(tmp_path) == ["in"]
 
 

@@ -1,6 +1,7 @@
 """What people do with a trained run from Python."""
 
 import os
+import pathlib
 import shutil
 
 import jax
@@ -61,7 +62,7 @@ def test_stream_gives_the_text_of_generate_in_pieces(run):
     assert "".join(run.stream("ab", **changes)) == best.text
   with pytest.raises(UserError, match="'beamsize', did you mean 'beam_size'"):
     run.stream("ab", beamsize=2)
-  with pytest.raises(UserError, match="takes one text"):
+  with pytest.raises(UserError, match=r"^stream: text=\['ab'\] is list, not str: use one text$"):
     run.stream(["ab"])
 
 
@@ -76,8 +77,110 @@ def test_score_agrees_with_generate(run):
   assert run.score([], []) == []
   with pytest.raises(UserError, match="2 inputs but 1 targets"):
     run.score(["a", "b"], ["A"])
-  with pytest.raises(UserError, match="lists"):
+  with pytest.raises(UserError, match=r"^score: inputs='ab': use a list of texts$"):
     run.score("ab", "AB")
+
+
+@pytest.mark.parametrize(
+  ("call", "told"),
+  [
+    (lambda run: run.score(["ab"], [[10**6]]), "score: targets[0] holds 1000000: use ids below "),
+    (lambda run: run.score(["ab", "b"], ["A", [-1]]), "score: targets[1] holds -1: use ids below "),
+    (lambda run: run.attention(["ab"], [[40]]), "attention: targets[0] holds 40: use ids below "),
+    (lambda run: run.draw_attention("a.png", "ab", [99]), "attention: targets[0] holds 99"),
+    (lambda run: run.generate(["ab"], [[99]]), "prefix 1 holds 99: use ids below "),
+    (lambda run: run.score(["ab"], [[1.5]]), "score: targets[0]=[1.5]: use a text, or a list of"),
+    (lambda run: run.score(["ab"], [b"AB"]), "score: targets[0]=b'AB': use a list of token ids"),
+    (lambda run: run.score(["ab"], None), "score: targets=None: use a list of texts or of token"),
+    (lambda run: run.score(["ab"], [None]), "score: targets[0]=None: use a list of token ids"),
+    (lambda run: run.score([b"ab"], ["AB"]), "score: inputs[0]=b'ab' is bytes, not str"),
+    (lambda run: run.generate(None), "generate: inputs=None: use a list of texts"),
+    (lambda run: run.generate("ab"), "generate: inputs='ab': use a list of texts"),
+    (lambda run: run.generate(b"ab"), "generate: inputs=b'ab': use a list of texts"),
+    (lambda run: run.generate(["ab", 3]), "generate: inputs[1]=3 is int, not str"),
+    (lambda run: run.generate(["ab"], beam_size=2.0), "generate.beam_size=2.0 is float, not int"),
+    (lambda run: run.generate(["ab"], 5), "prefixes=5: use a list of texts"),
+    (lambda run: run.generate(["ab"], [b"B"]), "prefix 1=b'B': use a list of token ids"),
+    (lambda run: run.stream(None), "stream: text=None is NoneType, not str"),
+    (lambda run: run.stream("ab", number=1.5), "stream: number=1.5: use a whole number"),
+    (lambda run: run.attention("ab", ["AB"]), "attention: inputs='ab': use a list of texts"),
+    (lambda run: run.draw_attention(3, "ab", "AB"), "draw_attention: path=3 is int: use a path"),
+    (lambda run: run.export(None), "export: folder=None is NoneType: use a path"),
+    (lambda run: run.export("out", format=None), "format=None: use huggingface, safetensors or"),
+    (lambda run: run.export("out", architecture=3), "export: architecture=3 is int, not str"),
+    (lambda run: run.evaluate("tset"), "evaluate: split='tset': use train, validation, test"),
+    (lambda run: run.evaluate(None), "evaluate: split=None: use train, validation, test"),
+    (lambda run: tfx_jax.load(None), "load: workdir=None is NoneType: use a path"),
+    (lambda run: tfx_jax.load("x", config={}), "load: config is dict: use a ConfigDict"),
+    (lambda run: tfx_jax.load("x", ensemble=3), "load: ensemble=3: use a list of texts"),
+    (lambda run: tfx_jax.load("x", ensemble=[3]), "load: ensemble[0]=3 is int, not str"),
+  ],
+)
+def test_what_python_cannot_mean_is_one_line_that_names_the_parameter(
+  run, call, told, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(UserError) as info:
+    call(run)
+  assert told in str(info.value) and "\n" not in str(info.value)
+  assert not os.listdir(tmp_path)
+
+
+def test_any_iterable_of_texts_and_numpys_numbers_are_taken(trained, run):
+  texts, written = ["ab", "cde fa"], ["BA", "AF"]
+  expected = run.generate(texts, beam_size=2)
+  for given in (iter(texts), tuple(texts), np.array(texts), dict.fromkeys(texts)):
+    assert run.generate(given, beam_size=np.int64(2)) == expected
+  scores = run.score(texts, written)
+  ids = [np.array([*ids, EOS]) for ids in run.tokenizers[1].encode(written)]
+  assert run.score(iter(texts), (target for target in written)) == scores
+  assert run.score(np.array(texts), iter(ids)) == scores
+  given = run.generate(iter(texts), prefixes=iter(["B", ids[1][:1]]))
+  assert given == run.generate(texts, prefixes=["B", "A"])
+  assert tfx_jax.load(pathlib.Path(trained[1]), checkpoint=np.int64(12)).step == 12
+
+
+def test_long_inputs_are_cut_alike_with_one_warning(run, caplog):
+  long, short = "abcdefa" + "bcdef" * 4, "abcdefa"
+  (best,) = run.generate([long])[0]
+  told = [record.getMessage() for record in caplog.records]
+  assert told == ["1 of 1 inputs cut to 8 tokens (generate.max_source_length): 1"]
+  assert run.generate([short])[0][0].tokens == best.tokens
+  caplog.clear()
+  score, other = run.score([long, short], [best.tokens] * 2)
+  assert [record.getMessage() for record in caplog.records] == [
+    "1 of 2 inputs cut to 8 tokens (generate.max_source_length): 1"
+  ]
+  assert score == pytest.approx(other, abs=1e-5) and score == pytest.approx(best.log_prob, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def damaged(trained):
+  """The run with parameters that are no numbers."""
+  run = tfx_jax.load(trained[1])
+  run.params = jax.tree.map(lambda x: x * np.nan, run.params)
+  return run
+
+
+@pytest.mark.parametrize(
+  "call",
+  [
+    lambda run: run.generate(["ab", "c"], beam_size=1),
+    lambda run: run.generate(["ab", "c"]),
+    lambda run: run.generate(["ab", "c"], num_return=2),
+    lambda run: run.generate(["ab", "c"], search="sample", top_p=0.9),
+    lambda run: run.generate(["ab", "c"], beam_size=1, stop=("A",)),
+    lambda run: [*run.stream("ab", beam_size=1)],
+    lambda run: run.score(["ab", "c"], ["BA", "C"]),
+    lambda run: run.attention(["ab"], ["BA"]),
+    lambda run: run.evaluate("test"),
+  ],
+)
+def test_scores_that_are_no_numbers_are_told(damaged, call):
+  with pytest.raises(
+    UserError, match=r"^(input \d+|pair 1|generate): the model's .* not finite: its"
+  ):
+    call(damaged)
 
 
 def test_attention_is_of_every_piece_and_agrees_with_what_was_written(run, tmp_path):

@@ -128,7 +128,7 @@ def base() -> ConfigDict:
         # layer_norm or rms_norm; pre, post or sandwich.
         "norm": "layer_norm",
         "norm_placement": "pre",
-        "norm_epsilon": 1e-6,
+        "norm_epsilon": 1e-5,
         # sinusoidal, learned, rotary, alibi, bucket (T5's) or none.
         "position": "sinusoidal",
         "max_positions": 512,
@@ -260,7 +260,7 @@ def base() -> ConfigDict:
         # plain beam search.
         "beam_groups": 1,
         "diversity_penalty": 0.5,
-        # Outputs of an input, best first.
+        # Outputs of an input, best first. Beam search has at least so many beams.
         "num_return": 1,
         # gnmt (Wu et al. 2016) or power.
         "length_penalty_form": "gnmt",

@@ -20,6 +20,8 @@ from tfx_jax.whole_file import write_whole
 
 FORMAT_VERSION = 1
 _FILE = "config.json"
+# What defaults were before they changed.
+_OLD_DEFAULTS = {("model", "norm_epsilon"): 1e-6}
 # Names without quotes: a,b or (a,b) or [a,b]; everything else is a Python literal.
 _PLAIN_TUPLE = re.compile(r"[ \t\r\n]*(?:\(([^'\"]*)\)|\[([^'\"]*)\]|([^(\[].*)?)[ \t\r\n]*")
 # What is taken off a part of a tuple; a stop string may be of other white space.
@@ -179,6 +181,22 @@ def recorded_config(workdir: str) -> ConfigDict | None:
   except TypeError as error:
     raise UserError(f"cannot read {os.path.join(workdir, _FILE)}: {error}") from error
   return config
+
+
+def keep_old_defaults(config: ConfigDict, workdir: str) -> list[str]:
+  """Gives a configuration the defaults that a workdir's run began with, where they have changed.
+
+  So the command that began a run goes on with it.
+
+  Returns:
+    what was changed, a line for each key.
+  """
+  recorded, defaults, old = read_config(workdir), base(), config.to_dict()
+  for (section, name), value in _OLD_DEFAULTS.items():
+    if recorded is not None and recorded[section][name] == value:
+      if config[section][name] == defaults[section][name]:
+        config[section][name] = value
+  return differences(old, config.to_dict())
 
 
 def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:

@@ -1,7 +1,10 @@
 """The one exception for what a user can mend, told in one line."""
 
 import difflib
+import os
+import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
@@ -9,6 +12,22 @@ class UserError(ValueError):
 
   The command line prints it without a traceback. Every package may raise it.
   """
+
+
+def shown(value: Any) -> str:
+  """Returns a value as a part of an error's line, shortened if it is long."""
+  return " ".join(reprlib.repr(value).split())
+
+
+def as_path(name: str, value: Any) -> str:
+  """Returns a path given as a text or a `pathlib.Path`.
+
+  Raises:
+    UserError: naming the parameter, for anything else.
+  """
+  if not isinstance(value, str | os.PathLike):
+    raise UserError(f"{name}={shown(value)} is {type(value).__name__}: use a path")
+  return os.fspath(value)
 
 
 def first_line(error: BaseException) -> str:

@@ -7,8 +7,9 @@ from ml_collections import ConfigDict
 
 from tfx_jax import build, config_io, pretrained
 from tfx_jax.config import base
-from tfx_jax.errors import UserError
+from tfx_jax.errors import UserError, as_path
 from tfx_jax.evaluation.ensemble import combine
+from tfx_jax.evaluation.inputs import as_texts
 from tfx_jax.names import trusting
 from tfx_jax.pretrained.export import OF_RUNNING
 from tfx_jax.quantization import Quantized, quantize
@@ -41,19 +42,24 @@ def load(
     UserError: if the workdir holds no trained run, a member is missing or reads or writes other
       tokens, or a folder that is not trusted names code.
   """
+  workdir = as_path("load: workdir", workdir)
+  if config is not None and not isinstance(config, ConfigDict):
+    raise UserError(f"load: config is {type(config).__name__}: use a ConfigDict, as of run.config")
+  if isinstance(ensemble, str):
+    ensemble = (ensemble,)
+  members = None if ensemble is None else as_texts("load: ensemble", ensemble)
   with trusting(trust):
-    return _open_all(workdir, checkpoint, config, ensemble)
+    return _open_all(workdir, checkpoint, config, members)
 
 
 def _open_all(
   workdir: str,
   checkpoint: str | int | None,
   config: ConfigDict | None,
-  ensemble: str | Sequence[str] | None,
+  ensemble: Sequence[str] | None,
 ) -> Run:
   run = _open(workdir, checkpoint, config)
   names = run.config.generate.ensemble if ensemble is None else ensemble
-  names = (names,) if isinstance(names, str) else names
   if names:
     members = [run, *(_member(name, workdir, run) for name in names)]
     run.model, run.params = combine([m.model for m in members], [m.params for m in members])

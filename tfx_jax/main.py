@@ -89,6 +89,8 @@ def _run(options: argparse.Namespace) -> int:
     cells = make_grid(config, options.sweeps, [key for key, _ in options.overrides])
   workdir = options.workdir or os.path.join("runs", _name(options.config))
 
+  for line in config_io.keep_old_defaults(config, workdir):
+    print(f"as when this run began: {line}", file=sys.stderr)
   if config.train.init_from and options.mode in ("train", "prepare"):
     from tfx_jax import loading
 

@@ -146,7 +146,7 @@ RANGES = {
   "generate.max_source_length": _COUNT,
   "generate.batch_size": _COUNT,
   "generate.no_repeat_ngram_size": _COUNT_OR_NONE,
-  "generate.repetition_penalty": Range(1.0, 1e6),
+  "generate.repetition_penalty": Range(1e-6, 1e6),
   "generate.presence_penalty": Range(-2.0, 2.0),
   "mesh.data": _AXIS,
   "mesh.fsdp": _AXIS,

@@ -1,7 +1,8 @@
 """A trained run for people: `run = tfx_jax.load(workdir)`, then generate, score, evaluate."""
 
 import functools
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -10,14 +11,14 @@ from ml_collections import ConfigDict
 
 from tfx_jax import build
 from tfx_jax.config import base
-from tfx_jax.data.fitting import cut
 from tfx_jax.data.packing import pack
 from tfx_jax.data.tokenizer import Tokenizer
-from tfx_jax.errors import UserError
+from tfx_jax.errors import UserError, as_path, shown
 from tfx_jax.evaluation.align import Aligner, Alignment
 from tfx_jax.evaluation.constraints import Prefixes
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
 from tfx_jax.evaluation.generate import Hypothesis
+from tfx_jax.evaluation.inputs import as_targets, as_text, as_texts, cut_long
 from tfx_jax.evaluation.score import Scorer
 from tfx_jax.heat_map import draw_heat_map
 from tfx_jax.pretrained.export import write_huggingface, write_safetensors
@@ -54,7 +55,7 @@ class Run:
     self.adapters = adapters
 
   def generate(
-    self, inputs: Sequence[str], prefixes: Prefixes | None = None, **settings: Any
+    self, inputs: Iterable[str], prefixes: Prefixes | None = None, **settings: Any
   ) -> list[list[Hypothesis]]:
     """For each input its hypotheses, best first.
 
@@ -68,9 +69,8 @@ class Run:
     Raises:
       UserError: for an unknown setting, or one that makes no sense.
     """
-    if isinstance(inputs, str):
-      raise UserError("generate takes a list of texts: generate(['…'])")
-    return self.generator(self.params, inputs, prefixes=prefixes, **settings)
+    texts = as_texts("generate: inputs", inputs)
+    return self.generator(self.params, texts, prefixes=prefixes, **settings)
 
   def stream(self, text: str, number: int = 0, **settings: Any) -> Iterator[str]:
     """The output of one text while it is written: pieces, which together are the whole.
@@ -84,8 +84,11 @@ class Run:
     Raises:
       UserError: for an unknown setting, or one that makes no sense.
     """
-    if not isinstance(text, str):
-      raise UserError("stream takes one text: stream('…')")
+    text = as_text("stream: text", text)
+    try:
+      number = operator.index(number)
+    except TypeError:
+      raise UserError(f"stream: number={shown(number)}: use a whole number") from None
     return self.generator.stream(self.params, text, number, **settings)
 
   def reads_whole(self, text: str) -> bool:
@@ -96,22 +99,22 @@ class Run:
     return len(self.layout.prompt(ids)) <= limit
 
   def score(
-    self, inputs: Sequence[str], targets: Sequence[str] | Sequence[Sequence[int]]
+    self, inputs: Iterable[str], targets: Iterable[str] | Iterable[Iterable[int]]
   ) -> list[float]:
     """The summed log-probability in nats of each target, given its input.
 
     Args:
-      inputs: texts.
+      inputs: texts, cut like those of `generate`.
       targets: texts, to which EOS is added where texts end with it, or token lists, which are taken
         as they are.
 
     Raises:
-      UserError: for a pair that is longer than what the model can read.
+      UserError: for a pair that is longer than what the model can read, or ids that there are not.
     """
-    return self._scorer(self.params, *self._encode("score", self._ids("score", inputs), targets))
+    return self._scorer(self.params, *self._encode("score", inputs, targets))
 
   def attention(
-    self, inputs: Sequence[str], targets: Sequence[str] | Sequence[Sequence[int]]
+    self, inputs: Iterable[str], targets: Iterable[str] | Iterable[Iterable[int]]
   ) -> list[Alignment]:
     """What each target attends to in its input, by the layer `config.generate.alignment_layer`.
 
@@ -124,9 +127,7 @@ class Run:
         f"model.architecture='{self.config.model.architecture}' has no attention to a source: "
         "alignments need an encoder_decoder"
       )
-    limit = self.config.generate.max_source_length - len(self.layout.source([]))
-    ids = [cut(ids, limit, self.layout.cut_start) for ids in self._ids("attention", inputs)]
-    sources, encoded = self._encode("attention", ids, targets)
+    sources, encoded = self._encode("attention", inputs, targets)
     weights = self._aligner(self.params, sources, encoded)
     source, target = self.tokenizers
     return [
@@ -140,6 +141,7 @@ class Run:
     Raises:
       UserError: if it cannot be written.
     """
+    path = as_path("draw_attention: path", path)
     (alignment,) = self.attention([text], [target])
     draw_heat_map(path, alignment.source, alignment.target, alignment.weights)
 
@@ -157,6 +159,8 @@ class Run:
     Raises:
       UserError: naming the setting for which transformers has no such model.
     """
+    folder = as_path("export: folder", folder)
+    architecture = as_text("export: architecture", architecture)
     model, generate = self.config.model.to_dict(), self.config.generate.to_dict()
     if format == "huggingface":
       params, defaults = dequantize(self.params), base().model.to_dict()
@@ -168,32 +172,28 @@ class Run:
         raise UserError("format='adapters' is for runs with lora.rank above 0")
       write_safetensors(folder, self.adapters, self.config.to_dict())
     else:
-      raise UserError(f"format='{format}': use huggingface, safetensors or adapters")
+      raise UserError(f"format={shown(format)}: use huggingface, safetensors or adapters")
 
-  def _ids(self, name: str, inputs: Sequence[str]) -> list[list[int]]:
-    """Token lists of inputs."""
-    if isinstance(inputs, str):
-      raise UserError(f"{name} takes lists of texts: {name}(['…'], ['…'])")
-    return self.tokenizers[0].encode(list(inputs))
-
-  def _encode(
-    self, name: str, inputs: Sequence[Sequence[int]], targets: Sequence
-  ) -> tuple[list, list]:
-    """Inputs, given as tokens, and targets, as pairs of the model's layout."""
-    if isinstance(targets, str):
-      raise UserError(f"{name} takes lists of texts: {name}(['…'], ['…'])")
-    if len(inputs) != len(targets):
-      raise UserError(f"{name} got {len(inputs)} inputs but {len(targets)} targets")
-    _, target = self.tokenizers
-    return [self.layout.source(ids) for ids in inputs], [
-      self.layout.target(target.encode([text])[0]) if isinstance(text, str) else list(text)
-      for text in targets
-    ]
+  def _encode(self, name: str, inputs: Iterable, targets: Iterable) -> tuple[list, list]:
+    """Inputs, cut like those of `generate`, and targets, as pairs of the model's layout."""
+    texts = as_texts(f"{name}: inputs", inputs)
+    written = as_targets(f"{name}: targets", targets, self.tokenizers[1], self.layout)
+    if len(texts) != len(written):
+      raise UserError(f"{name} got {len(texts)} inputs but {len(written)} targets")
+    longest = self.config.generate.max_source_length
+    encoded = cut_long(self.tokenizers[0].encode(texts), self.layout, longest)
+    return [self.layout.source(ids) for ids in encoded], written
 
   def evaluate(
     self, split: str = "test", on_batch: Any = lambda count: None
   ) -> tuple[dict[str, float | str], list[dict[str, str]]]:
-    """Figures on a split by loss and by decoded text, and rows of texts to look at."""
+    """Figures on a split by loss and by decoded text, and rows of texts to look at.
+
+    Raises:
+      UserError: for an unknown split.
+    """
+    if split not in build.SPLITS:
+      raise UserError(f"evaluate: split={shown(split)}: use {', '.join(build.SPLITS)}")
     examples = build.read_examples(self.config, split)
     corpus = build.make_corpus(self.config, split, self.tokenizers)
     loader = build.make_loader(self.config, lambda epoch: corpus, self.parallel, self.tokenizers)

@@ -129,7 +129,7 @@ def batched(plain, vocab, room):
     forbidden=jnp.isin(jnp.arange(vocab), jnp.asarray(first.forbidden)),
     min_length=jnp.array([rules.min_length for rules in plain], jnp.int32),
     max_length=jnp.array([rules.max_length for rules in plain], jnp.int32),
-    eos=EOS,
+    eos=(EOS,),
     prefix=jnp.asarray(prefix) if any(rules.prefix for rules in plain) else None,
     prefix_length=jnp.array([len(rules.prefix) for rules in plain], jnp.int32)
     if any(rules.prefix for rules in plain)

@@ -55,14 +55,14 @@ def test_lengths_leave_a_token():
   only_end = np.full_like(LOGITS, -np.inf)
   only_end[..., EOS] = -1.0
   for length in range(1, 6):
-    found = np.asarray(on.limit_length(LOGITS, length, minimum, maximum, EOS, True))
+    found = np.asarray(on.limit_length(LOGITS, length, minimum, maximum, (EOS,), True))
     for row in range(ROWS):
       ends = length >= minimum[row] or length >= maximum[row]
       assert np.isfinite(found[row, :, EOS]).all() == ends
       assert np.isfinite(found[row, :, 2:]).all() == (length < maximum[row])
-    others = on.others_left(only_end, EOS)
+    others = on.others_left(only_end, (EOS,))
     assert others.shape == (ROWS, WIDTH, 1) and not others.any()
-    kept = np.asarray(on.limit_length(only_end, length, minimum, maximum, EOS, others))
+    kept = np.asarray(on.limit_length(only_end, length, minimum, maximum, (EOS,), others))
     np.testing.assert_array_equal(kept, only_end)
 
 

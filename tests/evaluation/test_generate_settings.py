@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from tfx_jax import build
@@ -12,8 +13,6 @@ SAMPLING = {"search": "sample"}
   ("changes", "told"),
   [
     ({"beam_sise": 2}, "'beam_sise', did you mean 'beam_size'?"),
-    ({"num_return": 5}, "generate.num_return=5 is more than generate.beam_size=4"),
-    ({"beam_size": 2}, "generate.num_return=4 is more than generate.beam_size=2"),
     ({"search": "mbr", "num_samples": 3}, "num_return=4 is more than generate.num_samples=3"),
     ({"beam_size": 0}, "generate.beam_size=0"),
     ({"max_length": 0}, "generate.max_length=0"),
@@ -50,8 +49,21 @@ SAMPLING = {"search": "sample"}
     ({"stream": True}, "generate.stream=True does not go with generate.beam_size=4: use 1"),
     (SAMPLING | {"stream": True}, "generate.stream=True is of one output"),
     ({"no_repeat_ngram_size": -1}, "generate.no_repeat_ngram_size=-1: use 0 to"),
-    ({"repetition_penalty": 0.9}, "generate.repetition_penalty=0.9: use 1 to 1000000"),
-    ({"forbidden": "<unk>"}, "generate.forbidden='<unk>': use a tuple of pieces"),
+    ({"repetition_penalty": 0.0}, "generate.repetition_penalty=0.0: use 1e-06 to 1000000"),
+    ({"forbidden": "<unk>"}, "generate.forbidden='<unk>': use a tuple of texts"),
+    (
+      {"beam_size": 1, "stop": ("a",)},
+      "generate.stop=('a',) does not go with generate.num_return=4: use 1",
+    ),
+    ({"beam_size": 2.0}, "generate.beam_size=2.0 is float, not int"),
+    ({"beam_size": None}, "generate.beam_size=None is NoneType, not int"),
+    ({"beam_size": True}, "generate.beam_size=True is bool, not int"),
+    ({"beam_size": [4]}, "generate.beam_size=[4] is list, not int"),
+    ({"length_penalty": "0.6"}, "generate.length_penalty='0.6' is str, not float"),
+    ({"search": b"beam"}, "generate.search=b'beam' is bytes, not str"),
+    ({"stop": None}, "generate.stop=None: use a tuple of texts"),
+    ({"forbidden": (3,)}, "generate.forbidden=(3,): use a tuple of pieces"),
+    ({"seed": np.arange(99)}, " is ndarray, not int"),
   ],
 )
 def test_settings_that_make_no_sense_are_one_line(changes, told):
@@ -76,3 +88,35 @@ def test_the_settings_are_the_keys_of_the_configuration(small):
     max_length_ratio=0.5,
     batch_size=64,
   )
+
+
+def test_numpys_numbers_and_any_collection_are_taken():
+  settings = SETTINGS.replace(
+    beam_size=np.int64(5), length_penalty=np.float32(0.5), early_stopping=np.True_,
+    forbidden=(name for name in ("a", "b")), max_length_ratio=1,
+  )  # fmt: skip
+  assert settings.beam_size == 5 and type(settings.beam_size) is int
+  assert settings.length_penalty == 0.5 and type(settings.length_penalty) is float
+  assert settings.early_stopping is True and settings.forbidden == ("a", "b")
+
+
+@pytest.mark.parametrize(
+  ("changes", "width"),
+  [
+    ({"beam_size": 2, "num_return": 3}, 3),
+    ({"beam_size": 1, "num_return": 3}, 3),
+    ({"beam_size": 4, "num_return": 3}, 4),
+    ({"beam_size": 1, "num_return": 1}, 1),
+    # Groups are of equal size, and each keeps its share, rounded up.
+    ({"beam_size": 6, "beam_groups": 3, "num_return": 7}, 9),
+    ({"beam_size": 6, "beam_groups": 3, "num_return": 6}, 6),
+    ({"search": "sample", "beam_size": 1, "num_return": 3}, 3),
+    ({"search": "mbr", "num_samples": 7, "num_return": 3}, 7),
+  ],
+)
+def test_a_search_is_wide_enough_for_what_it_returns(changes, width):
+  settings = GenerateSettings(**changes)
+  assert settings.width == width
+  assert settings.greedy == (width == 1)
+  if settings.search == "beam" and width > 1:
+    assert settings.replace(early_stopping=True).pool == width

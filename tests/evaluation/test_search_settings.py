@@ -11,7 +11,7 @@ ARRAYS = {name: np.arange(3, dtype=np.int32) for name in ("number", "min_length"
 
 
 def numbers(**settings):
-  return search_settings(GenerateSettings(**settings), np.zeros(5, bool), None, ARRAYS, eos=1)
+  return search_settings(GenerateSettings(**settings), np.zeros(5, bool), None, ARRAYS, eos=(1,))
 
 
 def test_the_settings_choose_the_search():

@@ -217,7 +217,7 @@ def test_beam_search_equals_one_that_recomputes_everything(name):
 
   @jax.jit
   def search(params, batch):
-    rules = Rules(jnp.zeros(TOKENS, bool), jnp.full(3, 2), jnp.full(3, longest), eos)
+    rules = Rules(jnp.zeros(TOKENS, bool), jnp.full(3, 2), jnp.full(3, longest), (eos,))
     numbers = beam.BeamSettings(rules, jnp.float32(0.6), jnp.float32(5.0))
     logits, cache = prefill(params, batch)
     state = beam.begin(

@@ -1,20 +1,61 @@
-"""A tiny run with parameters at random, as of a model that was trained here."""
+"""Tiny runs with parameters at random, as of models that were trained here."""
+
+import pathlib
 
 import jax
 import numpy as np
 
-from tfx_jax import build
+from tfx_jax import build, config_io
 from tfx_jax.config import base
 from tfx_jax.data.tokenizer import train_tokenizer
 from tfx_jax.parallel import Parallel
 from tfx_jax.run import EXAMPLE, Run
 from tfx_jax.training.state import plan_state
 
+SIZES = ("features", "num_heads", "feed_forward", "encoder_layers", "decoder_layers")
 # What Marian's models are by these settings.
 MODEL = {
   **{"features": 16, "num_heads": 2, "feed_forward": 24, "encoder_layers": 1, "decoder_layers": 2},
   **{"norm_placement": "post", "norm_epsilon": 1e-5, "output_bias": True, "max_positions": 64},
 }
+
+
+EXPERIMENTS = pathlib.Path(__file__).parents[2] / "experiments"
+# Experiments, with the argument that chooses the architecture: which model of transformers it is.
+GIVEN_AWAY = {
+  **dict.fromkeys(
+    ("cnn_dailymail", "docstrings", "multi30k", "quickstart", "translate", "xsum"),
+    "PegasusForConditionalGeneration",
+  ),
+  "dialogue:encoder_decoder": "PegasusForConditionalGeneration",
+  "wmt": "MarianMTModel",
+}
+# What no model there has; trained with these it would be one.
+KEPT = {
+  "dialogsum": "model.copy_head is False, not True",
+  "dialogsum:decoder_only": "model.position is 'learned', not 'sinusoidal'",
+  "dialogue": "model.position is 'learned', not 'sinusoidal'",
+  "lm1b": "model.position is 'learned', not 'rotary'",
+  "shakespeare": "model.use_bias is True, not False",
+  "text": "model.gated is True, not False",
+}
+
+
+def read_experiment(name):
+  """The configuration of an experiment, 'NAME' or 'NAME:ARGUMENT'."""
+  stem, _, argument = name.partition(":")
+  return config_io.read_experiment(f"{EXPERIMENTS / stem}.py:{argument}")
+
+
+def architectures():
+  """The models of the experiments that are given away, made tiny, each once, by a name."""
+  found = {}
+  for name in GIVEN_AWAY:
+    model = read_experiment(name).model.to_dict()
+    model |= {key: MODEL[key] for key in SIZES} | {"dropout": 0.0}
+    if model not in found.values():
+      found[name] = model
+  return found
 
 
 def make_config(**changes):

@@ -8,7 +8,7 @@ pytest.importorskip("transformers", reason="needs tfx_jax[reference]")
 import torch
 import transformers
 from foreign_models import make, read
-from from_scratch import make_run
+from from_scratch import architectures, make_run
 
 import tfx_jax
 
@@ -64,18 +64,41 @@ def test_the_language_of_what_mbart_reads_is_the_tokenizers(tmp_path):
   assert run.tokenizers[1].pieces([run.tokenizers[1].marks.bos]) == ["de_DE"]
 
 
-@pytest.mark.parametrize("changes", [{"zero_start": True}, {"norm_placement": "pre"}])
-def test_models_trained_here_write_the_same_elsewhere(changes, tmp_path):
-  ctranslate2 = pytest.importorskip("ctranslate2", reason="needs tfx_jax[reference]")
-  run, texts = make_run(**changes), ["ab cd", "fed cba ab", "de"]
-  folder, converted = str(tmp_path / "out"), str(tmp_path / "converted")
+@pytest.fixture(scope="module", params=architectures().items(), ids=lambda item: item[0])
+def given_away(request, tmp_path_factory):
+  """A model of each architecture of the experiments, and the folder that it was exported to."""
+  _, model = request.param
+  folder = str(tmp_path_factory.mktemp("given") / "out")
+  run = make_run(**model)
   run.export(folder)
+  return run, folder
+
+
+TEXTS = ["ab cd", "fed cba ab", "de"]
+
+
+def test_models_trained_here_give_the_same_log_probabilities_in_transformers(given_away):
+  run, folder = given_away
+  model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+  tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+  for text, score in zip(TEXTS, run.score(TEXTS, TEXTS), strict=True):
+    batch = tokenizer(text, text_target=text, return_tensors="pt")
+    with torch.no_grad():
+      log_probs = model(**batch).logits[0].log_softmax(-1)
+    found = log_probs.gather(1, batch.labels[0][:, None]).sum()
+    assert score == pytest.approx(float(found), abs=1e-3)
+
+
+def test_models_trained_here_write_the_same_elsewhere(given_away, tmp_path):
+  ctranslate2 = pytest.importorskip("ctranslate2", reason="needs tfx_jax[reference]")
+  run, folder = given_away
+  converted = str(tmp_path / "converted")
   model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
   tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
   ctranslate2.converters.TransformersConverter(folder).convert(converted)
   translator = ctranslate2.Translator(converted, intra_threads=1)
-  ours = run.generate(texts, beam_size=1, max_length=12)
-  for text, (hypothesis,) in zip(texts, ours, strict=True):
+  ours = run.generate(TEXTS, beam_size=1, max_length=12)
+  for text, (hypothesis,) in zip(TEXTS, ours, strict=True):
     batch = tokenizer(text, return_tensors="pt")
     assert tokenizer.convert_ids_to_tokens(batch.input_ids[0]) == run.tokenizers[0].pieces(
       run.layout.prompt(run.tokenizers[0].encode([text])[0])
@@ -88,6 +111,6 @@ def test_models_trained_here_write_the_same_elsewhere(changes, tmp_path):
       [tokenizer.convert_ids_to_tokens(batch.input_ids[0])],
       beam_size=1,
       max_decoding_length=11,
-      suppress_sequences=[[tokenizer.pad_token]] if "norm_placement" in changes else None,
+      suppress_sequences=[[tokenizer.pad_token]] if model.config.model_type == "pegasus" else None,
     )
     assert theirs[0].hypotheses[0] == expected

@@ -72,6 +72,38 @@ def test_what_would_be_ignored_is_told(values, named):
 
 def test_suppressed_are_single_tokens():
   values = {"suppress_tokens": [9, 4], "bad_words_ids": [[5], [4]]}
-  assert generation.suppressed(values, "f") == [4, 5, 9]
+  assert generation.suppressed(values, "f", 10) == [4, 5, 9]
   with pytest.raises(UserError, match=r"^f: bad_words_ids of several tokens"):
-    generation.suppressed({"bad_words_ids": [[1, 2]]}, "f")
+    generation.suppressed({"bad_words_ids": [[1, 2]]}, "f", 10)
+
+
+@pytest.mark.parametrize(
+  ("values", "told"),
+  [
+    ({"max_new_tokens": -1}, "max_new_tokens=-1: use 1 or more"),
+    ({"max_length": 0}, "max_length=0: use 1 or more"),
+    ({"min_new_tokens": -2}, "min_new_tokens=-2: use 0 or more"),
+    ({"max_new_tokens": "9"}, "max_new_tokens='9': use 1 or more"),
+  ],
+)
+def test_lengths_that_make_no_sense_are_told(values, told):
+  with pytest.raises(UserError, match=f"^generation_config.json: {told}"):
+    read(**values)
+
+
+def test_a_penalty_that_rewards_repetition_is_read():
+  assert GenerateSettings(**read(repetition_penalty=0.9)).repetition_penalty == 0.9
+
+
+def test_null_is_the_default():
+  names = (*BEAMS, *DRAWS, "max_new_tokens", "max_length", "min_length", "repetition_penalty")
+  names += ("num_return_sequences", "diversity_penalty", "guidance_scale", "stop_strings")
+  assert read(**dict.fromkeys(names)) == read()
+  drawn = dict.fromkeys(DRAWS) | {"do_sample": True}
+  assert read(**drawn) == read(do_sample=True)
+  assert generation.suppressed(dict.fromkeys(("suppress_tokens", "bad_words_ids")), "f", 9) == []
+
+
+def test_ids_that_are_suppressed_exist():
+  with pytest.raises(UserError, match=r"^f: bad_words_ids holds 9: use ids below 9"):
+    generation.suppressed({"bad_words_ids": [[3], [9]]}, "f", 9)

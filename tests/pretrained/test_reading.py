@@ -9,7 +9,16 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from from_scratch import MODEL, make_config, make_run
+from from_scratch import (
+  EXPERIMENTS,
+  GIVEN_AWAY,
+  KEPT,
+  MODEL,
+  architectures,
+  make_config,
+  make_run,
+  read_experiment,
+)
 from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.numpy import load_file, save_file
 from tiny_run import read_log, settings, write_pairs
@@ -110,6 +119,36 @@ def test_settings_without_a_family_are_named(changes, named):
   assert named in str(error.value) and "\n" not in str(error.value)
 
 
+def test_every_experiment_is_given_away_or_not():
+  known = {name.partition(":")[0] for name in (*GIVEN_AWAY, *KEPT)}
+  assert known == {path.stem for path in EXPERIMENTS.glob("*.py")}
+
+
+@pytest.mark.parametrize(("name", "found"), GIVEN_AWAY.items())
+def test_what_an_experiment_trains_has_a_family(name, found):
+  config = read_experiment(name)
+  assert find_family(config.model.to_dict(), DEFAULTS).architecture == found
+  assert config.tokenizer.joint and config.tokenizer.kind in ("unigram", "bpe")
+  # A start that is learnt is not read by CTranslate2, which takes Marian's to be zero.
+  assert config.model.zero_start == (found == "MarianMTModel")
+
+
+@pytest.mark.parametrize(("name", "named"), KEPT.items())
+def test_what_an_experiment_trains_without_a_family_is_told(name, named):
+  with pytest.raises(UserError, match=r"^transformers has no such model: the nearest is ") as error:
+    find_family(read_experiment(name).model.to_dict(), DEFAULTS)
+  told = str(error.value)
+  assert named in told and "format='safetensors'" in told and "\n" not in told
+
+
+@pytest.mark.parametrize("name", architectures())
+def test_what_an_experiment_trains_comes_back(name, tmp_path):
+  run = make_run(**architectures()[name])
+  run.export(str(tmp_path / "out"))
+  again = tfx_jax.load(str(tmp_path / "out"))
+  np.testing.assert_allclose(again.score(TEXTS, TEXTS), run.score(TEXTS, TEXTS), rtol=1e-5)
+
+
 def change_tensors(folder, change):
   path = str(folder / "model.safetensors")
   tensors = load_file(path)
@@ -160,7 +199,10 @@ NORM = "model.decoder.layers.1.final_layer_norm.weight"
       "activation_function='mish' is not supported, only relu",
     ),
     (lambda f: change_config(f, d_model=None), "config.json lacks 'd_model'"),
-    (lambda f: change_config(f, vocab_size=30), "has 41 pieces, and the model knows 30"),
+    (
+      lambda f: change_config(f, vocab_size=43),
+      "the tensor model.shared.weight is [41, 16], by config.json it is [43, 16]",
+    ),
     (lambda f: os.remove(f / "vocab.json"), "vocab.json"),
     (lambda f: os.remove(f / "source.spm"), "holds no tokenizer.json"),
     (

@@ -1,5 +1,6 @@
 """Tokenizers of pretrained models: those of the library tokenizers, and Marian's."""
 
+import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,8 @@ class HuggingFaceTokenizer:
   Args:
     content: of the file.
     marks: see `Marks`.
-    vocab_size: of the model, which may have more than the tokenizer has pieces.
+    vocab_size: of the model, which may have more than the tokenizer has pieces, or fewer: then a
+      text may hold none of those beyond.
     origin: of the file, for errors.
     beside: of `BESIDE`, files by name.
 
@@ -50,21 +52,27 @@ class HuggingFaceTokenizer:
     # What a file cuts off or fills up is decided here by the layout.
     self._tokenizer.no_padding()
     self._tokenizer.no_truncation()
-    known = self._tokenizer.get_vocab_size()
-    if known > vocab_size:
-      raise UserError(f"{origin} has {known} pieces, and the model knows {vocab_size}")
+    self._exceeds = max(self._tokenizer.get_vocab().values(), default=0) >= vocab_size
     self.marks, self.vocab_size = marks, vocab_size
-    self._content, self._beside = content, dict(beside or {})
-    self.fingerprint = fingerprint_of("huggingface", content, *marks, vocab_size)
+    self._content, self._beside, self._origin = content, dict(beside or {}), origin
+    self.fingerprint = fingerprint_of("huggingface", content, *marks.identity, vocab_size)
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
-    """Returns the ids of each text, nothing around them."""
+    """Returns the ids of each text, nothing around them.
+
+    Raises:
+      UserError: for a text with a piece that the model does not have.
+    """
     found = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    return [encoding.ids for encoding in found]
+    ids = [encoding.ids for encoding in found]
+    if self._exceeds:
+      _check_known(self._origin, self, ids)
+    return ids
 
   def around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """What the file puts before and after a text."""
-    texts = (self._tokenizer.decode([i]) for i in range(self._tokenizer.get_vocab_size()))
+    known = min(self._tokenizer.get_vocab_size(), self.vocab_size)
+    texts = (self._tokenizer.decode([i]) for i in range(known))
     # A text of pieces that there are.
     text = next((text for text in texts if self.encode([text])[0]), "")
     ids, plain = self._tokenizer.encode(text).ids, self.encode([text])[0]
@@ -76,7 +84,7 @@ class HuggingFaceTokenizer:
     return None if piece is None else self._tokenizer.token_to_id(piece)
 
   def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
-    return self._tokenizer.decode_batch([_until(sequence, self.marks.eos) for sequence in ids])
+    return self._tokenizer.decode_batch([_until(sequence, self.marks.ends) for sequence in ids])
 
   def pieces(self, ids: Sequence[int]) -> list[str]:  # noqa: D102
     return [self._tokenizer.id_to_token(int(i)) or f"<unused{i}>" for i in ids]
@@ -120,17 +128,25 @@ class MarianTokenizer:
       self._processor = sentencepiece.SentencePieceProcessor(model_proto=models[side] or b"\0")
     except RuntimeError as error:
       raise UserError(f"{origin}: a sentencepiece model is damaged") from error
-    if max(vocabulary.values(), default=0) >= vocab_size:
-      raise UserError(f"{origin} has {len(vocabulary)} pieces, and the model knows {vocab_size}")
+    self._exceeds = max(vocabulary.values(), default=0) >= vocab_size
     self.marks, self.vocab_size = marks, vocab_size
     self._models, self._vocabulary, self._side = tuple(models), vocabulary, side
-    self._beside = dict(beside or {})
+    self._beside, self._origin = dict(beside or {}), origin
     self._names = {i: piece for piece, i in vocabulary.items()}
-    self.fingerprint = fingerprint_of("marian", models, vocabulary, *marks, vocab_size, side)
+    self.fingerprint = fingerprint_of(
+      "marian", models, vocabulary, *marks.identity, vocab_size, side
+    )
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
-    """Returns the ids of each text; a language such as >>fr<< in front is one piece."""
-    return [self._encode(text) for text in texts]
+    """Returns the ids of each text; a language such as >>fr<< in front is one piece.
+
+    Raises:
+      UserError: for a text with a piece that the model does not have.
+    """
+    ids = [self._encode(text) for text in texts]
+    if self._exceeds:
+      _check_known(self._origin, self, ids)
+    return ids
 
   def _encode(self, text: str) -> list[int]:
     code, mark, rest = text.partition("<<")
@@ -139,7 +155,7 @@ class MarianTokenizer:
     return [self._vocabulary.get(piece, self.marks.unk) for piece in pieces]
 
   def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
-    texts = ([i for i in _until(s, self.marks.eos) if i not in self.marks.ids] for s in ids)
+    texts = ([i for i in _until(s, self.marks.ends) if i not in self.marks.ids] for s in ids)
     return [self._processor.decode_pieces(self.pieces(text)).strip() for text in texts]
 
   def pieces(self, ids: Sequence[int]) -> list[str]:  # noqa: D102
@@ -183,7 +199,16 @@ def _spec(kind: str, tokenizer: Tokenizer) -> dict[str, Any]:
   }
 
 
-def _until(sequence: Sequence[int], eos: int) -> list[int]:
-  """The ids before the first EOS."""
-  ids = [int(i) for i in sequence]
-  return ids[: ids.index(eos)] if eos in ids else ids
+def _check_known(origin: str, tokenizer: Tokenizer, ids: Sequence[Sequence[int]]) -> None:
+  for i in set(itertools.chain.from_iterable(ids)):
+    if i >= tokenizer.vocab_size:
+      (piece,) = tokenizer.pieces([i])
+      raise UserError(
+        f"{origin}: a text holds the piece {piece!r}, whose id {i} is beyond the model's "
+        f"{tokenizer.vocab_size} tokens: leave it out of texts"
+      )
+
+
+def _until(sequence: Sequence[int], ends: Sequence[int]) -> list[int]:
+  """The ids before the first of those that end an output."""
+  return list(itertools.takewhile(lambda i: i not in ends, map(int, sequence)))

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from tfx_jax.decoding.logits import NEG_INF
+from tfx_jax.decoding.logits import NEG_INF, is_end
 from tfx_jax.decoding.loop import NO_TOKEN, Step, go_on
 from tfx_jax.decoding.rules import Rules, apply_rules
 from tfx_jax.decoding.top_k import top_k
@@ -196,8 +196,9 @@ def grow(
   log_probs, ruled = apply_rules(settings.rules, logits, state.live_tokens, state.length)
   total = state.live_sum[..., None] + ruled
   rank = total if handicap is None else total - handicap[:, None]
-  # At most W of 2W candidates end, so W others are always left to live on.
-  rank, index = top_k(rank.reshape(-1, width * vocab), 2 * width)
+  # By each of E end tokens at most W candidates end, so W of (E+1)W are left to live on.
+  candidates = (len(settings.rules.eos) + 1) * width
+  rank, index = top_k(rank.reshape(-1, width * vocab), candidates)
   total, log_prob = (
     jnp.take_along_axis(x.reshape(-1, width * vocab), index, axis=1)
     for x in (total, state.live_log_prob[..., None] + log_probs)
@@ -205,7 +206,7 @@ def grow(
   beam, token = index // vocab, index % vocab
   tokens = jnp.take_along_axis(state.live_tokens, beam[..., None], axis=1)
   tokens = jax.lax.dynamic_update_slice_in_dim(tokens, token[..., None], state.length, axis=2)
-  ends = token == settings.rules.eos
+  ends = is_end(token, settings.rules.eos)
 
   score = total / settings.penalty(length)
   if at_end is not None:

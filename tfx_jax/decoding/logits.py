@@ -1,5 +1,7 @@
 """Pure functions on the next token's logits or log-probabilities; numbers are traced."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -19,9 +21,14 @@ def log_softmax(logits: jax.Array) -> jax.Array:
   return logits - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
 
 
-def others_left(log_probs: jax.Array, eos: int) -> jax.Array:
+def is_end(ids: jax.Array, eos: tuple[int, ...]) -> jax.Array:
+  """Which of the token ids are among `eos`, bool of their shape."""
+  return functools.reduce(jnp.logical_or, [ids == end for end in eos])
+
+
+def others_left(log_probs: jax.Array, eos: tuple[int, ...]) -> jax.Array:
   """Whether anything but EOS is possible, bool [B,W,1]."""
-  others = jnp.where(_ids(log_probs) == eos, NEG_INF, log_probs)
+  others = jnp.where(is_end(_ids(log_probs), eos), NEG_INF, log_probs)
   return others.max(axis=-1, keepdims=True) > NEG_INF
 
 
@@ -30,7 +37,7 @@ def limit_length(
   length: jax.Array,
   min_length: jax.Array,
   max_length: jax.Array,
-  eos: int,
+  eos: tuple[int, ...],
   others: jax.Array | bool,
 ) -> jax.Array:
   """Forbids EOS before `min_length` tokens, and everything else at `max_length`.
@@ -40,10 +47,10 @@ def limit_length(
     length: scalar.
     min_length: [B], the least number of tokens of a finished hypothesis.
     max_length: [B], the greatest number; it wins over `min_length`.
-    eos: id of the end token.
+    eos: ids of the end tokens.
     others: [B,W,1] or scalar, whether other rules have left anything but EOS; else it is allowed.
   """
-  is_eos = _ids(log_probs) == eos
+  is_eos = is_end(_ids(log_probs), eos)
   last = (length >= max_length)[:, None, None]
   early = (length < min_length)[:, None, None] & ~last & others
   return jnp.where((is_eos & early) | (~is_eos & last), NEG_INF, log_probs)
@@ -61,7 +68,7 @@ def penalize_repetition(
     logits: [B,W,V].
     tokens: int32 [B,W,T].
     length: scalar, how many of the tokens are real.
-    penalty: scalar, at least 1.
+    penalty: scalar above 0; below 1 it rewards repetition.
   """
   real = jnp.broadcast_to(jnp.arange(tokens.shape[2]) < length, tokens.shape)
   penalized = jnp.where(logits > 0, logits / penalty, logits * penalty)

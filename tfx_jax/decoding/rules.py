@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from tfx_jax.decoding import logits as on
@@ -18,7 +19,7 @@ class Rules:
     forbidden: bool [U], tokens that are never generated; nor are those from U on. EOS is none.
     min_length: int32 [B], least tokens of an output, EOS counted.
     max_length: int32 [B], most tokens of an output, EOS counted.
-    eos: id of the end token.
+    eos: ids of the tokens that end an output; the first of them in an output is its last token.
     prefix: int32 [B,T], tokens that outputs begin with.
     prefix_length: int32 [B], how many of them, fewer than `max_length`.
     no_repeat_ngram_size: scalar n, no n-gram occurs twice in an output.
@@ -30,7 +31,7 @@ class Rules:
   forbidden: jax.Array
   min_length: jax.Array
   max_length: jax.Array
-  eos: int = struct.field(pytree_node=False)
+  eos: tuple[int, ...] = struct.field(pytree_node=False)
   prefix: jax.Array | None = None
   prefix_length: jax.Array | None = None
   no_repeat_ngram_size: jax.Array | None = None
@@ -75,7 +76,7 @@ def apply_rules(
     ruled = on.block_ngrams(ruled, tokens, length, rules.no_repeat_ngram_size)
   if rules.phrases is None and rules.no_repeat_ngram_size is None:
     # The same for all hypotheses, so that the [B,W,V] need not be gone through.
-    others = ~forbidden.at[rules.eos].set(True).all()
+    others = ~forbidden.at[np.array(rules.eos)].set(True).all()
   else:
     others = on.others_left(ruled, rules.eos)
   bounds = rules.min_length, rules.max_length

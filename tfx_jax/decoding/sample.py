@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from tfx_jax.decoding.logits import is_end
 from tfx_jax.decoding.loop import NO_TOKEN, Step, go_on
 from tfx_jax.decoding.rules import Rules, apply_rules
 from tfx_jax.decoding.top_k import top_k
@@ -140,7 +141,7 @@ def expand(state: SampleState, logits: jax.Array, settings: SampleSettings) -> S
     length=state.length + 1,
     tokens=write(state.tokens, token),
     log_probs=write(state.log_probs, jnp.where(state.ended, 0.0, log_prob)),
-    ended=state.ended | (token == settings.rules.eos),
+    ended=state.ended | is_end(token, settings.rules.eos),
   )
 
 

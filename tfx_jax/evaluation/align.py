@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from tfx_jax.data.layout import Layout
 from tfx_jax.data.marks import EOS, SPECIALS, UNK
+from tfx_jax.errors import UserError
 from tfx_jax.evaluation.pairs import in_batches
 from tfx_jax.parallel import Parallel
 
@@ -105,12 +106,21 @@ class Aligner:
   def __call__(
     self, params: Any, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
   ) -> list[np.ndarray]:
-    """The weights [T,S] of each pair."""
+    """The weights [T,S] of each pair.
+
+    Raises:
+      UserError: if one is no number.
+    """
     found = [np.zeros((0, 0))] * len(sources)
     for members, batch in in_batches(self._layout, sources, targets, self._rows):
       weights = self._parallel.fetch(self._weights(params, self._parallel.place_whole(batch)))
       for member, row in zip(members, weights, strict=False):
         found[member] = row[: len(targets[member]), : len(sources[member])].copy()
+        if np.isnan(found[member]).any():
+          raise UserError(
+            f"pair {member + 1}: the model's attention is not finite: its parameters are damaged "
+            "(NaN or infinity)"
+          )
     return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.decoding.phrases import END, START, Phrases
 from tfx_jax.errors import UserError
+from tfx_jax.evaluation.inputs import as_ids, as_list, check_ids
 
 # Texts, or token lists without EOS.
 Prefixes = Sequence[str] | Sequence[Sequence[int]]
@@ -26,7 +27,7 @@ def forbidden_mask(tokenizer: Tokenizer, names: Collection[str]) -> np.ndarray:
     UserError: for a name that no piece has, or that of EOS.
   """
   marks = tokenizer.marks
-  unwritten = [i for i in (marks.pad, marks.bos) if i not in (None, marks.eos)]
+  unwritten = [i for i in (marks.pad, marks.bos) if i not in (None, *marks.ends)]
   mask = np.isin(np.arange(tokenizer.vocab_size), unwritten)
   if not names:
     return mask
@@ -37,9 +38,9 @@ def forbidden_mask(tokenizer: Tokenizer, names: Collection[str]) -> np.ndarray:
       raise UserError(
         f"generate.forbidden: the target tokenizer has no piece '{name}', did you mean '{close}'?"
       )
-    if ids[name] == marks.eos:
-      raise UserError(f"generate.forbidden: without '{name}' no output could end")
     mask[ids[name]] = True
+    if mask[list(marks.ends)].all():
+      raise UserError(f"generate.forbidden: without '{name}' no output could end")
   return mask
 
 
@@ -106,17 +107,14 @@ def encode_prefixes(
   Raises:
     UserError: if one leaves no room in an output of `max_length` tokens, or they are not as many.
   """
-  if isinstance(prefixes, str) or len(prefixes) != count:
+  if isinstance(prefixes, str) or len(prefixes := as_list("prefixes", prefixes)) != count:
     raise UserError(f"prefixes must be a list with one for each of {count} inputs")
-  return [
-    _checked(
-      f"prefix {number}",
-      tokenizer.encode([prefix])[0] if isinstance(prefix, str) else list(prefix),
-      tokenizer,
-      max_length,
-    )
-    for number, prefix in enumerate(prefixes, 1)
-  ]
+  found = []
+  for number, prefix in enumerate(prefixes, 1):
+    name, is_text = f"prefix {number}", isinstance(prefix, str)
+    ids = tokenizer.encode([str(prefix)])[0] if is_text else as_ids(name, prefix)
+    found.append(_checked(name, ids, tokenizer, max_length))
+  return found
 
 
 def _checked(name: str, ids: list[int], tokenizer: Tokenizer, max_length: int) -> list[int]:
@@ -125,12 +123,5 @@ def _checked(name: str, ids: list[int], tokenizer: Tokenizer, max_length: int) -
       f"{name} has {len(ids)} tokens, no fewer than generate.max_length={max_length}: "
       f"use {len(ids) + 1} or more"
     )
-  specials = sorted(tokenizer.marks.ids - {tokenizer.marks.unk})
-  for i in ids:
-    if i in specials or not 0 <= i < tokenizer.vocab_size:
-      names = zip(specials, tokenizer.pieces(specials), strict=True)
-      known = ", ".join(f"{special} ({name})" for special, name in names)
-      raise UserError(
-        f"{name} holds {i}: use ids below {tokenizer.vocab_size}, and none of {known}"
-      )
+  check_ids(name, ids, tokenizer, sorted(tokenizer.marks.ids - {tokenizer.marks.unk}))
   return ids

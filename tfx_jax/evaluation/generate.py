@@ -1,6 +1,5 @@
 """Texts in, hypotheses out: the search over batches of them, and back to text."""
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from tfx_jax.evaluation.constraints import Prefixes, encode_prefix
 from tfx_jax.evaluation.generate_settings import GenerateSettings
 from tfx_jax.evaluation.in_flight import in_flight
 from tfx_jax.evaluation.request import Request, make_request
-from tfx_jax.evaluation.search import Coverage, Found, Search, Searcher, trimmed
+from tfx_jax.evaluation.search import Coverage, Found, Search, Searcher, check_scores, trimmed
 from tfx_jax.evaluation.search_settings import search_settings
 from tfx_jax.evaluation.stream import follow, go_on_to_stops
 from tfx_jax.heartbeat import beat
@@ -174,7 +173,7 @@ class Generator:
         request.forbidden,
         request.phrases,
         arrays,
-        request.marks.eos,
+        request.marks.ends,
         len(request.marks.before),
       ),
       coverage,
@@ -187,9 +186,15 @@ class Generator:
   def _read(
     self, found: Found, request: Request, members: Sequence[int]
   ) -> Iterator[tuple[int, list[Hypothesis]]]:
-    """What was found for each of the inputs `members`, which the first rows are."""
-    rows = zip(*self._parallel.fetch(found), strict=True)
-    filled = [_filled(*row) for row in itertools.islice(rows, len(members))]
+    """What was found for each of the inputs `members`, which the first rows are.
+
+    Raises:
+      UserError: if the model's scores are not finite.
+    """
+    rows = [*zip(*self._parallel.fetch(found), strict=True)][: len(members)]
+    for member, (_, scores, _) in zip(members, rows, strict=True):
+      check_scores(f"input {member + 1}", scores)
+    filled = [_filled(*row) for row in rows]
     texts = request.decode_all(members, [ids for _, _, ids in filled])
     for member, own, (*figures, ids) in zip(members, texts, filled, strict=True):
       yield member, [Hypothesis(*item) for item in zip(own, *figures, ids, strict=True)]

@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
+import numpy as np
+
 from tfx_jax.decoding.beam import PENALTY_OFFSETS
-from tfx_jax.errors import UserError, nearest
+from tfx_jax.errors import UserError, nearest, shown
 from tfx_jax.ranges import RANGES, check_range
 
 SEARCHES = ("beam", "sample", "mbr")
@@ -28,11 +30,12 @@ class GenerateSettings:
 
   Attributes:
     search: "beam", "sample", or "mbr": the minimum Bayes risk among samples.
-    beam_size: W; 1 is greedy search, where the length penalty plays no part.
+    beam_size: W; 1 is greedy search, where the length penalty plays no part, for `num_return=1`.
     beam_groups: G groups of beams, each kept from the words of the others, see
       `decoding/diverse.py`; 1: plain beam search. It divides `beam_size`.
     diversity_penalty: how much.
-    num_return: hypotheses per input, at most `beam_size` or `num_samples` of them.
+    num_return: hypotheses per input. A search of beams has at least as many beams, see `width`; of
+      `num_samples` it is a part.
     length_penalty_form: "gnmt" or "power", see `decoding/beam.py`.
     length_penalty: its exponent.
     early_stopping: whether a search of beams ends when `beam_size` hypotheses have ended, as
@@ -99,6 +102,9 @@ class GenerateSettings:
   batch_size: int = 32
 
   def __post_init__(self):
+    for field in dataclasses.fields(self):
+      value = _typed(field.name, getattr(self, field.name), field.default)
+      object.__setattr__(self, field.name, value)
     for name, choices in (("search", SEARCHES), ("length_penalty_form", PENALTY_OFFSETS)):
       value = getattr(self, name)
       if value not in choices:
@@ -109,7 +115,7 @@ class GenerateSettings:
     self._check_length_penalty()
     for name, kind in (("forbidden", "pieces"), ("forbidden_phrases", "texts"), ("stop", "texts")):
       value = getattr(self, name)
-      if isinstance(value, str) or not all(value):
+      if not all(isinstance(text, str) and text for text in value):
         raise UserError(f"generate.{name}={value!r}: use a tuple of {kind}, none of them empty")
     for name, searches in READ_BY.items():
       if self.search not in searches and getattr(self, name) != getattr(GenerateSettings, name):
@@ -118,11 +124,10 @@ class GenerateSettings:
           f"'{self.search}'; it is for {' and '.join(searches)}"
         )
     self._check_beams()
-    among = {"beam": "beam_size", "mbr": "num_samples"}.get(self.search, "num_return")
-    if self.num_return > getattr(self, among):
+    if self.search == "mbr" and self.num_return > self.num_samples:
       raise UserError(
         f"generate.num_return={self.num_return} is more than "
-        f"generate.{among}={getattr(self, among)}"
+        f"generate.num_samples={self.num_samples}"
       )
     if self.stream and (self.search == "mbr" or self.num_return > 1):
       raise UserError(
@@ -153,29 +158,32 @@ class GenerateSettings:
         f"generate.diversity_penalty={self.diversity_penalty} has no effect with "
         "generate.beam_groups=1"
       )
-    if self.early_stopping and self.beam_size == 1:
+    if self.early_stopping and self.width == 1:
       raise UserError("generate.early_stopping=True has no effect with generate.beam_size=1")
+    beams = "beam_size" if self.beam_size > 1 else "num_return"
     for name in ("stop", "stream"):
-      if getattr(self, name) and self.search == "beam" and self.beam_size > 1:
+      if getattr(self, name) and self.search == "beam" and self.width > 1:
         raise UserError(
           f"generate.{name}={getattr(self, name)!r} does not go with "
-          f"generate.beam_size={self.beam_size}: use 1, or another generate.search"
+          f"generate.{beams}={getattr(self, beams)}: use 1, or another generate.search"
         )
 
   @property
   def width(self) -> int:
-    """W, beams or samples of an input."""
-    return {"beam": self.beam_size, "sample": self.num_return, "mbr": self.num_samples}[self.search]
+    """W, beams or samples of an input; beams are at least as many as hypotheses are asked for."""
+    if self.search == "beam":
+      return max(self.beam_size, self.beam_groups * -(-self.num_return // self.beam_groups))
+    return self.num_return if self.search == "sample" else self.num_samples
 
   @property
   def greedy(self) -> bool:
     """Whether the likeliest token is taken at each step."""
-    return self.search == "beam" and self.beam_size == 1
+    return self.search == "beam" and self.width == 1
 
   @property
   def pool(self) -> int:
     """R, the hypotheses that a search of beams keeps."""
-    return self.beam_size if self.early_stopping else self.num_return
+    return self.width if self.early_stopping else self.num_return
 
   @property
   def streams(self) -> bool:
@@ -185,7 +193,7 @@ class GenerateSettings:
   @property
   def covers(self) -> bool:
     """Whether attention is looked at; in greedy search, as all penalties, that plays no part."""
-    return self.search == "beam" and self.beam_size > 1 and self.coverage_penalty > 0
+    return self.search == "beam" and self.width > 1 and self.coverage_penalty > 0
 
   def replace(self, **changes: Any) -> "GenerateSettings":
     """The settings with some changed.
@@ -198,3 +206,21 @@ class GenerateSettings:
       if name not in known:
         raise UserError(f"generate has no setting '{name}'{nearest(name, known)}")
     return dataclasses.replace(self, **changes)
+
+
+def _typed(name: str, value: Any, default: Any) -> Any:
+  """Returns a value of the type that a setting has; NumPy's scalars, and any collection, are taken.
+
+  Raises:
+    UserError: for a value of another type.
+  """
+  kind = type(default)
+  if kind is tuple:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+      raise UserError(f"generate.{name}={shown(value)}: use a tuple of texts")
+    return tuple(value)
+  if isinstance(value, np.generic):
+    value = value.item()
+  if type(value) is kind or (kind is float and type(value) is int):
+    return value
+  raise UserError(f"generate.{name}={shown(value)} is {type(value).__name__}, not {kind.__name__}")

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from absl import logging
 
-from tfx_jax.data.fitting import cut
 from tfx_jax.data.layout import Layout
 from tfx_jax.data.marks import Marks
 from tfx_jax.data.tokenizer import Tokenizer
@@ -22,10 +20,8 @@ from tfx_jax.evaluation.constraints import (
   spellings,
 )
 from tfx_jax.evaluation.generate_settings import GenerateSettings
+from tfx_jax.evaluation.inputs import cut_long
 from tfx_jax.evaluation.stop import Stop, find_stop
-
-# Most inputs that a warning names.
-_NAMED = 5
 
 
 class Request(NamedTuple):
@@ -82,7 +78,7 @@ class Request(NamedTuple):
     """What the outputs of an input go on with."""
     if not self.continues:
       return []
-    return [i for i in self.prompts[number] if i not in (self.marks.bos, self.marks.eos)]
+    return [i for i in self.prompts[number] if i not in (self.marks.bos, *self.marks.ends)]
 
   def find_stop(self, number: int, ids: Sequence[int]) -> Stop | None:
     """Where an output of input `number` ends before its EOS, if it does."""
@@ -128,22 +124,10 @@ def _make_prompts(
 
   That is for an empty or blank text, unless the model goes on with texts.
   """
-  limit, prompts, long = min(longest, layout.window or longest), [], []
-  marks = len(layout.prompt([]))
   if not layout.continues:
     texts = [text if text.strip() else "" for text in texts]
-  for number, ids in enumerate(tokenizer.encode(texts), 1):
-    if len(ids) + marks > limit:
-      long.append(number)
-      ids = cut(ids, limit - marks, layout.cut_start)
-    if layout.continues and not ids and not marks:
+  encoded = cut_long(tokenizer.encode(texts), layout, longest)
+  for number, ids in enumerate(encoded, 1):
+    if layout.continues and not ids and not layout.prompt([]):
       raise UserError(f"input {number} is empty: give this model the beginning of a text")
-    prompts.append(layout.prompt(ids) if ids or layout.continues else [])
-  if long:
-    logging.warning(
-      "%d of %d inputs cut to %d tokens (%s): %s",
-      *(len(long), len(texts), limit),
-      "generate.max_source_length" if limit == longest else "a training row",
-      ", ".join([*map(str, long[:_NAMED]), *["…"] * (len(long) > _NAMED)]),
-    )
-  return prompts
+  return [layout.prompt(ids) if ids or layout.continues else [] for ids in encoded]

@@ -33,7 +33,11 @@ class Scorer:
   def __call__(
     self, params: Any, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
   ) -> list[float]:
-    """The sum of each target's log-probabilities in nats, without those of the source."""
+    """The sum of each target's log-probabilities in nats, without those of the source.
+
+    Raises:
+      UserError: for a pair that is longer than what the model can read, or a score that is NaN.
+    """
     window = self._layout.window
     for number, (source, target) in enumerate(zip(sources, targets, strict=True), 1):
       if window and len(source) + len(target) > window:
@@ -45,6 +49,11 @@ class Scorer:
     for members, batch in in_batches(self._layout, sources, targets, self._rows):
       found = self._log_probs(params, self._parallel.place_whole(batch))
       scores[members] = self._parallel.fetch(found)[: len(members)]
+    if np.isnan(scores).any():
+      raise UserError(
+        f"pair {np.isnan(scores).argmax() + 1}: the model's scores are not finite: its parameters "
+        "are damaged (NaN or infinity)"
+      )
     return scores.tolist()
 
 

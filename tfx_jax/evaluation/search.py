@@ -17,6 +17,7 @@ from flax import struct
 from tfx_jax.decoding import beam, diverse, sample
 from tfx_jax.decoding.coverage import coverage_penalty
 from tfx_jax.decoding.loop import NO_TOKEN
+from tfx_jax.errors import UserError
 from tfx_jax.evaluation.in_flight import compiled_by_one
 from tfx_jax.parallel import Parallel
 
@@ -154,8 +155,14 @@ class Search:
     return bool(self._fetch(self._searcher.finished(state=self.state)))
 
   def samples(self) -> list[list[list[int]]]:
-    """The tokens of each row's samples so far, EOS included."""
-    return [[trimmed(ids) for ids in row] for row in self._fetch(self.state.tokens).tolist()]
+    """The tokens of each row's samples so far, EOS included.
+
+    Raises:
+      UserError: if the model's scores are not finite.
+    """
+    tokens, log_probs = self._fetch((self.state.tokens, self.state.log_probs))
+    check_scores("generate", log_probs.sum(axis=2))
+    return [[trimmed(ids) for ids in row] for row in tokens.tolist()]
 
   def found(self) -> Found:
     """What has been found, still on the device."""
@@ -165,6 +172,19 @@ class Search:
 
   def _fetch(self, tree: Any) -> Any:
     return self._searcher.parallel.fetch(tree)
+
+
+def check_scores(name: str, scores: np.ndarray) -> None:
+  """Checks scores of hypotheses. Minus infinity is an empty place, but not all are empty.
+
+  Raises:
+    UserError: if one is no number, or none is finite.
+  """
+  if np.isnan(scores).any() or not np.isfinite(scores).any():
+    raise UserError(
+      f"{name}: the model's scores are not finite: its parameters are damaged (NaN or infinity), "
+      "or a number of generate is too great"
+    )
 
 
 def trimmed(tokens: list[int]) -> list[int]:

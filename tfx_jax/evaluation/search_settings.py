@@ -19,7 +19,7 @@ def search_settings(
   forbidden: np.ndarray,
   phrases: Phrases | None,
   arrays: Mapping[str, jax.Array],
-  eos: int,
+  eos: tuple[int, ...],
   given: int = 0,
 ) -> Settings:
   """The numbers that a search is traced with. What is switched off is None: not in the program.
@@ -29,7 +29,7 @@ def search_settings(
     forbidden: bool [V], tokens that are never generated.
     phrases: that outputs never hold.
     arrays: by row, see `batches.search_arrays`.
-    eos: id of the end token.
+    eos: ids of the tokens that end an output.
     given: tokens that outputs began with before the first one generated.
   """
   size, repetition = settings.no_repeat_ngram_size, settings.repetition_penalty

@@ -85,9 +85,10 @@ def read(folder: str, defaults: Mapping[str, Mapping[str, Any]]) -> Pretrained:
   model = dict(defaults["model"]) | family.read_settings(config)
   encodes = model["architecture"] == "encoder_decoder"
   pair = tokenizers.read(folder, known, config("vocab_size"), encodes)
-  forbidden = generation.suppressed(of_generation, generated)
+  forbidden = generation.suppressed(of_generation, generated, config("vocab_size"))
   given = 1 + len(pair[1].marks.before) if encodes else 0
-  generate = generation.read(of_generation or values, generated, given)
+  told = (of_generation, generated) if of_generation else (values, path)
+  generate = generation.read(*told, given)
   generate["forbidden"] = tuple(
     pair[1].pieces([i for i in forbidden if i not in (pair[1].marks.pad, pair[1].marks.bos)])
   )

@@ -25,6 +25,8 @@ OF_RUNNING = {
 }
 # What no setting says there: the tensors do.
 _OF_TENSORS = {"vocab_multiple", "zero_start"}
+# A bias by which a token has no probability, in half precision as well.
+_NEVER = -1e4
 # What means something only together with something else.
 _WHERE = {
   "max_positions": ("position", "learned"),
@@ -65,12 +67,17 @@ def write_huggingface(
     UserError: naming the setting for which no family has this model, or if `folder` is in use.
   """
   family = find_family(model, defaults, architecture)
-  written = tokenizers.write(pair)
   params, encodes = jax.device_get(params), model["architecture"] == "encoder_decoder"
+  # Beside BOS's row, which has a part in the output, targets that begin with zeros need one more.
+  begins = encodes and model["zero_start"]
+  extra = len(params["target_embed"]["embedding"]) if begins else None
+  written = tokenizers.write(pair, extra)
   if encodes:
-    params = _with_rows(params, model, pair[1].marks.bos)
-  bos = written.eos if written.bos is None else written.bos
-  ids = {"eos_token_id": written.eos, "pad_token_id": written.pad, "bos_token_id": bos}
+    params = _with_rows(params, model, written.ids[written.bos])
+  first, *others = written.ends
+  bos = first if written.bos is None else written.bos
+  eos = [first, *others] if others else first
+  ids = {"eos_token_id": eos, "pad_token_id": written.pad, "bos_token_id": bos}
   if encodes:
     forced = (*pair[1].marks.before, None)[0]
     ids |= {"decoder_start_token_id": bos, "forced_bos_token_id": forced}
@@ -90,15 +97,25 @@ def write_huggingface(
   return family.architecture
 
 
-def _with_rows(params: Any, model: Settings, bos: int) -> Any:
-  """Parameters with what a foreign model has in rows of tables, and ours has by its settings."""
+def _with_rows(params: Any, model: Settings, start: int) -> Any:
+  """Parameters with what a foreign model has in rows of tables, and ours has by its settings.
+
+  Args:
+    params: of our model.
+    model: the section `model`.
+    start: the row that decoders begin with; one beyond the table is added, and never generated.
+  """
   table, output = params["target_embed"]["embedding"], params.get("output", {})
   if "bias" not in output:
     params = params | {"output": output | {"bias": np.zeros(len(table), np.float32)}}
-  if model["zero_start"]:
-    table = np.where(np.arange(len(table))[:, None] == bos, 0, table)
-    params = params | {"target_embed": {"embedding": table}}
-  return params
+  if not model["zero_start"]:
+    return params
+  if start == len(table):
+    table = np.pad(table, ((0, 1), (0, 0)))
+    bias = np.append(params["output"]["bias"], np.float32(_NEVER))
+    params = params | {"output": params["output"] | {"bias": bias}}
+  table = np.where(np.arange(len(table))[:, None] == start, 0, table)
+  return params | {"target_embed": {"embedding": table}}
 
 
 def _suppressed(
@@ -106,10 +123,12 @@ def _suppressed(
 ) -> dict[str, list[int]]:
   """What is never generated, by their ids."""
   marks = tokenizer.marks
-  pieces = dict(zip(tokenizer.pieces(written.ids), written.ids, strict=True))
+  own = [i for i in written.ids if i < tokenizer.vocab_size]
+  pieces = dict(zip(tokenizer.pieces(own), own, strict=True))
   ours = {pieces[piece] for piece in generate["forbidden"] if piece in pieces}
-  ours |= {marks.pad, marks.bos} - {None, marks.eos}
-  ids = [i for i, own in enumerate(written.ids) if own in ours]
+  ours |= {marks.pad, marks.bos} - {None, *marks.ends}
+  ours.update(set(written.ids) - set(own))
+  ids = [number for number, i in enumerate(written.ids) if i in ours]
   return {"suppress_tokens": ids} if ids else {}
 
 
@@ -137,16 +156,19 @@ def find_family(model: Settings, defaults: Settings, architecture: str = "") -> 
   """
   if architecture and architecture not in FAMILIES:
     raise UserError(f"family '{architecture}' is not supported, only {', '.join(FAMILIES)} are")
-  nearest: tuple[list[str], str] | None = None
+  nearest: tuple[tuple[bool, int], list[str], str] | None = None
   for name in [architecture] if architecture else FAMILIES:
     wrong = _differences(FAMILIES[name], model, defaults)
     if not wrong:
       return FAMILIES[name]
-    if nearest is None or len(wrong) < len(nearest[0]):
-      nearest = wrong, name
-  wrong, name = nearest
+    # One with an encoder is no neighbour of one without.
+    distance = any(line.startswith("model.architecture ") for line in wrong), len(wrong)
+    if nearest is None or distance < nearest[0]:
+      nearest = distance, wrong, name
+  _, wrong, name = nearest
   raise UserError(
-    f"transformers has no such model: the nearest is {name}, and there {', '.join(wrong)}"
+    f"transformers has no such model: the nearest is {name}, and there {', '.join(wrong)}; train "
+    "with these, or use format='safetensors', which writes any model under our own names"
   )
 
 

@@ -54,14 +54,15 @@ class Foreign:
     Raises:
       UserError: if it is not.
     """
-    value = self._values.get(name, default)
+    value = self.get(name, default)
     if value is None:
       raise UserError(f"{self.origin} lacks '{name}'")
     return value
 
   def get(self, name: str, default: Any = None) -> Any:
-    """The value of a setting that may be missing."""
-    return self._values.get(name, default)
+    """The value of a setting that may be missing; null means the default, as in transformers."""
+    value = self._values.get(name)
+    return default if value is None else value
 
   def expect(self, **values: Any) -> None:
     """Looks that settings have the only value that is supported, or are missing.
@@ -70,7 +71,7 @@ class Foreign:
       UserError: naming the first that has another.
     """
     for name, value in values.items():
-      if self._values.get(name, value) != value:
+      if self.get(name, value) != value:
         raise UserError(
           f"{self.origin}: {name}={self._values[name]!r} is not supported, only {value!r} is"
         )

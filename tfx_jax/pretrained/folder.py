@@ -88,7 +88,7 @@ class Tensors(Mapping):
       path = _first(folder, (f"{WEIGHTS}.index.json", f"{TORCH_WEIGHTS}.index.json"))
       if path is None:
         raise UserError(f"{folder} holds no weights: neither {WEIGHTS} nor {TORCH_WEIGHTS}")
-      index = read_json(path).get("weight_map", {})
+      index = read_json(path).get("weight_map") or {}
       paths = [os.path.join(folder, name) for name in sorted(set(index.values()))]
     else:
       index, paths = {}, [path]

@@ -54,9 +54,9 @@ def read(values: Mapping[str, Any], origin: str, given: int) -> dict[str, Any]:
     "length_penalty_form": "power",
     "length_penalty": _value(values, "length_penalty", 1.0),
     "early_stopping": values.get("early_stopping") is True,
-    "max_length": max(_longest(values, given), 1),
+    "max_length": max(_longest(values, origin, given), 1),
     "max_length_ratio": 0.0,
-    "min_length": max(_shortest(values, given), 1),
+    "min_length": max(_shortest(values, origin, given), 1),
   }
   found |= {ours: values[theirs] for theirs, ours in _SAME.items() if values.get(theirs)}
   if values.get("do_sample"):
@@ -71,16 +71,16 @@ def read(values: Mapping[str, Any], origin: str, given: int) -> dict[str, Any]:
   return found
 
 
-def _longest(values: Mapping[str, Any], given: int) -> int:
-  new, whole = values.get("max_new_tokens"), values.get("max_length")
+def _longest(values: Mapping[str, Any], origin: str, given: int) -> int:
+  new, whole = (_count(values, origin, name, 1) for name in ("max_new_tokens", "max_length"))
   if new:
     return new - max(given - 1, 0)
   return whole - given if whole else 128
 
 
-def _shortest(values: Mapping[str, Any], given: int) -> int:
+def _shortest(values: Mapping[str, Any], origin: str, given: int) -> int:
   """There EOS may be generated after so many tokens, so it is one more."""
-  new, whole = values.get("min_new_tokens"), values.get("min_length")
+  new, whole = (_count(values, origin, name, 0) for name in ("min_new_tokens", "min_length"))
   if new:
     return new - max(given - 1, 0) + 1
   return whole - given + 1 if whole else 1
@@ -108,16 +108,34 @@ def write(settings: Mapping[str, Any], forced: int) -> dict[str, Any]:
   return found
 
 
-def suppressed(values: Mapping[str, Any], origin: str) -> Sequence[int]:
+def suppressed(values: Mapping[str, Any], origin: str, vocab_size: int) -> Sequence[int]:
   """Ids that are never generated.
 
   Raises:
-    UserError: for a phrase of several tokens.
+    UserError: for a phrase of several tokens, or an id that the model does not have.
   """
   words = values.get("bad_words_ids") or []
   if any(len(ids) != 1 for ids in words):
     raise UserError(f"{origin}: bad_words_ids of several tokens are not supported")
-  return sorted({*(values.get("suppress_tokens") or []), *(ids[0] for ids in words)})
+  found = {"suppress_tokens": values.get("suppress_tokens") or []}
+  found["bad_words_ids"] = [ids[0] for ids in words]
+  for name, ids in found.items():
+    for i in ids:
+      if not 0 <= i < vocab_size:
+        raise UserError(f"{origin}: {name} holds {i}: use ids below {vocab_size}")
+  return sorted({i for ids in found.values() for i in ids})
+
+
+def _count(values: Mapping[str, Any], origin: str, name: str, least: int) -> int | None:
+  """A number of tokens, None where there is none.
+
+  Raises:
+    UserError: for one below the least.
+  """
+  value = values.get(name)
+  if value is not None and (not isinstance(value, int) or value < least):
+    raise UserError(f"{origin}: {name}={value!r}: use {least} or more, or leave it out")
+  return value
 
 
 def _value(values: Mapping[str, Any], name: str, default: float) -> float:

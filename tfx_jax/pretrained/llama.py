@@ -49,7 +49,7 @@ _SCALINGS = {
 
 def _rotation(config: Foreign) -> Settings:
   rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-  kind = rope.get("rope_type", rope.get("type", "default"))
+  kind = rope.get("rope_type") or rope.get("type") or "default"
   base = float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
   if kind == "default":
     return {"rotary_base": base, "rotary_scaling": ""}
@@ -58,7 +58,7 @@ def _rotation(config: Foreign) -> Settings:
       f"{config.origin}: rope_type={kind!r} is not supported, only default, "
       f"{', '.join(_SCALINGS)} are"
     )
-  missing = [name for name in _SCALINGS[kind] if name not in rope]
+  missing = [name for name in _SCALINGS[kind] if rope.get(name) is None]
   if missing:
     raise UserError(f"{config.origin} lacks '{missing[0]}' of rope_type={kind!r}")
   numbers = " ".join(str(float(rope[name])) for name in _SCALINGS[kind])

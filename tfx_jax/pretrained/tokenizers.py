@@ -14,6 +14,8 @@ from tfx_jax.pretrained.folder import read_json
 
 FILE, _SETTINGS = "tokenizer.json", "tokenizer_config.json"
 _UNUSED = "<unused>"
+# What a key NAME_token_id names.
+_MARKS = ("eos", "pad", "bos", "decoder_start", "forced_bos")
 
 
 def read(
@@ -30,22 +32,18 @@ def read(
   Raises:
     UserError: if there is no tokenizer, or a mark is not told.
   """
-  eos = settings.get("eos_token_id")
-  if isinstance(eos, list):
-    if len(eos) > 1:
-      raise UserError(f"{folder}: eos_token_id={eos}: several are not supported")
-    (eos,) = eos
-  if eos is None:
+  ids = {name: _ids(settings, f"{name}_token_id", vocab_size, folder) for name in _MARKS}
+  if not ids["eos"]:
     raise UserError(f"{folder}: neither config.json nor generation_config.json has an eos_token_id")
-  marks = Marks(eos=eos, bos=None, unk=None, pad=settings.get("pad_token_id"), after=(eos,))
+  (eos, *others), pad = ids["eos"], _one(ids["pad"])
+  marks = Marks(eos=eos, bos=None, unk=None, pad=pad, after=(eos,), other_ends=tuple(others))
   if encodes:
-    start = settings.get("decoder_start_token_id")
+    start = _one(ids["decoder_start"])
     start = marks.pad if start is None else start
     if start is None:
       raise UserError(f"{folder}: generation_config.json has no decoder_start_token_id")
     marks = marks._replace(bos=start)
-  forced = settings.get("forced_bos_token_id")
-  forced = None if forced is None else (forced,)
+  forced = ids["forced_bos"] or None
   path = os.path.join(folder, FILE)
   if os.path.isfile(path):
     return _read_huggingface(path, marks, forced, vocab_size, encodes)
@@ -57,12 +55,32 @@ def read(
   )
 
 
+def _ids(settings: Mapping[str, Any], key: str, vocab_size: int, folder: str) -> tuple[int, ...]:
+  """The ids that a key names, none twice.
+
+  Raises:
+    UserError: naming the key, for an id that the model does not have.
+  """
+  value = settings.get(key)
+  if value is None or (key == "pad_token_id" and value == -1):  # early files of Llama: no padding
+    return ()
+  ids = value if isinstance(value, list) else [value]
+  for i in ids:
+    if type(i) is not int or not 0 <= i < vocab_size:
+      raise UserError(f"{folder}: {key}={value!r}: use ids below the model's {vocab_size} tokens")
+  return tuple(dict.fromkeys(ids))
+
+
+def _one(ids: tuple[int, ...]) -> int | None:
+  return ids[0] if ids else None
+
+
 def _read_huggingface(
   path: str, marks: Marks, forced: tuple[int, ...] | None, vocab_size: int, encodes: bool
 ) -> tuple[Tokenizer, Tokenizer]:
   content, others = files.read(path).decode(), beside(os.path.dirname(path))
   model = read_json(path).get("model") or {}
-  unk = model.get("unk_token", model.get("unk_id"))
+  unk = model.get("unk_id") if model.get("unk_token") is None else model["unk_token"]
   plain = HuggingFaceTokenizer(content, marks, vocab_size, path)
   before, after = plain.around()
   marks = marks._replace(unk=plain.id_of(unk) if isinstance(unk, str) else unk)
@@ -98,7 +116,7 @@ class Written(NamedTuple):
     kind: the class in transformers.
     ids: our ids in the order of theirs.
     bos: their id of what a decoder reads before all else; None: nothing.
-    eos: their id of the end.
+    ends: their ids of what ends an output.
     pad: their id of padding; None if there is none.
   """
 
@@ -106,16 +124,21 @@ class Written(NamedTuple):
   kind: str
   ids: Sequence[int]
   bos: int | None
-  eos: int
+  ends: Sequence[int]
   pad: int | None
 
 
-def write(pair: tuple[Tokenizer, Tokenizer]) -> Written:
+def write(pair: tuple[Tokenizer, Tokenizer], start: int | None = None) -> Written:
   """The tokenizers of sources and targets for a Hugging Face folder.
 
   Those that were read are given back as they were. Of a sentencepiece model that was trained here
   Marian's tokenizer is made, whose last piece both fills up and begins what is written; what filled
   up here keeps its row, so that probabilities are the same.
+
+  Args:
+    pair: of sources and targets.
+    start: the row that decoders begin with, where it is none of the tokens of a model that was
+      trained here; None: that of BOS.
 
   Raises:
     UserError: if transformers has no such tokenizer.
@@ -127,15 +150,18 @@ def write(pair: tuple[Tokenizer, Tokenizer]) -> Written:
     kind = "MarianTokenizer" if isinstance(target, MarianTokenizer) else "PreTrainedTokenizerFast"
     contents = {_SETTINGS: _settings(target, kind)} | source.foreign_files()
     kind = json.loads(contents[_SETTINGS]).get("tokenizer_class", kind)
-    return Written(contents, kind, ids, marks.bos, marks.eos, marks.pad)
+    return Written(contents, kind, ids, marks.bos, marks.ends, marks.pad)
   if not isinstance(target, SentencePieceTokenizer) or source.fingerprint != target.fingerprint:
     raise UserError(
       "transformers has no tokenizer like this: it takes tokenizer.kind='unigram' or 'bpe', and "
       "tokenizer.joint=True"
     )
   ids = [i for i in range(target.vocab_size) if i not in (marks.pad, marks.bos)]
-  pieces = [*target.pieces(ids), _UNUSED, *target.pieces([marks.pad])]
+  pieces = [*target.pieces(ids), _UNUSED]
   ids += [marks.pad, marks.bos]
+  if start is not None:
+    pieces, ids = [*pieces, *target.pieces([marks.bos])], [*ids, start]
+  pieces += target.pieces([marks.pad])
   kind, last = "MarianTokenizer", len(ids) - 1
   contents = {
     "source.spm": target.model,
@@ -143,7 +169,7 @@ def write(pair: tuple[Tokenizer, Tokenizer]) -> Written:
     "vocab.json": json.dumps({piece: i for i, piece in enumerate(pieces)}).encode(),
     _SETTINGS: _settings(target, kind),
   }
-  return Written(contents, kind, ids, last, ids.index(marks.eos), last)
+  return Written(contents, kind, ids, last, [ids.index(marks.eos)], last)
 
 
 def _settings(tokenizer: Tokenizer, kind: str) -> bytes:
