@@ -55,11 +55,12 @@ MAY_IMPORT = {
   "heartbeat": (),
   "supervisor": (),
   "training": LEARNING,
-  "evaluation": LEARNING,
+  "evaluation": (*LEARNING, "layers.cache", "layers.cpu_layout", "quantization"),
   "pretrained": ("data.tokenizer", "data.marks", "data.foreign_tokenizer", "data.tokenizer_files"),
   "tasks": ("data", "metrics"),
   "models": ("layers",),
 } | dict.fromkeys(LEAVES, ())
+MAY_IMPORT["losses"] = ("layers.gradients",)
 FOREIGN = ("tensorflow", "torch")  # not at import
 NOT_IN_DATA = ("jax", "flax", "optax", "orbax", "clu")
 
