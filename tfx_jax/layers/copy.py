@@ -83,13 +83,15 @@ def with_copies(logits: jax.Array, pointed: Pointed, tokens: jax.Array) -> jax.A
   same = tokens[:, :, None] == tokens[:, None, :]  # [B,S,S]
   # Weight of the token at each source position, wherever else it occurs: [B,T,S].
   share = jnp.einsum("bts,bsr->btr", pointed.weights, same.astype(jnp.float32))
-  copied = jnp.log(jnp.maximum(share, jnp.finfo(jnp.float32).tiny))
+  # log(1) in place of log(0), whose second derivative times 0 would be NaN.
+  has_share = share > jnp.finfo(jnp.float32).tiny
+  copied = jnp.log(jnp.where(has_share, share, 1.0))
   copied = copied + jax.nn.log_sigmoid(-pointed.gate)[..., None]
   # log(e^g + e^c) = g + softplus(c - g); g: [B,T,V] -> [B,T,S]
   gain = jax.nn.softplus(copied - jnp.take_along_axis(generated, tokens[:, None], axis=-1))
   # A token that occurs several times has one gain, added at its first position.
   first = same.argmax(axis=1) == jnp.arange(tokens.shape[1])[None]
-  gain = jnp.where(first[:, None] & (share > 0), gain, 0.0)
+  gain = jnp.where(first[:, None] & has_share, gain, 0.0)
   # [B,T,S] is added into [B,T,V] at the tokens [B,S].
   log_probs = jax.vmap(lambda row, ids, gain: row.at[:, ids].add(gain))(generated, tokens, gain)
   return axes.constrain(log_probs, axes.BATCH, axes.LENGTH, axes.ACT_VOCAB)
