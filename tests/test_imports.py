@@ -15,6 +15,7 @@ LEAVES = (
   "layers",
   "decoding",
   "losses",
+  "losses_frames",
   "metrics",
   "data",
   "report",
