@@ -16,6 +16,7 @@ LEAVES = (
   "layers",
   "decoding",
   "losses",
+  "losses_frames",
   "metrics",
   "data",
   "report",
@@ -62,11 +63,12 @@ MAY_IMPORT = {
   "names": (),
   "supervisor": (),
   "training": LEARNING,
-  "evaluation": LEARNING,
+  "evaluation": (*LEARNING, "layers.cache", "layers.cpu_layout", "quantization"),
   "pretrained": ("data.tokenizer", "data.marks", "data.foreign_tokenizer", "data.tokenizer_files"),
   "tasks": ("data", "metrics"),
   "models": ("layers",),
 } | dict.fromkeys(LEAVES, ())
+MAY_IMPORT["losses"] = ("layers.gradients",)
 FOREIGN = ("tensorflow", "torch")  # not at import
 NOT_IN_DATA = ("jax", "flax", "optax", "orbax", "clu")
 

@@ -70,6 +70,24 @@ def test_the_gradients_are_those_of_the_sums(label_smoothing, z_loss, r_drop):
     np.testing.assert_allclose((grad * direction).sum(), slope, rtol=5e-3, atol=2e-2)
 
 
+@pytest.mark.parametrize(("label_smoothing", "z_loss"), SETTINGS)
+def test_plain_gradients_are_the_same_and_have_a_forward_mode(label_smoothing, z_loss):
+  logits, *others = make()
+
+  def both(logits, plain):
+    sums = cross_entropy(logits, *others, label_smoothing, z_loss, plain_gradients=plain)
+    return sums[0] + 3 * sums[1]
+
+  written, derived = (jax.jit(jax.grad(both), static_argnums=1)(logits, p) for p in (False, True))
+  np.testing.assert_allclose(written, derived, atol=1e-5)
+  along = np.where(np.arange(V) < TOKENS, np.random.default_rng(4).normal(size=logits.shape), 0)
+  along = along.astype(np.float32)
+  _, slope = jax.jvp(lambda logits: both(logits, True), (logits,), (along,))
+  np.testing.assert_allclose(slope, (written * along).sum(), rtol=1e-4)
+  with pytest.raises(TypeError, match="forward-mode"):
+    jax.jvp(lambda logits: both(logits, False), (logits,), (along,))
+
+
 def test_low_precision_logits_are_summed_in_float32():
   logits, targets, weights = make()
   low = jnp.asarray(np.clip(logits, -30, 30), jnp.bfloat16)
@@ -121,7 +139,7 @@ def params():
   return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def loss_of(chunks, targets, weights, scale, label_smoothing=0.1, z_loss=0.02):
+def loss_of(chunks, targets, weights, scale, label_smoothing=0.1, z_loss=0.02, plain=False):
   """A function of (params, ids) in which the table is used before the head and in it."""
 
   def loss(params, ids):
@@ -135,6 +153,7 @@ def loss_of(chunks, targets, weights, scale, label_smoothing=0.1, z_loss=0.02):
         chunks=chunks,
         label_smoothing=label_smoothing,
         z_loss=z_loss,
+        plain_gradients=plain,
       )
     else:
       sums = cross_entropy(head(params, hidden), targets, weights, label_smoothing, z_loss)
@@ -153,12 +172,19 @@ def whole(params):
 
 
 @pytest.mark.parametrize(
-  ("chunks", "scale", "transform"),
-  [(1, 1.0, jax.jit), (2, 3.0, jax.jit), (8, -0.5, jax.jit), (4, 3.0, lambda f: f)],
+  ("chunks", "scale", "transform", "plain"),
+  [
+    (1, 1.0, jax.jit, False),
+    (2, 3.0, jax.jit, False),
+    (8, -0.5, jax.jit, False),
+    (4, 3.0, lambda f: f, False),
+    (4, 3.0, jax.jit, True),
+  ],
 )
-def test_chunks_change_neither_value_nor_gradient(params, whole, chunks, scale, transform):
+def test_chunks_change_neither_value_nor_gradient(params, whole, chunks, scale, transform, plain):
   targets, weights, ids, ((whole_loss, whole_nll), whole_grads) = whole
-  function = jax.value_and_grad(loss_of(chunks, targets, weights, scale), has_aux=True)
+  function = loss_of(chunks, targets, weights, scale, plain=plain)
+  function = jax.value_and_grad(function, has_aux=True)
   (loss, nll), grads = transform(function)(params, ids)
   np.testing.assert_allclose([loss, nll], [whole_loss * scale, whole_nll], rtol=1e-5)
   for name in params:
@@ -207,9 +233,10 @@ def test_without_a_gradient_the_sums_are_the_same(params, whole):
   np.testing.assert_allclose(jax.jit(loss)(params, ids), sums, rtol=1e-5)
 
 
-def test_all_logits_never_exist_at_once(params):
+@pytest.mark.parametrize("plain", [False, True])
+def test_all_logits_never_exist_at_once(params, plain):
   _, targets, weights = make()
-  loss = loss_of(4, targets, weights, 1.0)
+  loss = loss_of(4, targets, weights, 1.0, plain=plain)
   program = str(jax.make_jaxpr(jax.grad(loss, has_aux=True))(params, np.zeros((B, T), int)))
   assert f"f32[{B},{T // 4},{V}]" in program
   assert f"f32[{B},{T},{V}]" not in program

@@ -170,6 +170,9 @@ def base() -> ConfigDict:
         "remat": "none",
         # float32, bfloat16, or auto: bfloat16 on GPU and TPU. Parameters are float32.
         "dtype": "auto",
+        # Gradients all derived by JAX, none hand-written: slower, but forward mode works (jax.jvp,
+        # Hessian-vector products).
+        "plain_gradients": False,
       },
       "optimizer": {
         # adam, adamw, sgd, lion, adafactor, muon, or any other of Optax's by name.

@@ -135,8 +135,9 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
   config = recorded if config is None else config
   validate(config)
   for line in config_io.differences(recorded.to_dict(), config.to_dict()):
-    # Parameters may be computed with in another precision, and that is all.
-    if line.startswith(("model.", "tokenizer.", "lora.")) and not line.startswith("model.dtype"):
+    # How results and gradients are computed may change, what the parameters mean may not.
+    how = line.startswith(("model.dtype", "model.plain_gradients"))
+    if line.startswith(("model.", "tokenizer.", "lora.")) and not how:
       raise UserError(f"{workdir} holds another model ({line}): leave that setting as it was")
   parallel = build.make_parallel(config)
   if foreign:

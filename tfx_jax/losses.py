@@ -1,6 +1,5 @@
-"""Training losses as (sum, weight): whoever needs a mean divides once, at the end."""
+"""Training losses as (sum, weight): the caller divides once, at the end, if it needs a mean."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Hidden states are an array or a tree of arrays [B,T,…].
+from tfx_jax.layers.gradients import with_written_gradient
+
+# Hidden states, an array or a tree of arrays [B,T,…] -> logits [B,T,V].
 Head = Callable[[Any], jax.Array]
 
 
@@ -19,13 +20,15 @@ def cross_entropy(
   label_smoothing: float = 0.0,
   z_loss: float = 0.0,
   r_drop: float = 0.0,
+  *,
+  plain_gradients: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-  """Weighted sums over tokens of the training loss and of the plain cross-entropy, in nats.
+  """Returns weighted sums over tokens of the training loss and of the cross-entropy, in nats.
 
-  The target distribution gives 1 - s to the target and s evenly to all V tokens (Szegedy et al.
-  2016, arXiv:1512.00567, section 7). `z_loss` weighs log(Z)^2 (Chowdhery et al. 2022,
-  arXiv:2204.02311, section 5). `r_drop` weighs how far the predictions for a row under two
-  dropout masks, neighbours in the batch, are apart: half the sum of the divergences both ways for
+  With label smoothing s, the target distribution gives 1 - s to the target and s evenly to all V
+  tokens (Szegedy et al. 2016, arXiv:1512.00567, section 7). `z_loss` adds log(Z)^2 (Chowdhery et
+  al. 2022, arXiv:2204.02311, section 5). `r_drop` adds the divergence between two predictions for
+  one row under two dropout masks, neighbours in the batch: half the sum of both directions' KL for
   each pair (Liang et al. 2021, arXiv:2106.14448, eq. 4).
 
   Args:
@@ -35,25 +38,24 @@ def cross_entropy(
     label_smoothing: s.
     z_loss: weight of the z-loss.
     r_drop: weight of the divergence between rows 2i and 2i+1; B is then even.
+    plain_gradients: whether JAX derives the gradient, see `layers/gradients.py`.
 
   Returns:
-    (loss sum, cross-entropy sum), scalars. Only logits are differentiated.
+    (loss sum, cross-entropy sum), scalars. Only logits are differentiated, unless the gradients are
+    plain.
   """
-  loss, nll = _cross_entropy(label_smoothing, z_loss, logits, targets, weights)
+  loss, nll = _cross_entropy(
+    label_smoothing, z_loss, logits, targets, weights, plain_gradients=plain_gradients
+  )
   if r_drop:
     loss = loss + r_drop * (_divergence(logits) * weights).sum()
   return loss, nll
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _cross_entropy(
+def _plain(
   label_smoothing: float, z_loss: float, logits: jax.Array, targets: jax.Array, weights: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """`cross_entropy` without R-Drop.
-
-  Its gradient is written out: one pass over the logits, where the one that is derived keeps several
-  arrays [B,T,V] and writes some of them twice.
-  """
+  """Computes `cross_entropy` without R-Drop."""
   return _forward(label_smoothing, z_loss, logits, targets, weights)[0]
 
 
@@ -61,11 +63,11 @@ def _forward(
   label_smoothing: float, z_loss: float, logits: jax.Array, targets: jax.Array, weights: jax.Array
 ) -> tuple:
   x = logits.astype(jnp.float32)
-  log_z = jax.nn.logsumexp(x, axis=-1)
-  nll = log_z - _of_target(x, targets)
+  log_z = jax.nn.logsumexp(x, axis=-1)  # [B,T,V] -> [B,T]
+  nll = log_z - _at_targets(x, targets)
   loss = nll
   if label_smoothing:
-    # A product, since a masked copy of the logits would first be written.
+    # Mean of the logits that exist. A product, since a masked copy would first be written.
     mean = jnp.einsum("btv,v->bt", x, _uniform(logits), precision="highest")
     loss = (1 - label_smoothing) * nll + label_smoothing * (log_z - mean)
   if z_loss:
@@ -74,55 +76,66 @@ def _forward(
 
 
 def _backward(label_smoothing: float, z_loss: float, saved: tuple, cotangents: tuple) -> tuple:
+  """Computes the logits' gradient in one pass over them.
+
+  The gradient that JAX derives saves several arrays [B,T,V] and writes some of them twice.
+  """
   logits, targets, weights, log_z = saved
   of_loss, of_nll = cotangents
   probs = jnp.exp(logits.astype(jnp.float32) - log_z[..., None])
   scale = of_loss * (1 + 2 * z_loss * log_z) + of_nll
-  hit = of_loss * (1 - label_smoothing) + of_nll
-  grad = scale[..., None] * probs - jnp.where(_is_target(logits, targets), hit, 0.0)
+  at_target = of_loss * (1 - label_smoothing) + of_nll
+  grad = scale[..., None] * probs - jnp.where(_is_target(logits, targets), at_target, 0.0)
   if label_smoothing:
     grad = grad - (of_loss * label_smoothing * _uniform(logits))[None, None]
   grad = (grad * weights[..., None]).astype(logits.dtype)
   return grad, np.zeros(targets.shape, jax.dtypes.float0), jnp.zeros_like(weights)
 
 
-_cross_entropy.defvjp(_forward, _backward)
+_cross_entropy = with_written_gradient(_plain, _forward, _backward, num_static=2)
 
 
 def log_probs(logits: jax.Array, targets: jax.Array) -> jax.Array:
-  """The log-probability in nats [B,T] of each of the `targets`, int32 [B,T]; logits are [B,T,V]."""
+  """Returns the targets' log-probabilities in nats: logits [B,T,V], int32 [B,T] -> [B,T]."""
   x = logits.astype(jnp.float32)
-  return _of_target(x, targets) - jax.nn.logsumexp(x, axis=-1)
+  return _at_targets(x, targets) - jax.nn.logsumexp(x, axis=-1)
 
 
-def _of_target(logits: jax.Array, targets: jax.Array) -> jax.Array:
-  """Each target's entry of logits [B,T,V]: [B,T]. A sharded vocabulary stays put."""
+def _at_targets(logits: jax.Array, targets: jax.Array) -> jax.Array:
+  """Gathers each target's logit, [B,T,V] -> [B,T], without gathering a sharded vocabulary."""
   return jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
 
 
 def _is_target(logits: jax.Array, targets: jax.Array) -> jax.Array:
-  """Which entries are targets, bool [B,T,V]: a comparison with an iota, which fuses."""
+  """Returns bool [B,T,V], true at targets: a comparison with an iota, which fuses."""
   return jax.lax.broadcasted_iota(jnp.int32, logits.shape, 2) == targets[..., None]
 
 
 def _exists(logits: jax.Array) -> jax.Array:
-  """Which entries are tokens, bool [B,T,V]."""
+  """Returns bool [B,T,V], true for tokens that exist."""
   return logits > jnp.finfo(logits.dtype).min
 
 
 def _uniform(logits: jax.Array) -> jax.Array:
-  """Even over the tokens there are, which are the same at every place: float32 [V]."""
+  """Returns the uniform distribution over tokens that exist, float32 [V].
+
+  These are the same at every position: the first one's are looked at.
+  """
   exists = _exists(logits[0, 0]).astype(jnp.float32)
   return exists / exists.sum()
 
 
 def _divergence(logits: jax.Array) -> jax.Array:
-  """A quarter of KL(p|q) + KL(q|p) for both of the neighbours p and q: [B,T,V] -> [B,T]."""
+  """Returns a quarter of KL(p|q) + KL(q|p) for neighbours p and q: [B,T,V] -> [B,T].
+
+  Each of the two rows gets the same value; together they have half of the sum.
+  """
   log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
-  probs = jnp.exp(log_probs).reshape(-1, 2, *logits.shape[1:])
-  pairs = jnp.where(_exists(logits), log_probs, 0.0).reshape(probs.shape)
-  both = ((probs[:, 0] - probs[:, 1]) * (pairs[:, 0] - pairs[:, 1])).sum(axis=-1) / 4
-  return jnp.repeat(both, 2, axis=0)
+  probs = jnp.exp(log_probs).reshape(-1, 2, *logits.shape[1:])  # [B,T,V] -> [B/2,2,T,V]
+  # Tokens that do not exist have probability 0, and log-probabilities that may not be finite.
+  log_probs = jnp.where(_exists(logits), log_probs, 0.0).reshape(probs.shape)
+  products = (probs[:, 0] - probs[:, 1]) * (log_probs[:, 0] - log_probs[:, 1])  # [B/2,T,V]
+  return jnp.repeat(products.sum(axis=-1) / 4, 2, axis=0)  # [B/2,T] -> [B,T]
 
 
 def chunked_cross_entropy(
@@ -132,46 +145,52 @@ def chunked_cross_entropy(
   weights: jax.Array,
   *,
   chunks: int,
+  plain_gradients: bool = False,
   **settings: float,
 ) -> tuple[jax.Array, jax.Array]:
-  """`cross_entropy` of `head(hidden)`, in `chunks` along T, the logits of one held at a time.
+  """Returns `cross_entropy` of `head(hidden)`, computed in `chunks` along T.
 
-  The gradient of a chunk is taken while its logits are at hand, so nothing is computed twice and
-  [B,T,V] never exists. Only the first of the two sums can be differentiated.
+  The logits [B,T,V] never exist as a whole. The gradient of a chunk is computed while its logits
+  are in memory, so nothing is computed twice; only the first of the two sums can be differentiated.
+  If the gradients are plain, both can, and the backward pass computes each chunk's logits again.
 
   Args:
-    head: hidden [B,T,…] -> logits [B,T,V]; what it closes over may be differentiated too.
+    head: hidden [B,T,…] -> logits [B,T,V]; gradients reach the arrays that it closes over.
     hidden: floats [B,T,D], or a tree of floats [B,T,…]; T is a multiple of `chunks`.
     targets: int32 [B,T].
     weights: [B,T].
-    chunks: how many.
+    chunks: their number.
+    plain_gradients: whether JAX derives the gradient, see `layers/gradients.py`.
     **settings: of `cross_entropy`.
   """
-  pieces = split((hidden, targets, weights), chunks)
-  head, consts = jax.closure_convert(head, jax.tree.map(lambda x: x[0], pieces[0]))
+  inputs = split((hidden, targets, weights), chunks)
+  # What the head closes over becomes `consts`, arguments, since a written gradient is of arguments.
+  head, consts = jax.closure_convert(head, jax.tree.map(lambda x: x[0], inputs[0]))
 
-  def sums(consts: tuple, hidden: Any, *target: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return cross_entropy(head(hidden, *consts), *target, **settings)
+  def chunk_sums(consts: tuple, hidden: Any, *target: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return cross_entropy(
+      head(hidden, *consts), *target, **settings, plain_gradients=plain_gradients
+    )
 
-  @jax.custom_vjp
-  def total(consts: tuple, pieces: tuple) -> tuple[jax.Array, jax.Array]:
-    parts = jax.lax.map(lambda piece: sums(consts, *piece), pieces)
-    return tuple(part.sum() for part in parts)
+  def plain(consts: tuple, inputs: tuple) -> tuple[jax.Array, jax.Array]:
+    again = jax.checkpoint(chunk_sums, prevent_cse=False)
+    losses, nlls = jax.lax.map(lambda chunk: again(consts, *chunk), inputs)
+    return losses.sum(), nlls.sum()
 
-  def forward(consts: tuple, pieces: tuple) -> tuple:
-    def body(carry: tuple, piece: tuple) -> tuple:
-      losses, grads = carry
-      hidden, *target = piece
+  def forward(consts: tuple, inputs: tuple) -> tuple:
+    def body(carry: tuple, chunk: tuple) -> tuple:
+      sums, grads = carry
+      hidden, *target = chunk
       loss, pull, nll = jax.vjp(
-        lambda consts, hidden: sums(consts, hidden, *target), consts, hidden, has_aux=True
+        lambda consts, hidden: chunk_sums(consts, hidden, *target), consts, hidden, has_aux=True
       )
       grad, hidden_grad = pull(jnp.ones_like(loss))
-      return (_add(losses, (loss, nll)), _add(grads, grad)), hidden_grad
+      return (_add(sums, (loss, nll)), _add(grads, grad)), hidden_grad
 
     zero = jnp.zeros((), jnp.float32)
     start = ((zero, zero), jax.tree.map(jnp.zeros_like, tuple(consts)))
-    (losses, grads), hidden_grads = jax.lax.scan(body, start, pieces)
-    return losses, (grads, hidden_grads, pieces)
+    (sums, grads), hidden_grads = jax.lax.scan(body, start, inputs)
+    return sums, (grads, hidden_grads, inputs)
 
   def backward(saved: tuple, cotangents: tuple) -> tuple:
     grads, hidden_grads, (_, targets, weights) = saved
@@ -179,14 +198,14 @@ def chunked_cross_entropy(
     no_ids = jnp.zeros(targets.shape, jax.dtypes.float0)
     return scaled[0], (scaled[1], no_ids, jnp.zeros_like(weights))
 
-  total.defvjp(forward, backward)
-  return total(tuple(consts), pieces)
+  total = with_written_gradient(plain, forward, backward)
+  return total(tuple(consts), inputs, plain_gradients=plain_gradients)
 
 
 def split(tree: Any, chunks: int) -> Any:
-  """Cuts arrays [B,T,…] into `chunks` pieces along T: [chunks,B,T/chunks,…].
+  """Cuts arrays [B,T,…] into `chunks` along T: [chunks,B,T/chunks,…].
 
-  Strided, so that each device has as much of every piece where T is split over devices.
+  Strided, so that where T is sharded each device has an equal part of every chunk.
   """
   return jax.tree.map(
     lambda x: jnp.moveaxis(x.reshape(x.shape[0], -1, chunks, *x.shape[2:]), 2, 0), tree

@@ -1,4 +1,4 @@
-"""The mesh, and what is sharded over which of its axes; the only file that names devices.
+"""The mesh, and which of its axes shards which logical axis.
 
 Parameters are sharded over `fsdp` along the model dimension and over `tensor` along heads,
 feed-forward and vocabulary; batches over `slices`, `data` and `fsdp` together; activations of a row

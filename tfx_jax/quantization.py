@@ -17,7 +17,7 @@ _LARGEST = 127
 class Quantized:
   """A trained model whose matrices are held as int8; they are made whole when it is applied.
 
-  For a search they are made whole once, and take their room until all its batches are done.
+  A search makes them whole once (`dequantize`), and they take their memory until it is done.
 
   Args:
     model: with `apply`, of float32 parameters.
@@ -25,10 +25,6 @@ class Quantized:
 
   def __init__(self, model: nn.Module):
     self.model = model
-
-  def prepare(self, params: Any) -> Any:
-    """As of the model; matrices are whole then."""
-    return self.model.prepare(dequantize(params))
 
   def apply(self, variables: Mapping[str, Any], *inputs: Any, **settings: Any) -> Any:
     """What the model makes of `inputs`, given the parameters that `quantize` has made."""

@@ -11,6 +11,7 @@ from tfx_jax.data.packing import pack
 from tfx_jax.evaluation.align import Aligner
 from tfx_jax.evaluation.ensemble import combine
 from tfx_jax.evaluation.score import Scorer
+from tfx_jax.layers.cache import coverage as coverage_of
 from tfx_jax.training.step import make_loss_step
 
 OTHER = {
@@ -84,7 +85,7 @@ def test_steps_on_a_forced_path_have_the_mean_of_the_probabilities(both, mean, m
         found = probabilities[row].reshape(-1, probabilities.shape[-1])
         for beam in found:
           np.testing.assert_allclose(beam[:11], mean[row, t], atol=1e-5)
-        coverage = model.apply({"params": params}, cache, method="coverage")[row, 1]
+        coverage = coverage_of(cache)[row, 1]
         expected = sum(weights[row, : t + 1].sum(0) for weights in sums) / 2
         np.testing.assert_allclose(coverage, expected, atol=1e-5)
     if t < 3:

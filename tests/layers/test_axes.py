@@ -43,7 +43,7 @@ def test_parameters_are_float32_and_carry_names():
 
 
 def test_an_axis_is_split_where_its_mesh_axis_has_devices():
-  split = lambda: [axes.is_split(name) for name in (axes.BATCH, axes.LENGTH, axes.MLP)]  # noqa: E731
+  split = lambda: [axes.is_sharded(name) for name in (axes.BATCH, axes.LENGTH, axes.MLP)]  # noqa: E731
   assert split() == [False] * 3
   for sequence, wanted in ((1, [True, False, False]), (4, [True, True, False])):
     parallel = Parallel(sequence=sequence)

@@ -97,8 +97,8 @@ def test_steps_on_a_cache_equal_the_whole_sequence():
   x, memory = (jnp.asarray(rng.normal(size=(B, n, D)), jnp.float32) for n in (T, S))
   init = jax.jit(block.init_with_output)
   (whole, kept), params = init(jax.random.key(0), x, context(), memory)
-  assert kept.own.keys.shape == (B, 1, T, 4)
-  assert kept.memory.values.shape == (B, 1, S, 4)
+  assert kept.self_kv.keys.shape == (B, 1, T, 4)
+  assert kept.memory_kv.values.shape == (B, 1, S, 4)
   assert kept.attended is None
 
   @jax.jit
@@ -106,7 +106,7 @@ def test_steps_on_a_cache_equal_the_whole_sequence():
     # The memory's keys and values come from the cache; the memory itself is not looked at.
     return block.apply(params, x, context, None, cache)
 
-  cache = LayerCache(jax.tree.map(jnp.zeros_like, kept.own), kept.memory)
+  cache = LayerCache(jax.tree.map(jnp.zeros_like, kept.self_kv), kept.memory_kv)
   for t in range(T):
     seen = jnp.broadcast_to(jnp.arange(T) <= t, (B, 1, T))
     now = context(
@@ -118,7 +118,7 @@ def test_steps_on_a_cache_equal_the_whole_sequence():
     y, cache = step(x[:, t : t + 1], now, cache)
     np.testing.assert_allclose(y[:, 0], whole[:, t], atol=1e-5)
     assert cache.attended is None
-  np.testing.assert_allclose(cache.own.keys, kept.own.keys, atol=1e-5)
+  np.testing.assert_allclose(cache.self_kv.keys, kept.self_kv.keys, atol=1e-5)
 
 
 def test_attention_to_the_memory_is_kept_on_request_and_summed_in_a_cache():
@@ -130,6 +130,6 @@ def test_attention_to_the_memory_is_kept_on_request_and_summed_in_a_cache():
   np.testing.assert_allclose(kept.attended.sum(-1), np.ones((B, T)), rtol=1e-5)
 
   now = context(slot=jnp.int32(0))
-  before = LayerCache(kept.own, kept.memory, jnp.full((B, T, S), 0.5))
+  before = LayerCache(kept.self_kv, kept.memory_kv, jnp.full((B, T, S), 0.5))
   _, cache = block.apply(params, x, now, None, before)
   np.testing.assert_allclose(cache.attended, 0.5 + kept.attended, rtol=1e-5)

@@ -21,10 +21,10 @@ def create(length=LENGTH):
 def test_room_is_made_after_the_prompt():
   cache = create()
   (layer,) = cache.layers
-  assert layer.own.values.shape == (B, 2, P + LENGTH * W, 3)
-  np.testing.assert_array_equal(layer.own.values[:, :, :P], np.full((B, 2, P, 3), 2.0))
-  np.testing.assert_array_equal(layer.own.keys[..., :P], np.full((B, 2, 3, P), 1.0))
-  assert not layer.own.keys[..., P:].any()
+  assert layer.self_kv.values.shape == (B, 2, P + LENGTH * W, 3)
+  np.testing.assert_array_equal(layer.self_kv.values[:, :, :P], np.full((B, 2, P, 3), 2.0))
+  np.testing.assert_array_equal(layer.self_kv.keys[..., :P], np.full((B, 2, 3, P), 1.0))
+  assert not layer.self_kv.keys[..., P:].any()
   assert (cache.width, int(cache.index), int(cache.slot)) == (W, 0, P)
   assert cache.positions.tolist() == [2, 1, 0]
 
@@ -67,7 +67,7 @@ def test_a_cache_that_grew_is_one_that_had_the_room():
     parents = jnp.asarray(rng.integers(0, W, (B, W)), jnp.int32)
     new = key_values(W, float(step))
     room, grown = (
-      cache.step([LayerCache(cache.layers[0].own.write(new, cache.slot))])
+      cache.step([LayerCache(cache.layers[0].self_kv.write(new, cache.slot))])
       for cache in (room.reorder(parents), grown.reorder(parents))
     )
   jax.tree.map(np.testing.assert_array_equal, grown, room)
@@ -82,7 +82,7 @@ def test_sums_of_attention_follow_the_parents():
   sums = np.repeat(
     np.stack([w[real].sum(0) for w, real in zip(prompt, PROMPT, strict=True)])[:, None], W, 1
   )
-  np.testing.assert_allclose(cache.coverage, sums, rtol=1e-5)
+  np.testing.assert_allclose(cache.coverage(), sums, rtol=1e-5)
   for _ in range(LENGTH):
     parents, new = rng.integers(0, W, (B, W)), rng.random((B, W, 3))
     cache = cache.reorder(jnp.asarray(parents, jnp.int32))
@@ -90,7 +90,7 @@ def test_sums_of_attention_follow_the_parents():
     layers[1] = layers[1].replace(attended=layers[1].attended + jnp.asarray(new, jnp.float32))
     cache = cache.step(layers)
     sums = np.stack([row[p] for row, p in zip(sums, parents, strict=True)]) + new
-    np.testing.assert_allclose(cache.coverage, sums, rtol=1e-5)
+    np.testing.assert_allclose(cache.coverage(), sums, rtol=1e-5)
 
 
 def test_slots_of_one_step_have_one_index():

@@ -1,5 +1,7 @@
 """Attention without parameters: the gradient that is written out is the derived one."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,8 +40,10 @@ def test_written_gradient_is_the_derived_one(rate, shape):
   query, memory, mask, weights = arrays()
   bias = None if shape is None else jnp.asarray(np.random.default_rng(1).normal(size=shape))
   inputs = query, memory, mask, bias, jax.random.key(3) if rate else None
-  found = gradients(lambda *inputs: dot_product.read(rate, *inputs), inputs, weights)
-  wanted = gradients(lambda *inputs: dot_product.attend(rate, *inputs)[0], inputs, weights)
+  found, wanted = (
+    gradients(functools.partial(dot_product.attend, rate, plain_gradients=plain), inputs, weights)
+    for plain in (False, True)
+  )
   assert jax.tree.structure(found) == jax.tree.structure(wanted)
   for a, b in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
     assert a.dtype == b.dtype
@@ -51,7 +55,7 @@ def test_symbolic_masks_have_no_gradient_to_give():
   query, memory, _, weights = arrays()
   segments = jnp.ones((B, T), jnp.int32), jnp.asarray([[1, 1, 1, 0, 0]] * B)
   seen = jnp.broadcast_to(jnp.arange(S) < 3, (B, T, S))
-  function = lambda *inputs: dot_product.read(0.0, *inputs)  # noqa: E731
+  function = lambda *inputs: dot_product.attend(0.0, *inputs)  # noqa: E731
   found, wanted = (
     gradients(function, (query, memory, mask, None, None), weights)
     for mask in (Mask(*segments), seen)
@@ -62,7 +66,7 @@ def test_symbolic_masks_have_no_gradient_to_give():
 
 def test_gradients_of_bfloat16_are_near_those_of_float32():
   query, memory, mask, weights = arrays(jnp.bfloat16)
-  function = lambda *inputs: dot_product.read(0.0, *inputs)  # noqa: E731
+  function = lambda *inputs: dot_product.attend(0.0, *inputs)  # noqa: E731
   found = gradients(function, (query, memory, mask, None, None), weights)
   wide = jax.tree.map(lambda x: x.astype(jnp.float32), (query, memory))
   wanted = gradients(function, (*wide, mask, None, None), weights)
@@ -74,6 +78,6 @@ def test_gradients_of_bfloat16_are_near_those_of_float32():
 def test_the_gradient_keeps_no_second_array_of_scores():
   """What a row's gradient keeps from the forward pass: inputs, the softmax and the output."""
   query, memory, mask, _ = arrays()
-  _, pull = jax.vjp(lambda query: dot_product.read(0.0, query, memory, mask, None, None), query)
+  _, pull = jax.vjp(lambda query: dot_product.attend(0.0, query, memory, mask, None, None), query)
   kept = [leaf.shape for leaf in jax.tree.leaves(pull) if hasattr(leaf, "shape")]
   assert kept.count((B, K, G, T, S)) == 1

@@ -1,11 +1,12 @@
-"""Token embeddings."""
+"""Embeddings of tokens and of frames."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from tfx_jax.layers.embed import TokenEmbed, padded_size
+from tfx_jax.layers.embed import FrameEmbed, TokenEmbed, padded_size
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,17 @@ def test_bfloat16_output_of_a_float32_table():
   x, params = layer.init_with_output(jax.random.key(0), jnp.asarray([[1, 2]]))
   assert x.dtype == jnp.bfloat16
   assert params["params"]["embedding"].value.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_frames_are_projected_one_by_one_with_a_bias(dtype):
+  layer = FrameEmbed(3, 4, jnp.dtype(dtype))
+  frames = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 3)), jnp.float32)
+  boxed = layer.init(jax.random.key(0), frames)["params"]["projection"]
+  assert (boxed["kernel"].names, boxed["bias"].names) == ((None, "embed"), ("embed",))
+  params = jax.tree.map(lambda x: x + 0.5, nn.unbox(boxed))
+  x = layer.apply({"params": {"projection": params}}, frames)
+  assert x.dtype == dtype
+  tolerance = {"float32": 1e-5, "bfloat16": 0.05}[dtype]
+  wanted = frames @ params["kernel"] + params["bias"][None, None]
+  np.testing.assert_allclose(x.astype(jnp.float32), wanted, atol=tolerance)

@@ -1,12 +1,13 @@
-"""The head: products with a table, and a vocabulary padded with tokens that never come."""
+"""Heads: products with a table, padding that never comes, and frames."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from tfx_jax.layers import head as head_module
-from tfx_jax.layers.head import VocabularyHead, prepared_head
+from tfx_jax.layers.cpu_layout import HEAD_TABLE
+from tfx_jax.layers.head import FrameHead, VocabularyHead
 
 D, V, TOKENS = 6, 12, 9
 
@@ -29,19 +30,14 @@ def test_logits_are_products_with_the_table(tied, use_bias):
   assert set(shapes) == set(params)
 
 
-@pytest.mark.parametrize("inputs_first", [True, False])
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_prepared_head_has_the_same_table(tied, use_bias, inputs_first, monkeypatch):
-  monkeypatch.setattr(head_module, "inputs_first", lambda: inputs_first)
+def test_a_transposed_table_takes_the_place_of_the_other(tied, use_bias):
   hidden, table, bias = arrays()
-  params = ({} if tied else {"kernel": table}) | ({"bias": bias} if use_bias else {})
-  head, other = VocabularyHead(D, V, TOKENS, tied, use_bias), np.zeros((V, D))
-  prepared = prepared_head(params, table if tied else other)
-  shapes = jax.tree.map(np.shape, prepared)
-  assert (shapes.get("inputs_first") == (D, V)) == inputs_first
-  # What it is given besides is looked at only by a tied one that has no copy.
-  logits = head.apply({"params": prepared}, hidden, table if tied and not inputs_first else other)
+  biases = {"bias": bias} if use_bias else {}
+  params = biases | ({} if tied else {"kernel": table})
+  head = VocabularyHead(D, V, TOKENS, tied, use_bias)
+  logits = head.apply({"params": biases | {HEAD_TABLE: table.T}}, hidden, np.zeros((V, D)))
   expected = head.apply({"params": params}, hidden, table)
   np.testing.assert_allclose(logits, expected, rtol=1e-6)
 
@@ -66,3 +62,19 @@ def test_padding_is_never_likely_and_gets_no_gradient(tied, dtype):
     assert grad[:TOKENS].all()
   real = np.asarray(log_probs, np.float64)[..., :TOKENS]
   np.testing.assert_allclose(np.exp(real).sum(-1), np.ones((2, 3)), rtol=2e-2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_frames_and_stop_logits_are_two_projections(dtype):
+  hidden, channels = arrays()[0], 4
+  head = FrameHead(D, channels, jnp.dtype(dtype))
+  (frames, stop), params = head.init_with_output(jax.random.key(0), hidden)
+  assert (frames.shape, stop.shape) == ((2, 3, channels), (2, 3))
+  assert frames.dtype == stop.dtype == jnp.float32
+  # Biases of zero would hide that there are some.
+  params = jax.tree.map(lambda x: x + 0.5, nn.unbox(params)["params"])
+  frames, stop = head.apply({"params": params}, hidden)
+  tolerance = {"float32": 1e-5, "bfloat16": 0.1}[dtype]
+  for found, name in ((frames, "frame"), (stop[..., None], "stop")):
+    wanted = hidden @ np.asarray(params[name]["kernel"]) + np.asarray(params[name]["bias"])
+    np.testing.assert_allclose(found, wanted, atol=tolerance)

@@ -78,7 +78,7 @@ def test_a_kernels_gradient_turns_neither_of_its_factors(monkeypatch):
   x = jax.ShapeDtypeStruct((2, 16, 24), jnp.float32)
   turned = lambda program: re.findall(r"\[\d+,(?:32|2,16)\]\S* (?:transpose|copy)\(", program)  # noqa: E731
   assert not turned(compiled_gradient(x))
-  monkeypatch.setattr(axes, "is_split", lambda name: True)
+  monkeypatch.setattr(axes, "is_sharded", lambda name: True)
   assert turned(compiled_gradient(x))
 
 

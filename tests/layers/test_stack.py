@@ -10,14 +10,14 @@ import pytest
 from flax import linen as nn
 
 from tfx_jax.errors import UserError
-from tfx_jax.layers import thin_products
+from tfx_jax.layers import cpu_layout
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block, Context
 from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.mask import Mask, lower
 from tfx_jax.layers.norm import LayerNorm
 from tfx_jax.layers.position import BucketBias
-from tfx_jax.layers.stack import REMAT_POLICIES, Stack, prepared_stack
+from tfx_jax.layers.stack import REMAT_POLICIES, Stack
 
 B, T, D, LAYERS = 2, 5, 16, 2
 
@@ -104,18 +104,15 @@ def test_scanned_equals_unrolled_without_dropout():
   assert abs(plain - value_and_grads(False, "none")[0]) > 1e-3, "dropout did nothing"
 
 
-@pytest.mark.parametrize(
-  ("few_rows", "turns", "scan"),
-  [(True, True, False), (True, False, False), (False, True, True), (False, False, True)],
-)
-def test_prepared_layers_are_the_same_layers(few_rows, turns, scan, monkeypatch):
-  monkeypatch.setattr(thin_products, "_WIDE", 1)
-  monkeypatch.setattr(thin_products, "inputs_first", lambda: not turns)
-  found = prepared_stack(params()["params"], few_rows=few_rows)
+@pytest.mark.parametrize(("transposed", "scan"), [(True, False), (False, False), (True, True)])
+def test_layers_prepared_for_decoding_are_the_same_layers(transposed, scan, monkeypatch):
+  monkeypatch.setattr(cpu_layout, "_MIN_INPUTS", 1)
+  monkeypatch.setattr(cpu_layout, "reads_inputs_first", lambda: not transposed)
+  found = cpu_layout.prepare(params()["params"])
   layers = found["layers"]["stacked"]
   assert isinstance(layers, list) and len(layers) == LAYERS
   kernel = layers[1]["mlp"]["up"]["kernel"]
-  assert isinstance(kernel, thin_products.Turned) == (few_rows and turns)
+  assert isinstance(kernel, cpu_layout.Transposed) == transposed
   run = jax.jit(functools.partial(loss, make(scan)))
   apart = run({"params": found}, example())
   assert float(apart) == pytest.approx(float(run(params(), example())), rel=1e-6)

@@ -142,8 +142,8 @@ def test_the_cache_has_no_memory():
   _, cache = decoder(settings)[0](parameters(settings, True), left_padded(PROMPTS, 5))
   assert cache.memory_segments is None
   for layer in cache.layers:
-    assert layer.own.values.shape == (3, 2, 5 + STEPS * WIDTH, 4)
-    assert layer.memory is None
+    assert layer.self_kv.values.shape == (3, 2, 5 + STEPS * WIDTH, 4)
+    assert layer.memory_kv is None
 
 
 def test_dropout_is_active_only_with_a_key():

@@ -185,7 +185,7 @@ def test_coverage_is_the_sum_of_each_beams_own_attention(layer):
 
   cache, texts = prefill(params, batch), [[start] * WIDTH for start in starts]
   for step in range(STEPS + 1):
-    coverage = np.asarray(model.apply({"params": params}, cache, method="coverage"))
+    coverage = np.asarray(cache.coverage())
     for row in range(3):
       for found, text in zip(coverage[row], texts[row], strict=True):
         weights = attended(settings, (sources[row], text))[layer].sum(0)
@@ -204,8 +204,8 @@ def test_beams_share_the_prompt_and_the_memory_of_their_row():
   settings = dataclasses.replace(CONFIGS["llama"], copy=True)
   _, cache = decoder(settings)[0](parameters(settings), prompts()[2])
   for layer in cache.layers:
-    assert layer.own.values.shape == (3, 2, PROMPT + STEPS * WIDTH, 4)
-    assert layer.memory.values.shape == (3, 2, 5, 4)
+    assert layer.self_kv.values.shape == (3, 2, PROMPT + STEPS * WIDTH, 4)
+    assert layer.memory_kv.values.shape == (3, 2, 5, 4)
   assert cache.copied.keys.shape == (3, 5, FEATURES)
 
 

@@ -97,6 +97,7 @@ def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> n
     c.output_bias,
     dtype,
     c.features**-0.5 if c.scale_logits else 1.0,
+    c.plain_gradients,
   )
   shared = {"dropout_rate": c.dropout, "embed_norm": norm if c.embedding_norm else None}
   if c.architecture == "decoder_only":
@@ -131,6 +132,7 @@ def _attention(c: ConfigDict) -> Callable:
     dropout_rate=c.attention_dropout,
     rows_at_once=c.attention_rows,
     dtype=_dtype(c.dtype),
+    plain_gradients=c.plain_gradients,
   )
 
 
@@ -172,7 +174,13 @@ def windows(text: str, num_layers: int) -> tuple[int, ...] | None:
 
 
 def _norm(c: ConfigDict) -> Callable:
-  norm = functools.partial(NORMS[c.norm], c.features, epsilon=c.norm_epsilon, dtype=_dtype(c.dtype))
+  norm = functools.partial(
+    NORMS[c.norm],
+    c.features,
+    epsilon=c.norm_epsilon,
+    dtype=_dtype(c.dtype),
+    plain_gradients=c.plain_gradients,
+  )
   return functools.partial(norm, use_bias=c.use_bias) if c.norm == "layer_norm" else norm
 
 

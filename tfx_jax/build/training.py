@@ -36,7 +36,15 @@ def make_step(
   """The training step, to be jitted on the mesh."""
   settings = arguments_of(make_train_step, config.train)
   parts = parallel.batch_parts
-  return make_train_step(model, optimizer, schedule, config.seed, parts=parts, **settings)
+  return make_train_step(
+    model,
+    optimizer,
+    schedule,
+    config.seed,
+    parts=parts,
+    plain_gradients=config.model.plain_gradients,
+    **settings,
+  )
 
 
 def make_timetable(config: ConfigDict) -> Timetable:

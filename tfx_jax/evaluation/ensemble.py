@@ -53,24 +53,6 @@ class Ensemble(nn.Module):
     )
     return _log_mean(logits), caches
 
-  @nn.nowrap
-  def prepare(self, params: Mapping[str, Any]) -> dict[str, Any]:
-    """As of a model, of each member's parameters."""
-    return {
-      name: member.prepare(params[name])
-      for name, member in zip(_names(self.members), self.members, strict=True)
-    }
-
-  def grow(self, cache: tuple[Any, ...], length: int) -> tuple[Any, ...]:
-    """As of a model, of each member's cache."""
-    pairs = zip(self.members, cache, strict=True)
-    return tuple(member.grow(own, length) for member, own in pairs)
-
-  def coverage(self, cache: tuple[Any, ...]) -> jax.Array:
-    """The mean of the members' coverage, [B,W,S]."""
-    pairs = zip(self.members, cache, strict=True)
-    return _mean([member.coverage(own) for member, own in pairs])
-
 
 def combine(models: Sequence[nn.Module], params: Sequence[Any]) -> tuple[Ensemble, dict[str, Any]]:
   """The ensemble of models, each with its parameters, and the parameters of all."""

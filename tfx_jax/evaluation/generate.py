@@ -45,7 +45,7 @@ class Generator:
   of it, and the room for outputs is 16 tokens, doubled where they reach its end.
 
   Args:
-    model: with the methods `prepare`, `prefill`, `decode`, `grow` and `coverage`.
+    model: with the methods `prefill` and `decode`.
     parallel: the mesh.
     source_tokenizer: of the inputs.
     target_tokenizer: of the outputs.

@@ -19,7 +19,10 @@ from tfx_jax.decoding.coverage import coverage_penalty
 from tfx_jax.decoding.loop import NO_TOKEN
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.in_flight import compiled_by_one
+from tfx_jax.layers import cache as caches
+from tfx_jax.layers import cpu_layout
 from tfx_jax.parallel import Parallel
+from tfx_jax.quantization import dequantize
 
 # Steps that a cache first has room for; it is doubled, up to what an output may be long.
 FIRST_LENGTH = 16
@@ -63,7 +66,7 @@ class Searcher:
   """The programs of a model; they are compiled when first needed and then kept.
 
   Args:
-    model: with the methods `prepare`, `prefill`, `decode`, `grow` and `coverage`.
+    model: with the methods `prefill` and `decode`.
     parallel: the mesh.
   """
 
@@ -75,10 +78,10 @@ class Searcher:
 
     names = "width", "num_return", "length", "cache_length", "alignment_layer"
     donated = "state", "cache"
-    self.prepare = jit(model.prepare)
+    self.prepare = jit(_prepare)
     self.begin = jit(_begin, model, parallel, static_argnames=names)
     self.advance = jit(_advance, model, parallel, donate_argnames=donated)
-    self.grow = jit(_grow, model, parallel, static_argnames="length")
+    self.grow = jit(_grow, parallel, static_argnames="length")
     self.cut = jit(_cut, parallel, donate_argnames="state")
     self.finished = jit(_finished)
 
@@ -132,9 +135,7 @@ class Search:
         if self.finished:
           return
         self._cache_length = min(2 * self._cache_length, self.room)
-        self._cache = self._searcher.grow(
-          params=self._fixed["params"], cache=self._cache, length=self._cache_length
-        )
+        self._cache = self._searcher.grow(cache=self._cache, length=self._cache_length)
       reached = min(end, self._cache_length)
       self.state, self._cache = self._searcher.advance(
         state=self.state,
@@ -192,6 +193,11 @@ def trimmed(tokens: list[int]) -> list[int]:
   return tokens[: tokens.index(NO_TOKEN)] if NO_TOKEN in tokens else tokens
 
 
+def _prepare(params: Any) -> Any:
+  """Returns float parameters in the layout that decoding reads fastest."""
+  return cpu_layout.prepare(dequantize(params))
+
+
 def _begin(
   model: nn.Module,
   parallel: Parallel,
@@ -212,7 +218,7 @@ def _begin(
   logits, cache = apply(batch, cache_length, width, alignment_layer, method="prefill")
   shape = {"width": width, "length": length}
   if not isinstance(settings, sample.SampleSettings):
-    ending = _ending(apply, coverage)
+    ending = _ending(coverage)
     shape |= {"num_return": num_return, "at_end": None if ending is None else ending(cache)}
   state = SEARCHES[type(settings)].begin(logits, settings, active, **shape)
   return parallel.split_rows((state, cache))
@@ -230,14 +236,14 @@ def _advance(
 ) -> tuple[Any, Any]:
   """The state of a search and the model's cache after at most so many more tokens."""
   apply = functools.partial(model.apply, {"params": params})
-  step, ending = functools.partial(apply, method="decode"), _ending(apply, coverage)
+  step, ending = functools.partial(apply, method="decode"), _ending(coverage)
   more = () if isinstance(settings, sample.SampleSettings) else (ending,)
   moved = SEARCHES[type(settings)].advance(step, state, cache, settings, steps, *more)
   return parallel.split_rows(moved)
 
 
-def _grow(model: nn.Module, parallel: Parallel, params: Any, cache: Any, length: int) -> Any:
-  return parallel.split_rows(model.apply({"params": params}, cache, length, method="grow"))
+def _grow(parallel: Parallel, cache: Any, length: int) -> Any:
+  return parallel.split_rows(caches.grow(cache, length))
 
 
 def _finished(state: Any) -> jax.Array:
@@ -248,12 +254,12 @@ def _cut(parallel: Parallel, state: sample.SampleState, kept: jax.Array) -> samp
   return parallel.split_rows(sample.cut(state, kept))
 
 
-def _ending(apply: Callable, coverage: Coverage | None) -> beam.Ending | None:
+def _ending(coverage: Coverage | None) -> beam.Ending | None:
   if coverage is None:
     return None
 
   def ending(cache: Any) -> jax.Array:
-    read = apply(cache, method="coverage")
-    return coverage.weight * coverage_penalty(read, coverage.segments > 0)
+    attended = caches.coverage(cache)
+    return coverage.weight * coverage_penalty(attended, coverage.segments > 0)
 
   return ending

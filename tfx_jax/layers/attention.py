@@ -1,4 +1,4 @@
-"""Attention of any number of query heads over as many or fewer key/value heads."""
+"""Multi-head attention with as many key/value heads as query heads, or fewer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,8 +18,8 @@ from tfx_jax.layers.position import RotaryScaling, rotate
 class Attention(nn.Module):
   """Scaled dot-product attention (Vaswani et al. 2017, 3.2; grouped: arXiv:2305.13245).
 
-  Query head n reads key/value head n // (N/K). Projections are separate parameters and one product
-  where the input is shared.
+  Query head n reads key/value head n // G. Projections that share an input are separate parameters,
+  but one product.
 
   Attributes:
     features: D.
@@ -27,15 +27,17 @@ class Attention(nn.Module):
     num_kv_heads: K, a divisor of N.
     head_dim: H.
     use_bias: whether the four projections have biases.
-    qkv_bias: whether queries, keys and values have them in any case, as in Qwen2.
+    qkv_bias: whether queries, keys and values have biases even if `use_bias` is false (Qwen2).
     scaled: whether scores are divided by sqrt(H); T5 leaves that to its initialisation.
     dropout_rate: of the attention weights.
-    rows_at_once: rows of whole sequences whose scores are held at a time, and computed again in the
-      backward pass: less memory, and on a CPU less time where rows are long; 0: all.
+    rows_at_once: number of batch rows whose scores are held at a time, for whole sequences; they
+      are computed again in the backward pass. Saves memory and, on a CPU with long rows, time.
+      0: all rows.
     rotary: whether queries and keys are rotated by their positions.
     rotary_base: see `rotate`.
     rotary_scaling: see `RotaryScaling`.
     dtype: of the products; the softmax is float32.
+    plain_gradients: whether JAX derives the gradient, see `gradients.py`.
   """
 
   features: int
@@ -51,6 +53,7 @@ class Attention(nn.Module):
   rotary_base: float = 10_000.0
   rotary_scaling: RotaryScaling | None = None
   dtype: jnp.dtype = jnp.float32
+  plain_gradients: bool = False
 
   def setup(self):
     d, n, k, h = self.features, self.num_heads, self.num_kv_heads, self.head_dim
@@ -62,8 +65,9 @@ class Attention(nn.Module):
     self.out = _Projection((n, h, d), (axes.HEADS, None, axes.EMBED), 2, self.use_bias)
 
   def project(self, x: jax.Array, positions: jax.Array | None) -> tuple[jax.Array, KeyValues]:
-    """Self-attention's queries [B,T,K,N/K,H], and keys and values, of x [B,T,D]."""
+    """Projects x [B,T,D] to self-attention's queries [B,T,K,G,H], and its keys and values."""
     y = self._fused(x, self.query, self.key, self.value)
+    # [B,T,K,G+2,H] -> [B,T,K,G,H] and twice [B,T,K,H]
     query, key, value = y[..., :-2, :], y[..., -2, :], y[..., -1, :]
     if self.rotary:
       query, key = (
@@ -72,13 +76,13 @@ class Attention(nn.Module):
     return query, _key_values(key, value)
 
   def project_query(self, x: jax.Array) -> jax.Array:
-    """Cross-attention's queries [B,T,K,N/K,H] of x [B,T,D]."""
+    """Projects x [B,T,D] to cross-attention's queries [B,T,K,G,H]."""
     return self._fused(x, self.query)
 
   def project_memory(self, memory: jax.Array) -> KeyValues:
-    """Cross-attention's keys and values of the memory [B,S,D]."""
+    """Projects the memory [B,S,D] to cross-attention's keys and values."""
     y = self._fused(memory, self.key, self.value)
-    return _key_values(y[..., 0, :], y[..., 1, :])
+    return _key_values(y[..., 0, :], y[..., 1, :])  # [B,S,K,2,H] -> twice [B,S,K,H]
 
   def attend(
     self,
@@ -89,65 +93,74 @@ class Attention(nn.Module):
     *,
     with_weights: bool = False,
   ) -> tuple[jax.Array, jax.Array | None]:
-    """Attends from `query` [B,T,K,N/K,H] to the keys and values.
+    """Attends from `query` [B,T,K,G,H] to the keys and values.
 
     Args:
       query: from `project` or `project_query`.
       memory: S keys and values.
-      mask: symbolic, or bool [B,T,S]. A query that may see nothing gets a mean, never NaN.
+      mask: symbolic, or bool [B,T,S]. A query that sees no key gets the mean of all, never NaN.
       bias: added to the scores, [1,N,T,S], or [1,1,T,S] for all heads.
-      with_weights: whether weights are returned; else nothing but the output need be computed.
+      with_weights: whether to return the weights, which otherwise are not kept.
 
     Returns:
-      the output [B,T,D], and None or the weights before dropout, the mean of all heads, [B,T,S].
+      the output [B,T,D], and None or the weights before dropout, averaged over heads, [B,T,S].
     """
-    group = self.num_heads // self.num_kv_heads
     if bias is not None:
-      bias = bias.astype(jnp.float32)
+      group = self.num_heads // self.num_kv_heads
       heads = (1, 1) if bias.shape[1] == 1 else (self.num_kv_heads, group)
-      bias = bias.reshape(1, *heads, *bias.shape[2:])
+      bias = bias.astype(jnp.float32)
+      bias = bias.reshape(1, *heads, *bias.shape[2:])  # [1,N,T,S] -> [1,K,G,T,S]
 
-    def rows(query: jax.Array, *others: Any) -> tuple[jax.Array, jax.Array | None]:
-      inputs = self.dropout_rate, jnp.transpose(query, (0, 2, 3, 1, 4)), *others
+    def attend(query: jax.Array, *others: Any) -> tuple[jax.Array, jax.Array | None]:
+      query = jnp.transpose(query, (0, 2, 3, 1, 4))  # [B,T,K,G,H] -> [B,K,G,T,H]
+      inputs = self.dropout_rate, query, *others
       if with_weights:
-        y, weights = dot_product.attend(*inputs)
+        y, weights = dot_product.attend_with_weights(*inputs)
       else:
-        y, weights = dot_product.read(*inputs), None
-      return jnp.transpose(y, (0, 3, 1, 2, 4)), weights
+        y, weights = dot_product.attend(*inputs, plain_gradients=self.plain_gradients), None
+      return jnp.transpose(y, (0, 3, 1, 2, 4)), weights  # [B,K,G,T,H] -> [B,T,K,G,H]
 
     if self.scaled:
       query = query * self.head_dim**-0.5
     key = dropout_key(self, self.dropout_rate)
     whole_sequences = isinstance(mask, Mask)
     if self.rows_at_once and whole_sequences and not with_weights:
-      part = lambda query, memory, mask, key: rows(query, memory, mask, bias, key)[0]  # noqa: E731
-      y = _in_parts(part, self.rows_at_once, (query, memory, mask), key)
+      y = _map_rows(
+        lambda query, memory, mask, key: attend(query, memory, mask, bias, key)[0],
+        self.rows_at_once,
+        (query, memory, mask),
+        key,
+      )
     else:
-      y, weights = rows(query, memory, mask, bias, key)
-    y = y.reshape(*y.shape[:2], self.num_heads, self.head_dim)
+      y, weights = attend(query, memory, mask, bias, key)
+    y = y.reshape(*y.shape[:2], self.num_heads, self.head_dim)  # [B,T,K,G,H] -> [B,T,N,H]
     y = axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_HEADS, None)
     kernel, out_bias = self.out()
-    y = product(y, kernel.astype(self.dtype), num_inputs=2)
+    y = product(y, kernel.astype(self.dtype), num_inputs=2)  # btnh,nhd->btd
     y = y if out_bias is None else add(y, out_bias)
-    return y, weights.mean(axis=(1, 2)) if with_weights else None
+    return y, weights.mean(axis=(1, 2)) if with_weights else None  # [B,K,G,T,S] -> [B,T,S]
 
   def _fused(self, x: jax.Array, *projections: "_Projection") -> jax.Array:
-    """One product for several projections of x [B,T,D], grouped by key/value head: [B,T,K,G,H]."""
+    """Computes several projections of x [B,T,D] by one product: [B,T,K,G',H].
+
+    G' heads belong to a key/value head: G of queries, one of keys, one of values.
+    """
 
     def grouped(array: jax.Array) -> jax.Array:
       *lead, heads, dim = array.shape
+      # [D,N,H] -> [D,K,G,H]; a bias has no D.
       return array.reshape(*lead, self.num_kv_heads, heads // self.num_kv_heads, dim)
 
     kernels, biases = zip(*(projection() for projection in projections), strict=True)
     kernel = jnp.concatenate([grouped(kernel) for kernel in kernels], axis=2)
-    y = product(x.astype(self.dtype), kernel.astype(self.dtype))
+    y = product(x.astype(self.dtype), kernel.astype(self.dtype))  # btd,dkgh->btkgh
     if biases[0] is not None:
       y = add(y, jnp.concatenate([grouped(bias) for bias in biases], axis=1))
     return axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_HEADS, None, None)
 
 
 class _Projection(nn.Module):
-  """Kernel and bias of one projection; the product is made by whoever fuses them."""
+  """Kernel and bias of one projection; `Attention._fused` computes the product."""
 
   shape: tuple[int, ...]
   names: tuple[str | None, ...]
@@ -163,26 +176,30 @@ class _Projection(nn.Module):
     return kernel, axes.param(self, "bias", nn.initializers.zeros, shape, names)
 
 
-def _in_parts(function: Callable, size: int, rows: Any, key: jax.Array | None) -> jax.Array:
-  """`function(*rows, key)` on `size` rows at a time, of a tree of arrays [B,…]; keeps no more."""
-  batch = jax.tree.leaves(rows)[0].shape[0]
+def _map_rows(function: Callable, size: int, arrays: Any, key: jax.Array | None) -> jax.Array:
+  """Computes `function(*arrays, key)` for `size` batch rows at a time, of a tree of arrays [B,…].
+
+  Saves the inputs only; the backward pass computes the rest again.
+  """
+  batch = jax.tree.leaves(arrays)[0].shape[0]
   if batch % size:
-    return function(*rows, key)
-  parts = batch // size
-  # Strided, so that each device's rows stay where they are.
-  rows = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(size, parts, *x.shape[1:]), 0, 1), rows)
+    return function(*arrays, key)
+  chunks = batch // size
+  # Strided, so that each device's rows stay where they are: [B,…] -> [B/size,size,…].
+  arrays = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(size, chunks, *x.shape[1:]), 0, 1), arrays)
 
   @jax.checkpoint
-  def part(number: jax.Array, rows: Any) -> jax.Array:
-    return function(*rows, None if key is None else jax.random.fold_in(key, number))
+  def chunk(number: jax.Array, arrays: Any) -> jax.Array:
+    return function(*arrays, None if key is None else jax.random.fold_in(key, number))
 
-  y = jax.lax.map(lambda numbered: part(*numbered), (jnp.arange(parts), rows))
-  return jnp.swapaxes(y, 0, 1).reshape(batch, *y.shape[2:])
+  y = jax.lax.map(lambda numbered: chunk(*numbered), (jnp.arange(chunks), arrays))
+  return jnp.swapaxes(y, 0, 1).reshape(batch, *y.shape[2:])  # [B/size,size,…] -> [B,…]
 
 
 def _key_values(key: jax.Array, value: jax.Array) -> KeyValues:
-  """From [B,S,K,H] to the layout of the cache, gathered where rows are split along their length."""
-  keys, values = jnp.transpose(key, (0, 2, 3, 1)), jnp.swapaxes(value, 1, 2)
+  """Lays keys and values [B,S,K,H] out as the cache does; gathers S if it was sharded."""
+  keys = jnp.transpose(key, (0, 2, 3, 1))  # [B,S,K,H] -> [B,K,H,S]
+  values = jnp.swapaxes(value, 1, 2)  # [B,S,K,H] -> [B,K,S,H]
   return KeyValues(
     axes.constrain(keys, axes.BATCH, axes.ACT_HEADS, None, axes.KEY_LENGTH),
     axes.constrain(values, axes.BATCH, axes.ACT_HEADS, axes.KEY_LENGTH, None),

@@ -1,14 +1,17 @@
-"""The letters of array shapes and the logical names of their axes.
+"""The letters of array shapes, and the logical names of axes.
 
-Shapes in docstrings and comments:
+Letters in docstrings and comments; comments that spell a product as an einsum use them in lower
+case ("btd,dv->btv"):
   B rows of a batch        T target (query) positions   S source (key) positions
   D model dimension        N query heads                K key/value heads
-  H dimension of a head    F feed-forward dimension     V vocabulary (padded)
-  L layers of a stack      W beams or samples of a row
+  G query heads of each key/value head, N/K             H dimension of a head
+  F feed-forward dimension V vocabulary, padded         L layers of a stack
+  W beams or samples of a row                           P prompt positions
+  C channels of a frame    I, O inputs and outputs of a linear map
 
 Parameters are named by EMBED, HEADS, MLP, VOCAB and LAYERS; activations by BATCH, LENGTH,
-KEY_LENGTH and the names that begin with `act_`. Which mesh axis shards which name is decided in
-`parallel.py`.
+KEY_LENGTH and the names that begin with `act_`. `parallel.py` decides which mesh axis shards which
+name.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,25 +22,26 @@ from flax import linen as nn
 from flax.linen.spmd import RulesFallback
 
 EMBED, HEADS, MLP, VOCAB, LAYERS = "embed", "heads", "mlp", "vocab", "layers"
-# Of what attention reads, which it needs all of.
+# Key/value length: every device holds all of it.
 BATCH, LENGTH, KEY_LENGTH = "batch", "length", "key_length"
 ACT_EMBED, ACT_HEADS, ACT_MLP, ACT_VOCAB = "act_embed", "act_heads", "act_mlp", "act_vocab"
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
-  """Pins `x` to the sharding of its axes' logical `names`; outside a mesh it does nothing.
+  """Constrains the sharding of `x` by its axes' logical `names`; outside a mesh, does nothing.
 
-  Raises ValueError for a name that the rules do not know.
+  Raises:
+    ValueError: for a name that the rules do not know.
   """
   return nn.with_logical_constraint(x, names, fallback=RulesFallback.RAISE_ERROR)
 
 
-def is_split(name: str) -> bool:
-  """Whether the mesh that the caller is traced for splits axes of the logical `name`."""
-  (where,) = nn.logical_to_mesh_axes((name,))
+def is_sharded(name: str) -> bool:
+  """Returns whether the mesh of the traced program splits axes of the logical `name`."""
+  (mesh_axes,) = nn.logical_to_mesh_axes((name,))
   sizes = jax.sharding.get_abstract_mesh().shape
-  where = where if isinstance(where, tuple) else (where,)
-  return any(sizes.get(axis, 1) > 1 for axis in where)
+  mesh_axes = mesh_axes if isinstance(mesh_axes, tuple) else (mesh_axes,)
+  return any(sizes.get(axis, 1) > 1 for axis in mesh_axes)
 
 
 def param(

@@ -1,4 +1,4 @@
-"""One Transformer layer: self-attention, cross-attention if asked for, feed-forward."""
+"""One Transformer layer: self-attention, optional cross-attention, feed-forward."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,14 +17,14 @@ NORM_PLACEMENTS = ("pre", "post", "sandwich")
 
 @struct.dataclass
 class Context:
-  """What all layers of a stack share.
+  """Inputs that all layers of a stack share.
 
   Attributes:
     positions: int32 [B,T], for rotary positions.
     mask: of self-attention.
     memory_mask: of cross-attention, or None.
     bias: of self-attention's scores, [1,N,T,S] or [1,1,T,S], or None.
-    slot: where a step of decoding writes its keys and values, or None.
+    slot: index of the cache slot where a decode step writes its keys and values, or None.
   """
 
   positions: jax.Array
@@ -35,7 +35,7 @@ class Context:
 
 
 class Block(nn.Module):
-  """A layer [B,T,D] -> [B,T,D], its sublayers wrapped by norm, dropout and residual.
+  """A layer [B,T,D] -> [B,T,D]; each sublayer is wrapped by norm, dropout and residual.
 
   Attributes:
     attention: makes the self-attention.
@@ -44,7 +44,7 @@ class Block(nn.Module):
     cross_attention: makes the cross-attention, or None.
     norm_placement: "pre" (x + f(norm x)), "post" (norm(x + f x)) or "sandwich"
       (x + norm f(norm x)).
-    dropout_rate: of what a sublayer adds.
+    dropout_rate: of a sublayer's output.
   """
 
   attention: Callable[[], nn.Module]
@@ -71,50 +71,56 @@ class Block(nn.Module):
     cache: LayerCache | None = None,
     keep_attended: bool = False,
   ) -> tuple[jax.Array, LayerCache]:
-    """Runs the layer on a whole sequence, or, given a cache, on one step of decoding.
+    """Runs the layer on a whole sequence or, given a cache, on one decode step.
 
     Args:
       x: [B,T,D].
       context: see `Context`.
-      memory: [B,S,D], what cross-attention reads; not looked at if there is a cache.
-      cache: this layer's keys and values of the steps before. If it keeps what has been attended
-        to, this step's weights are added to that.
-      keep_attended: whether a whole sequence's weights on the memory are kept.
+      memory: [B,S,D], read by cross-attention; not used if there is a cache.
+      cache: this layer's keys and values of earlier steps. If it holds the sum of their
+        cross-attention weights, this step's are added.
+      keep_attended: whether to return a whole sequence's cross-attention weights.
 
     Returns:
-      the output [B,T,D], and the keys and values of the sequence or, with this step, of the cache.
+      the output [B,T,D], and the keys and values of the sequence, or the cache with this step's.
     """
     if cache is not None:
       keep_attended = cache.attended is not None
 
-    def self_attention(x: jax.Array) -> tuple[jax.Array, KeyValues]:
-      query, own = self.self_attention.project(x, context.positions)
+    # A sublayer returns its output and the keys and values to cache; `_Residual` wraps the output.
+    def attend_self(x: jax.Array) -> tuple[jax.Array, KeyValues]:
+      query, key_values = self.self_attention.project(x, context.positions)
       if cache is not None:
-        own = cache.own.write(own, context.slot)
-      return self.self_attention.attend(query, own, context.mask, context.bias)[0], own
+        key_values = cache.self_kv.write(key_values, context.slot)
+      y, _ = self.self_attention.attend(query, key_values, context.mask, context.bias)
+      return y, key_values
 
-    def memory_attention(x: jax.Array) -> tuple[jax.Array, tuple[KeyValues, jax.Array | None]]:
+    def attend_memory(x: jax.Array) -> tuple[jax.Array, tuple[KeyValues, jax.Array | None]]:
       attention = self.memory_attention
-      read = attention.project_memory(memory) if cache is None else cache.memory
-      query = attention.project_query(x)
-      y, weights = attention.attend(query, read, context.memory_mask, with_weights=keep_attended)
-      return y, (read, weights)
+      key_values = attention.project_memory(memory) if cache is None else cache.memory_kv
+      y, weights = attention.attend(
+        attention.project_query(x), key_values, context.memory_mask, with_weights=keep_attended
+      )
+      return y, (key_values, weights)
 
-    x, own = self.attention_residual(x, self_attention)
-    read = weights = None
+    def feed_forward(x: jax.Array) -> tuple[jax.Array, None]:
+      return self.mlp(x), None
+
+    x, self_kv = self.attention_residual(x, attend_self)
+    memory_kv = weights = None
     if self.cross_attention is not None:
-      x, (read, weights) = self.memory_residual(x, memory_attention)
-    x, _ = self.mlp_residual(x, lambda x: (self.mlp(x), None))
+      x, (memory_kv, weights) = self.memory_residual(x, attend_memory)
+    x, _ = self.mlp_residual(x, feed_forward)
     if cache is not None and keep_attended:
       weights = cache.attended + weights
-    return x, LayerCache(own=own, memory=read, attended=weights)
+    return x, LayerCache(self_kv, memory_kv, weights)
 
   def _residual(self) -> "_Residual":
     return _Residual(self.norm, self.norm_placement, self.dropout_rate)
 
 
 class _Residual(nn.Module):
-  """Norm, dropout and residual around a sublayer that returns (output, anything)."""
+  """Wraps a sublayer x -> (y, extra): the result is x + dropout(y), normed as `placement` says."""
 
   norm: Callable[[], nn.Module]
   placement: str
@@ -125,10 +131,10 @@ class _Residual(nn.Module):
     self.dropout = Dropout(self.dropout_rate)
 
   def __call__(self, x: jax.Array, sublayer: Callable) -> tuple[jax.Array, Any]:
-    y, kept = sublayer(x if self.placement == "post" else self.norms[0](x))
+    y, extra = sublayer(x if self.placement == "post" else self.norms[0](x))
     if self.placement == "sandwich":
       y = self.norms[1](y)
     y = x + self.dropout(y)
     if self.placement == "post":
       y = self.norms[0](y)
-    return axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_EMBED), kept
+    return axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_EMBED), extra

@@ -1,13 +1,14 @@
-"""Keys and values of what has been read and written so far; the only file that knows their layout.
+"""The decoding cache: keys and values of what has been read and written so far.
 
-A row of the batch has one prompt and W beams. Prompt and memory (encoder states) are stored once
-per row, for all beams are just W queries over them. The generated part is append-only: slot (t, w)
-holds what beam w wrote at step t, and `ancestors[b, w, t]` says which slot of step t the present
-beam w descends from. Reordering beams therefore moves a small table of integers and never the
-cache; attention sees all slots of a row under the ancestry mask.
+A row of the batch has one prompt and W beams. Keys and values of the prompt and of the memory
+(encoder states) are stored once per row, shared by its beams, which are W queries. Those of
+generated tokens are appended: slot (t, w) holds what beam w wrote at step t, and `ancestors[b, w,
+t]` is the slot of step t that the current beam w descends from. So reordering beams moves a small
+table of integers and never the cache; attention reads all slots of a row under the ancestry mask.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,49 +17,57 @@ from flax import struct
 
 @struct.dataclass
 class KeyValues:
-  """Keys [B,K,H,S] and values [B,K,S,H] of one attention: as its products read them, not a copy."""
+  """Keys and values of one attention, laid out as its products read them, without a copy.
+
+  Attributes:
+    keys: [B,K,H,S].
+    values: [B,K,S,H].
+  """
 
   keys: jax.Array
   values: jax.Array
 
   def write(self, new: "KeyValues", slot: jax.Array) -> "KeyValues":
-    """Writes the keys and values of `new`, W of them, at slot … slot+W-1."""
+    """Writes W keys and values at slots slot … slot+W-1."""
 
     def update(old: jax.Array, x: jax.Array, axis: int) -> jax.Array:
       return jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), slot, axis)
 
     return KeyValues(update(self.keys, new.keys, 3), update(self.values, new.values, 2))
 
-  def grow(self, slots: int) -> "KeyValues":
-    """Appends empty `slots`."""
-    none, more = (0, 0), (0, slots)
+  def append_empty(self, slots: int) -> "KeyValues":
+    """Appends `slots` of zeros: [B,K,H,S] -> [B,K,H,S+slots], and likewise the values."""
+    none, after = (0, 0), (0, slots)
     return KeyValues(
-      jnp.pad(self.keys, (none, none, none, more)), jnp.pad(self.values, (none, none, more, none))
+      jnp.pad(self.keys, (none, none, none, after)), jnp.pad(self.values, (none, none, after, none))
     )
 
 
 @struct.dataclass
 class LayerCache:
-  """Of one layer: its own keys and values, and those of the memory it reads, if it reads one.
+  """Cache of one layer.
 
-  A layer may keep, too, its weights on the memory: [B,T,S] of a whole sequence, and while decoding
-  their sum over all tokens of each beam [B,W,S]. Keeping them is asking for them.
+  Attributes:
+    self_kv: keys and values of self-attention.
+    memory_kv: keys and values of cross-attention, or None.
+    attended: cross-attention weights: [B,T,S] of a whole sequence, or while decoding, their sum
+      over all tokens of each beam [B,W,S]. None where they are not asked for.
   """
 
-  own: KeyValues
-  memory: KeyValues | None = None
+  self_kv: KeyValues
+  memory_kv: KeyValues | None = None
   attended: jax.Array | None = None
 
   def begin(self, prompt: jax.Array, slots: int, width: int) -> "LayerCache":
-    """Makes room for `slots` after a prompt that is real where `prompt` [B,P] is true."""
+    """Adds empty `slots` after a prompt, whose tokens are real where `prompt` [B,P] is true."""
     attended = self.attended
     if attended is not None:
       attended = jnp.einsum("bps,bp->bs", attended, prompt.astype(attended.dtype))
-      attended = jnp.repeat(attended[:, None], width, axis=1)
-    return self.replace(own=self.own.grow(slots), attended=attended)
+      attended = jnp.repeat(attended[:, None], width, axis=1)  # [B,S] -> [B,W,S]
+    return self.replace(self_kv=self.self_kv.append_empty(slots), attended=attended)
 
   def reorder(self, parents: jax.Array) -> "LayerCache":
-    """Lets each beam go on with the sum of beam `parents` [B,W]."""
+    """Gives each beam the sum of weights of its parent, `parents` [B,W]."""
     if self.attended is None:
       return self
     return self.replace(attended=jnp.take_along_axis(self.attended, parents[:, :, None], axis=1))
@@ -66,11 +75,11 @@ class LayerCache:
 
 @struct.dataclass
 class CopyMemory:
-  """What a copy head reads of the source: made once, the same for all beams of a row.
+  """Projection of the source that a copy head reads: computed once per row, shared by its beams.
 
   Attributes:
     keys: [B,S,D].
-    gate: float32 [B,S], what pointing there adds to the gate.
+    gate: float32 [B,S], each source position's part in the gate's logit.
     tokens: int32 [B,S].
   """
 
@@ -81,20 +90,20 @@ class CopyMemory:
 
 @struct.dataclass
 class Cache:
-  """State of decoding for all layers of a decoder.
+  """Decoding state of all layers of a decoder.
 
-  A layer's own keys and values have P prompt slots, then `length * width` generated ones, step by
-  step. P, length and width are read off `prompt` and `ancestors`.
+  A layer's self-attention has P prompt slots and then `length * width` generated ones, step by
+  step. P, length and width are the shapes of `prompt` and `ancestors`.
 
   Attributes:
-    layers: of each layer, its own P+length*W keys and values and the memory's S; at most one keeps
-      what it has attended to.
-    memory_segments: [B,S], 1 where the memory is real, else 0; None without one.
+    layers: of each layer, P+length*W keys and values of self-attention and S of the memory; at most
+      one has `attended`.
+    memory_segments: [B,S], 1 where the memory is real, else 0; None without a memory.
     prompt: bool [B,P], true where the prompt is real (prompts are padded on the left).
     ancestors: int32 [B,W,length].
-    index: int32 scalar, generated steps written so far, one for the whole batch.
-    positions: int32 [B], the position of the next token of each row.
-    copied: what is copied from, or None.
+    index: int32 scalar, number of generated steps in the cache, the same for all rows.
+    positions: int32 [B], position of the next token of each row.
+    copied: memory of a copy head, or None.
   """
 
   layers: tuple[LayerCache, ...]
@@ -115,7 +124,7 @@ class Cache:
     width: int,
     copied: CopyMemory | None = None,
   ) -> "Cache":
-    """Makes room for `length` steps of `width` beams after a prompt's P keys and values."""
+    """Returns a cache with capacity for `length` steps of `width` beams after a prompt of P."""
     rows = prompt.shape[0]
     return cls(
       layers=tuple(layer.begin(prompt, length * width, width) for layer in layers),
@@ -128,61 +137,86 @@ class Cache:
     )
 
   def grow(self, length: int) -> "Cache":
-    """Makes room for `length` steps in all, where there was room for fewer."""
+    """Extends the capacity to `length` steps in all."""
     more = length - self.ancestors.shape[2]
-    layers = (layer.replace(own=layer.own.grow(more * self.width)) for layer in self.layers)
+    layers = (
+      layer.replace(self_kv=layer.self_kv.append_empty(more * self.width)) for layer in self.layers
+    )
+    # [B,W,old length] -> [B,W,length]
     ancestors = jnp.pad(self.ancestors, ((0, 0), (0, 0), (0, more)))
     return self.replace(layers=tuple(layers), ancestors=ancestors)
 
   @property
   def width(self) -> int:
-    """Beams per row."""
+    """Number of beams per row, W."""
     return self.ancestors.shape[1]
 
-  @property
   def coverage(self) -> jax.Array:
-    """Attention that each beam's tokens, the next one's included, gave each position: [B,W,S]."""
+    """Returns the attention that each memory position got from all tokens of a beam, [B,W,S].
+
+    The next token's counts too: its query is the last token that was read. One layer must have been
+    asked for its weights.
+    """
     (attended,) = (layer.attended for layer in self.layers if layer.attended is not None)
     return attended
 
   @property
   def slot(self) -> jax.Array:
-    """Where the present step's W keys and values are written, a scalar."""
+    """Slot where the current step's W keys and values begin, a scalar."""
     return self.prompt.shape[1] + self.index * self.width
 
   def reorder(self, parents: jax.Array) -> "Cache":
-    """Lets each beam of the present step descend from beam `parents` [B,W] of the one before."""
+    """Makes each beam of the current step descend from beam `parents` [B,W] of the step before."""
     ancestors = jnp.take_along_axis(self.ancestors, parents[:, :, None], axis=1)
-    own = jax.lax.broadcasted_iota(jnp.int32, (*parents.shape, 1), 1)
-    ancestors = jax.lax.dynamic_update_slice_in_dim(ancestors, own, self.index, axis=2)
+    # A beam descends from itself at the current step: [B,W,1].
+    itself = jax.lax.broadcasted_iota(jnp.int32, (*parents.shape, 1), 1)
+    ancestors = jax.lax.dynamic_update_slice_in_dim(ancestors, itself, self.index, axis=2)
     layers = tuple(layer.reorder(parents) for layer in self.layers)
     return self.replace(ancestors=ancestors, layers=layers)
 
   def mask(self, window: int | None = None) -> jax.Array:
-    """Which slots the present step's beams may see: bool [B,W,P+length*W].
+    """Returns which slots the current step's beams may see: bool [B,W,P+length*W].
 
-    With a `window`, none but those of the latest so many tokens, the present one counted.
+    With a `window`, only those of the latest `window` tokens, the current one included.
     """
     rows, width, length = self.ancestors.shape
     slots = (rows, width, length, width)
-    own = self.ancestors[..., None] == jax.lax.broadcasted_iota(jnp.int32, slots, 3)
-    own &= jax.lax.broadcasted_iota(jnp.int32, slots, 2) <= self.index
+    # [B,W,length,1] == [B,W,length,W]: the slot of each step that the beam descends from.
+    generated = self.ancestors[..., None] == jax.lax.broadcasted_iota(jnp.int32, slots, 3)
+    generated &= jax.lax.broadcasted_iota(jnp.int32, slots, 2) <= self.index
+    generated = generated.reshape(rows, width, length * width)
+    # [B,P] -> [B,W,P]
     prompt = jnp.broadcast_to(self.prompt[:, None, :], (rows, width, self.prompt.shape[1]))
-    seen = jnp.concatenate([prompt, own.reshape(rows, width, length * width)], axis=-1)
+    visible = jnp.concatenate([prompt, generated], axis=-1)
     if window is None:
-      return seen
-    return seen & (self.key_index() > self.query_index() - window)[None, None]
+      return visible
+    return visible & (self.key_index() > self.query_index() - window)[None, None]
 
   def key_index(self) -> jax.Array:
-    """Row index of every slot, int32 [P+length*W]; differences of these feed relative positions."""
+    """Row index of every slot, int32 [P+length*W]; relative positions are differences of these."""
     prompt, length = self.prompt.shape[1], self.ancestors.shape[2]
     generated = jnp.repeat(jnp.arange(length), self.width)
     return jnp.concatenate([jnp.arange(prompt), prompt + generated])
 
   def query_index(self) -> jax.Array:
-    """Row index of the present step, int32 [1]."""
+    """Row index of the current step, int32 [1]."""
     return (self.prompt.shape[1] + self.index)[None]
 
   def step(self, layers: Sequence[LayerCache]) -> "Cache":
-    """Moves on to the next step, with what the layers wrote at this one."""
+    """Advances to the next step, with the layers' caches as this step left them."""
     return self.replace(layers=tuple(layers), index=self.index + 1, positions=self.positions + 1)
+
+
+def grow(caches: Any, length: int) -> Any:
+  """Extends the capacity of a `Cache`, or of each in a tree of them, to `length` steps in all."""
+  return jax.tree.map(lambda cache: cache.grow(length), caches, is_leaf=_is_cache)
+
+
+def coverage(caches: Any) -> jax.Array:
+  """Coverage [B,W,S] of a `Cache`, or its mean over a tree of them (an ensemble's members)."""
+  each = [cache.coverage() for cache in jax.tree.leaves(caches, is_leaf=_is_cache)]
+  return sum(each) / len(each)
+
+
+def _is_cache(x: Any) -> bool:
+  return isinstance(x, Cache)

@@ -19,12 +19,12 @@ class Dropout(nn.Module):
 
 
 def dropout_key(module: nn.Module, rate: float) -> jax.Array | None:
-  """A new key of the rng 'dropout' of `module`, or None where nothing is to be zeroed."""
+  """Returns a new key of the rng 'dropout' of `module`; None without one, or for rate 0."""
   return module.make_rng("dropout") if rate and module.has_rng("dropout") else None
 
 
 def drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-  """Zeroes elements of `x` with probability `rate` and scales the rest; with no key, none."""
+  """Zeroes elements of `x` with probability `rate`, scales the rest; without a key returns `x`."""
   if key is None:
     return x
   keep = random_bits(key, x.shape) >= jnp.uint32(rate * 2**32)
@@ -32,12 +32,12 @@ def drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-  """Uniform uint32 of `shape`: a hash of each element's number, seeded by `key`.
+  """Returns uniform uint32 of `shape`: a hash of each element's number, seeded by `key`.
 
   The finaliser of a 32-bit multiply-xorshift hash (constants of Chris Wellons' hash prospector,
-  "lowbias32"). It is no generator for statistics, but ample for dropout; unlike Threefry it fuses
-  into its consumer, is computed anew in the backward pass instead of stored, and does not depend
-  on how the array is sharded.
+  "lowbias32"). Not good enough for statistics, but for dropout. Unlike Threefry it fuses into the
+  operation that uses it, is computed again in the backward pass instead of stored, and does not
+  depend on how the array is sharded.
   """
   seed = jax.random.bits(key, (2,), jnp.uint32)
   number, stride = jnp.zeros(shape, jnp.uint32), 1

@@ -19,13 +19,13 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class FeedForward(nn.Module):
-  """[..., D] -> [..., F] -> [..., D]; gated as in Shazeer (2020, arXiv:2002.05202) on request.
+  """[...,D] -> [...,F] -> [...,D]; optionally gated as in Shazeer (2020, arXiv:2002.05202).
 
   Attributes:
     features: D.
     hidden: F.
     activation: a key of `ACTIVATIONS`.
-    gated: whether the activated half multiplies a linear one.
+    gated: whether the activated projection is multiplied with a second, linear one.
     use_bias: whether the projections have biases.
     dropout_rate: after the activation.
     dtype: of the products.
@@ -49,6 +49,7 @@ class FeedForward(nn.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     activate = ACTIVATIONS[self.activation]
+    # [...,D] -> [...,F]
     y = activate(self.gate(x)) * self.up(x) if self.gated else activate(self.up(x))
     y = axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_MLP)
-    return self.down(self.dropout(y))
+    return self.down(self.dropout(y))  # [...,F] -> [...,D]

@@ -1,30 +1,26 @@
-"""From hidden states to a distribution over the vocabulary."""
-
-from typing import Any
+"""From hidden states to predictions of the next element: logits of a vocabulary, or a frame."""
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from tfx_jax.layers import axes
-from tfx_jax.layers.linear import add
-from tfx_jax.layers.thin_products import inputs_first
-
-# The parameter that is the table as [D,V].
-_INPUTS_FIRST = "inputs_first"
+from tfx_jax.layers import axes, cpu_layout
+from tfx_jax.layers.gradients import with_written_gradient
+from tfx_jax.layers.linear import Linear, add
 
 
 class VocabularyHead(nn.Module):
-  """[B,T,D] -> logits [B,T,V]; the vocabulary's padding is never likely.
+  """[B,T,D] -> logits [B,T,V]; the vocabulary's padding has no probability.
 
   Attributes:
     features: D.
     vocab_size: V, padding included.
-    num_tokens: tokens that exist; the logits of the others are float32's lowest.
+    num_tokens: tokens that exist; logits beyond them are float32's minimum.
     tied: whether the kernel is the embedding table given to the call.
     use_bias: whether each token has a bias.
-    dtype: of what is multiplied; logits are float32.
-    scale: what hidden states are multiplied by, D^-0.5 in T5 (Raffel et al. 2020) where it is tied.
+    dtype: of the product's operands; logits are float32.
+    scale: factor of hidden states, D^-0.5 in T5 (Raffel et al. 2020) where the head is tied.
+    plain_gradients: whether JAX derives the product's gradient, see `gradients.py`.
   """
 
   features: int
@@ -34,18 +30,18 @@ class VocabularyHead(nn.Module):
   use_bias: bool = False
   dtype: jnp.dtype = jnp.float32
   scale: float = 1.0
+  plain_gradients: bool = False
 
   @nn.compact
   def __call__(self, hidden: jax.Array, table: jax.Array | None = None) -> jax.Array:
-    if self.has_variable("params", _INPUTS_FIRST):
-      table = self.get_variable("params", _INPUTS_FIRST).T
+    if self.has_variable("params", cpu_layout.HEAD_TABLE):
+      table = self.get_variable("params", cpu_layout.HEAD_TABLE).T  # [D,V] -> [V,D]
     elif not self.tied:
       init = nn.initializers.normal(self.features**-0.5)
       shape = (self.vocab_size, self.features)
       table = axes.param(self, "kernel", init, shape, (axes.VOCAB, axes.EMBED))
     hidden, table = (hidden * self.scale).astype(self.dtype), table.astype(self.dtype)
-    # A narrower output would tie tokens that beam search must tell apart.
-    logits = _product(hidden, table)
+    logits = _logits(hidden, table, plain_gradients=self.plain_gradients)
     if self.use_bias:
       zeros = nn.initializers.zeros
       logits = add(logits, axes.param(self, "bias", zeros, (self.vocab_size,), (axes.VOCAB,)))
@@ -55,25 +51,35 @@ class VocabularyHead(nn.Module):
     return axes.constrain(logits, axes.BATCH, axes.LENGTH, axes.ACT_VOCAB)
 
 
-def prepared_head(params: Any, table: jax.Array) -> Any:
-  """The parameters of a head as it decodes fastest: on some CPUs its table as [D,V].
+class FrameHead(nn.Module):
+  """[B,T,D] -> the next frame [B,T,C] and the logit of stopping after it [B,T].
 
-  Args:
-    params: of the head.
-    table: the embedding's [V,D]; looked at only if the head has none of its own.
+  As in Li et al. (2019, arXiv:1809.08895), 3.6, without the post-net.
+
+  Attributes:
+    features: D.
+    channels: C.
+    dtype: of the products' operands; results are float32.
   """
-  if jax.default_backend() != "cpu" or not inputs_first():
-    return params
-  others = {name: x for name, x in params.items() if name != "kernel"}
-  return {**others, _INPUTS_FIRST: params.get("kernel", table).T}
+
+  features: int
+  channels: int
+  dtype: jnp.dtype = jnp.float32
+
+  def setup(self):
+    self.frame = Linear(self.features, self.channels, (axes.EMBED, None), dtype=self.dtype)
+    self.stop = Linear(self.features, 1, (axes.EMBED, None), dtype=self.dtype)
+
+  def __call__(self, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
+    frames, stop = self.frame(hidden), self.stop(hidden)[..., 0]  # [B,T,C], [B,T,1] -> [B,T]
+    frames = axes.constrain(frames.astype(jnp.float32), axes.BATCH, axes.LENGTH, None)
+    return frames, axes.constrain(stop.astype(jnp.float32), axes.BATCH, axes.LENGTH)
 
 
-@jax.custom_vjp
 def _product(hidden: jax.Array, table: jax.Array) -> jax.Array:
-  """Float32 logits [B,T,V] of hidden states [B,T,D] and a table [V,D].
+  """Multiplies hidden states [B,T,D] with a table [V,D]: float32 [B,T,V].
 
-  The table's gradient is made as [D,V] and then turned: made as [V,D], all of the logits' gradient
-  would be computed and written a second time, turned.
+  Narrower results would round different logits to the same value, which beam search must rank.
   """
   return jnp.einsum("btd,vd->btv", hidden, table, preferred_element_type=jnp.float32)
 
@@ -83,9 +89,13 @@ def _forward(hidden: jax.Array, table: jax.Array) -> tuple:
 
 
 def _backward(saved: tuple, grad: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Computes the table's gradient as [D,V] and transposes it.
+
+  Computed as [V,D], XLA would compute and write the whole logits' gradient again, transposed.
+  """
   hidden, table = saved
   grad = grad.astype(hidden.dtype)
   return jnp.einsum("btv,vd->btd", grad, table), jnp.einsum("btd,btv->dv", hidden, grad).T
 
 
-_product.defvjp(_forward, _backward)
+_logits = with_written_gradient(_product, _forward, _backward)

@@ -10,7 +10,7 @@ from tfx_jax.layers import axes
 
 
 def kernel_init(num_inputs: int) -> jax.nn.initializers.Initializer:
-  """Glorot uniform for a kernel whose first `num_inputs` axes are inputs, the rest outputs."""
+  """Returns Glorot uniform for kernels whose first `num_inputs` axes are inputs."""
 
   def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
     ins, outs = range(num_inputs), range(num_inputs, len(shape))
@@ -22,11 +22,11 @@ def kernel_init(num_inputs: int) -> jax.nn.initializers.Initializer:
 
 
 class Linear(nn.Module):
-  """[..., inputs] -> [..., outputs], with an optional bias.
+  """[...,I] -> [...,O], with an optional bias.
 
   Attributes:
-    inputs: size of the last axis of the input.
-    outputs: size of the last axis of the output.
+    inputs: I.
+    outputs: O.
     names: logical names of the kernel's two axes.
     use_bias: whether a bias is added.
     dtype: of the product and the output.
@@ -51,17 +51,18 @@ class Linear(nn.Module):
 def product(x: jax.Array, kernel: jax.Array, num_inputs: int = 1) -> jax.Array:
   """Contracts the last `num_inputs` axes of x [B,T,...] with the first of `kernel`: [B,T,...].
 
-  B and T become one axis where no device has a part of T: of a kernel's gradient, a sum over two
-  axes, XLA would first write both factors turned.
+  Flattens B and T unless T is sharded; otherwise XLA transposes both operands to compute the
+  kernel's gradient.
   """
   lead, outputs = x.shape[: x.ndim - num_inputs], kernel.shape[num_inputs:]
-  rows = lead if axes.is_split(axes.LENGTH) else (math.prod(lead),)
+  rows = lead if axes.is_sharded(axes.LENGTH) else (math.prod(lead),)
   inputs = math.prod(kernel.shape[:num_inputs])
-  y = x.reshape(*rows, inputs) @ kernel.reshape(inputs, math.prod(outputs))
-  return y.reshape(*lead, *outputs)
+  x = x.reshape(*rows, inputs)  # [B,T,inputs...] -> [B·T,I], or [B,T,I] where T is sharded
+  kernel = kernel.reshape(inputs, math.prod(outputs))  # [inputs...,outputs...] -> [I,O]
+  return (x @ kernel).reshape(*lead, *outputs)  # [B·T,O] -> [B,T,outputs...]
 
 
 def add(x: jax.Array, bias: jax.Array) -> jax.Array:
   """Adds `bias` along the last axes of `x`, in the dtype of `x`."""
   bias = bias.astype(x.dtype)
-  return x + bias.reshape((1,) * (x.ndim - bias.ndim) + bias.shape)
+  return x + bias.reshape((1,) * (x.ndim - bias.ndim) + bias.shape)  # [D] -> [1,1,D]

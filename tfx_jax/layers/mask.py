@@ -1,4 +1,4 @@
-"""Which query may see which key: symbolic until attention lowers it."""
+"""Attention masks, symbolic until attention lowers them to booleans [B,T,S]."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,10 @@ from flax import struct
 
 @struct.dataclass
 class Mask:
-  """A query sees the keys of its own segment, and if causal none that come later in the row.
+  """Lets a query see the keys of its segment; if causal, only those up to its place in the row.
 
-  Segments number the sequences packed into a row from 1; 0 is padding. A row that holds one
-  sequence is the special case of ones and zeros.
+  Segments number the sequences packed into a row from 1; 0 is padding. In a row of one sequence
+  they are ones, and zeros for its padding.
 
   Attributes:
     query_segments: int32 [B,T].
@@ -27,10 +27,10 @@ def lower(mask: Mask | jax.Array) -> jax.Array:
   """Returns the mask as bool [B,T,S], true where the key may be seen; dense masks as they are."""
   if not isinstance(mask, Mask):
     return mask
-  query, key = mask.query_segments[:, :, None], mask.key_segments[:, None, :]
-  seen = (query == key) & (key > 0)
+  query, key = mask.query_segments[:, :, None], mask.key_segments[:, None, :]  # [B,T,1], [B,1,S]
+  visible = (query == key) & (key > 0)
   if mask.causal:
-    shape = seen.shape
+    shape = visible.shape
     row, column = (jax.lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (1, 2))
-    seen &= row >= column
-  return seen
+    visible &= row >= column
+  return visible

@@ -1,7 +1,7 @@
-"""Positions: absolute ones added to embeddings, rotary ones, and biases by distance.
+"""Positions: absolute ones added to embeddings, rotary ones, and relative attention biases.
 
-Absolute and rotary kinds take `positions`, counted from 0 in each sequence. Biases take row
-indices: within a packed sequence their differences are those of the positions.
+Absolute and rotary kinds take `positions`, counted from 0 in each sequence. Biases take indices in
+the row: within a packed sequence, their differences equal those of the positions.
 """
 
 import dataclasses
@@ -16,13 +16,13 @@ from tfx_jax.layers import axes
 
 
 def sinusoidal(positions: jax.Array, features: int) -> jax.Array:
-  """Sines then cosines of `positions` / 10000^(2i/D): [B,T] -> [B,T,D], D even.
+  """Returns sines, then cosines, of `positions` / 10000^(2i/D): [B,T] -> [B,T,D], D even.
 
-  Vaswani et al. (2017, arXiv:1706.03762), section 3.5, with the two kinds in halves rather than
-  interleaved.
+  Vaswani et al. (2017, arXiv:1706.03762), section 3.5, except that they interleave the two.
   """
   half = features // 2
   rate = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
+  # [B,T] -> [B,T,D/2] -> [B,T,D]
   angle = positions[..., None].astype(jnp.float32) * rate.reshape(1, 1, half)
   return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
@@ -31,7 +31,7 @@ class LearnedPositions(nn.Module):
   """A learned vector for each position: [B,T] -> [B,T,D].
 
   Attributes:
-    max_positions: how many there are; later positions would read the last one.
+    max_positions: number of vectors; later positions get the last one.
     features: D.
   """
 
@@ -51,11 +51,12 @@ class RotaryScaling:
   """Slower rotation, for longer texts than a model was first trained on.
 
   Attributes:
-    factor: what the rates of slow pairs are divided by.
-    low: pairs that turn at most so often within `length` positions are slow.
-    high: pairs that turn more often than this keep their rate, and between the two it is in
-      between: Llama 3.1's rule (Grattafiori et al. 2024, arXiv:2407.21783; as transformers has it).
-    length: of texts of the first training; 0: all pairs are slow (Chen et al. 2023,
+    factor: divisor of the rates of slow pairs.
+    low: pairs that turn at most `low` times within `length` positions are slow.
+    high: pairs that turn at least `high` times keep their rate; between the two, the rate is
+      interpolated. Llama 3.1's rule (Grattafiori et al. 2024, arXiv:2407.21783; as implemented in
+      Hugging Face transformers).
+    length: length of texts in the first training; 0: all pairs are slow (Chen et al. 2023,
       arXiv:2306.15595).
   """
 
@@ -65,7 +66,7 @@ class RotaryScaling:
   length: float = 0.0
 
   def __call__(self, rates: np.ndarray) -> np.ndarray:
-    """The scaled rates, in radians a position."""
+    """Scales rates, in radians per position."""
     if not self.length:
       return rates / self.factor
     turns = self.length * rates / (2 * np.pi)
@@ -79,47 +80,48 @@ def rotate(
   base: float = 10_000.0,
   scaling: RotaryScaling | None = None,
 ) -> jax.Array:
-  """Rotary positions (Su et al. 2021, arXiv:2104.09864) on heads x [B,T,…,H], H even.
+  """Rotates heads x [B,T,…,H] by their positions [B,T] (Su et al. 2021, arXiv:2104.09864); H even.
 
-  Pairs are (i, i + H/2), as in GPT-NeoX and Llama; pair i turns by base^(-2i/H) at each position.
+  Pairs are (i, i + H/2), as in GPT-NeoX and Llama; pair i turns by base^(-2i/H) radians per
+  position.
   """
   half = x.shape[-1] // 2
   rate = base ** (-np.arange(half, dtype=np.float32) / half)
   rate = (rate if scaling is None else scaling(rate)).astype(np.float32)
   angle = positions[..., None].astype(jnp.float32) * rate.reshape(1, 1, half)
-  angle = angle.reshape(*positions.shape, *(1,) * (x.ndim - 3), half)
+  angle = angle.reshape(*positions.shape, *(1,) * (x.ndim - 3), half)  # [B,T,H/2] -> [B,T,…,H/2]
   sin, cos = jnp.sin(angle), jnp.cos(angle)
   first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   rotated = [first * cos - second * sin, second * cos + first * sin]
   return jnp.concatenate(rotated, axis=-1).astype(x.dtype)
 
 
-def within(
+def limit_to_window(
   window: jax.Array, query: jax.Array, key: jax.Array, bias: jax.Array | None
 ) -> jax.Array:
-  """A bias by which queries see `window` places back at most, their own counted.
+  """Returns a bias that hides keys `window` or more places before the query.
 
   Args:
-    window: int32 [].
+    window: int32 scalar; 1 leaves the query itself.
     query: row indices [T].
     key: row indices [S].
-    bias: what is added to scores beside that, [1,N,T,S], or None.
+    bias: another bias of the scores, [1,N,T,S], or None.
 
   Returns:
-    [1,N,T,S], or [1,1,T,S] without a bias; of what is not seen the lowest number by halves, so that
-    a sum with it is finite.
+    both biases as one, [1,N,T,S], or [1,1,T,S] without the other; for hidden keys half of float32's
+    minimum, so that adding scores stays finite.
   """
-  seen = query[:, None] - key[None, :] < window
+  visible = query[:, None] - key[None, :] < window  # [T,S]
   bias = jnp.zeros((1, 1, 1, 1), jnp.float32) if bias is None else bias.astype(jnp.float32)
-  return jnp.where(seen[None, None], bias, jnp.finfo(jnp.float32).min / 2)
+  return jnp.where(visible[None, None], bias, jnp.finfo(jnp.float32).min / 2)
 
 
 class AlibiBias(nn.Module):
   """Attention with linear biases (Press et al. 2021, arXiv:2108.12409): [T], [S] -> [1,N,T,S].
 
-  Head n of N has slope 2^(-8n/N); for N no power of two, the slopes of the next lower power are
-  followed by every second one of the next higher. In a bidirectional stack the distance counts
-  both ways.
+  Head n of N has slope 2^(-8n/N). If N is not a power of two, the slopes for the next lower power
+  of two come first, then every second one of those for the next higher. In a bidirectional stack
+  the distance counts in both directions.
 
   Attributes:
     num_heads: N.
@@ -130,11 +132,11 @@ class AlibiBias(nn.Module):
   def __call__(self, query_index: jax.Array, key_index: jax.Array) -> jax.Array:
     distance = jnp.abs(key_index[None, :] - query_index[:, None]).astype(jnp.float32)
     slopes = jnp.asarray(alibi_slopes(self.num_heads), jnp.float32)
-    return -slopes.reshape(1, -1, 1, 1) * distance[None, None]
+    return -slopes.reshape(1, -1, 1, 1) * distance[None, None]  # [1,N,1,1] * [1,1,T,S]
 
 
 def alibi_slopes(num_heads: int) -> list[float]:
-  """Slopes of the heads, steepest first within each power of two."""
+  """Returns the slope of each head, steepest first within each power of two."""
   power = 2 ** math.floor(math.log2(num_heads))
   slopes = [2.0 ** (-8 * (n + 1) / power) for n in range(power)]
   more = [2.0 ** (-8 * (n + 1) / (2 * power)) for n in range(0, 2 * power, 2)]
@@ -149,9 +151,9 @@ class BucketBias(nn.Module):
 
   Attributes:
     num_heads: N.
-    bidirectional: whether earlier and later keys have buckets of their own.
-    num_buckets: buckets in all.
-    max_distance: from here on all distances share the last bucket.
+    bidirectional: whether earlier and later keys have separate buckets.
+    num_buckets: number of buckets in all.
+    max_distance: distance from which on all share the last bucket.
   """
 
   num_heads: int
@@ -165,10 +167,10 @@ class BucketBias(nn.Module):
     shape = (self.num_buckets, self.num_heads)
     table = axes.param(self, "embedding", init, shape, (None, axes.HEADS))
     bucket = self.bucket(key_index[None, :] - query_index[:, None])
-    return jnp.moveaxis(table[bucket], -1, 0)[None]
+    return jnp.moveaxis(table[bucket], -1, 0)[None]  # [T,S] -> [T,S,N] -> [1,N,T,S]
 
   def bucket(self, offset: jax.Array) -> jax.Array:
-    """The bucket of key index minus query index."""
+    """Returns the bucket of each offset, key index minus query index."""
     count, start = self.num_buckets, 0
     if self.bidirectional:
       count //= 2

@@ -1,7 +1,6 @@
 """The decoder-only Transformer: one stack reads what is given and goes on with it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +9,7 @@ from flax import linen as nn
 from tfx_jax.layers.block import Context
 from tfx_jax.layers.cache import Cache
 from tfx_jax.layers.dropout import Dropout
-from tfx_jax.layers.head import prepared_head
 from tfx_jax.layers.mask import Mask
-from tfx_jax.layers.stack import prepared_stack
 
 Batch = Mapping[str, jax.Array]
 
@@ -85,7 +82,7 @@ class DecoderOnly(nn.Module):
   def decode(self, tokens: jax.Array, parents: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
     """One step: `tokens` [B,W] continue beams `parents` [B,W]; logits [B,W,V] of the next.
 
-    There must be room: at most `length` steps, as given to `prefill` or `grow`.
+    There must be room: at most `length` steps, as given to `prefill` or to the cache's `grow`.
     """
     cache = cache.reorder(parents)
     positions = jnp.broadcast_to(cache.positions[:, None], tokens.shape)
@@ -97,20 +94,6 @@ class DecoderOnly(nn.Module):
       cache.key_index(),
     )
     return self.logits(hidden), cache.step(layers)
-
-  @nn.nowrap
-  def prepare(self, params: Any) -> Any:
-    """Parameters as decoding is fastest with them; `prefill` and all that follows take them."""
-    table = params["token_embed"]["embedding"]
-    return {
-      **params,
-      "decoder_stack": prepared_stack(params["decoder_stack"], few_rows=True),
-      "output": prepared_head(params.get("output", {}), table),
-    }
-
-  def grow(self, cache: Cache, length: int) -> Cache:
-    """Makes room for `length` steps in all."""
-    return cache.grow(length)
 
   def _read(self, batch: Batch, *, keep: bool) -> tuple:
     segments, positions = batch["targets_segments"], batch["targets_positions"]

@@ -1,7 +1,6 @@
 """The encoder-decoder Transformer: an encoder reads the source, a decoder writes the target."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +10,7 @@ from tfx_jax.layers.block import Context
 from tfx_jax.layers.cache import Cache, CopyMemory
 from tfx_jax.layers.copy import Pointed, with_copies
 from tfx_jax.layers.dropout import Dropout
-from tfx_jax.layers.head import prepared_head
 from tfx_jax.layers.mask import Mask
-from tfx_jax.layers.stack import prepared_stack
 
 Batch = Mapping[str, jax.Array]
 Hidden = jax.Array | Pointed
@@ -121,7 +118,8 @@ class EncoderDecoder(nn.Module):
         `targets_segments` 1 where they are real and `targets_positions` counted from 0 there.
       length: room for tokens to generate.
       width: W, beams of each row.
-      alignment_layer: the decoder layer whose attention to the source is summed for `coverage`.
+      alignment_layer: the decoder layer whose attention to the source the cache sums, its
+        `coverage`.
 
     Returns:
       logits [B,V] of the first token to generate, and the cache.
@@ -140,7 +138,7 @@ class EncoderDecoder(nn.Module):
   def decode(self, tokens: jax.Array, parents: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
     """One step: `tokens` [B,W] continue beams `parents` [B,W]; logits [B,W,V] of the next.
 
-    There must be room: at most `length` steps, as given to `prefill` or `grow`.
+    There must be room: at most `length` steps, as given to `prefill` or to the cache's `grow`.
     """
     cache = cache.reorder(parents)
     positions = jnp.broadcast_to(cache.positions[:, None], tokens.shape)
@@ -160,25 +158,6 @@ class EncoderDecoder(nn.Module):
     hidden = self._point(hidden, cache.copied, context.memory_mask)
     tokens = None if cache.copied is None else cache.copied.tokens
     return self.logits(hidden, tokens), cache.step(layers)
-
-  @nn.nowrap
-  def prepare(self, params: Any) -> Any:
-    """Parameters as decoding is fastest with them; `prefill` and all that follows take them."""
-    table = params["target_embed"]["embedding"]
-    return {
-      **params,
-      "encoder_stack": prepared_stack(params["encoder_stack"], few_rows=False),
-      "decoder_stack": prepared_stack(params["decoder_stack"], few_rows=True),
-      "output": prepared_head(params.get("output", {}), table),
-    }
-
-  def grow(self, cache: Cache, length: int) -> Cache:
-    """Makes room for `length` steps in all."""
-    return cache.grow(length)
-
-  def coverage(self, cache: Cache) -> jax.Array:
-    """Attention that each beam's tokens, the next one's included, gave each source: [B,W,S]."""
-    return cache.coverage
 
   def _decode_prompt(
     self,

@@ -21,7 +21,7 @@ from tfx_jax.pretrained.folder import CONFIG, GENERATION, WEIGHTS
 # How a model is trained or run, not what it computes.
 OF_RUNNING = {
   *("dropout", "attention_dropout", "activation_dropout", "scan_layers", "remat"),
-  *("attention_rows", "dtype"),
+  *("attention_rows", "dtype", "plain_gradients"),
 }
 # What no setting says there: the tensors do.
 _OF_TENSORS = {"vocab_multiple", "zero_start"}

@@ -32,6 +32,7 @@ def make_train_step(
   microbatches: int,
   ema_decay: float,
   parts: tuple[int, int] = (1, 1),
+  plain_gradients: bool = False,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Any]]]:
   """Returns step(state, batch) -> (state, figures), to be jitted with the state donated.
 
@@ -39,7 +40,8 @@ def make_train_step(
   `microbatches` parts of the rows, however padded, give the same update as one. Randomness comes
   from (seed, step) alone. `parts` is into how many parts devices split a batch's rows, and a row's
   length. With `r_drop` every row is read under two dropout masks, side by side,
-  and the sums are halved. With `ema_decay` the state's average follows the parameters.
+  and the sums are halved. With `plain_gradients` JAX derives the loss's gradient, see
+  `layers/gradients.py`. With `ema_decay` the state's average follows the parameters.
 
   Where the loss, the norm of its gradient or that of the update is not finite, the step is skipped:
   it counts, and all else stays as it was.
@@ -62,6 +64,7 @@ def make_train_step(
       label_smoothing=label_smoothing,
       z_loss=z_loss,
       r_drop=r_drop,
+      plain_gradients=plain_gradients,
     )
     return tuple(x / 2 for x in totals) if r_drop else totals
 

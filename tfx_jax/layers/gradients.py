@@ -1,0 +1,30 @@
+"""Hand-written gradients, and the choice not to use them.
+
+JAX's `custom_vjp` rules out forward mode: `jax.jvp`, and Hessian-vector products by forward over
+reverse. So every function that has one takes `plain_gradients`; true leaves its derivatives to JAX.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def with_written_gradient(
+  function: Callable, forward: Callable, backward: Callable, num_static: int = 0
+) -> Callable:
+  """Returns `function` with one more keyword, `plain_gradients`, which selects its gradient.
+
+  Args:
+    function: the plain definition, which JAX can differentiate.
+    forward: as `jax.custom_vjp` takes it: arguments -> (result, residuals).
+    backward: likewise: (static arguments, residuals, cotangents) -> cotangents of the others.
+    num_static: how many leading arguments are Python values without a gradient.
+  """
+  written = jax.custom_vjp(function, nondiff_argnums=tuple(range(num_static)))
+  written.defvjp(forward, backward)
+
+  def chosen(*args: Any, plain_gradients: bool = False) -> Any:
+    return (function if plain_gradients else written)(*args)
+
+  return chosen
