@@ -119,10 +119,10 @@ def graph(phrases):
   return Phrases(*jnp.array(arcs, jnp.int32).T, num_nodes=nodes, longest=max(map(len, phrases)))
 
 
-def batched(plain, vocab, room):
+def batched(plain, vocab, capacity):
   """The `Rules` of a list of `PlainRules`, one for each row; shared ones are the first's."""
   first = plain[0]
-  prefix = np.zeros((len(plain), room), np.int32)
+  prefix = np.zeros((len(plain), capacity), np.int32)
   for row, rules in zip(prefix, plain, strict=True):
     row[: len(rules.prefix)] = rules.prefix
   return Rules(

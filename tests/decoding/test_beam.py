@@ -33,7 +33,7 @@ def searcher(model, width, num_return, length):
   def search(settings, active):
     rows = active.shape[0]
     state = beam.begin(
-      model.prefill(rows), settings, active, width=width, num_return=num_return, length=length
+      model.prefill(rows), settings, active, width=width, num_return=num_return, capacity=length
     )
     return beam.advance(model.step, state, model.history(rows, width), settings, length)[0]
 
@@ -290,8 +290,8 @@ class Reading:
         jnp.ones(rows, bool),
         width=width,
         num_return=count,
-        length=length,
-        at_end=self.ending(cache),
+        capacity=length,
+        end_penalty=self.ending(cache),
       )
       return beam.advance(self.step, state, cache, settings, length, self.ending)[0]
 
@@ -330,7 +330,7 @@ def test_coverage_penalty_leaves_the_stop_exact(width, count, alpha, beta):
 def test_search_in_pieces_equals_search_at_once():
   settings, active = make_settings(BIG, 8, 0.6, max_length=16), jnp.ones(8, bool)
   whole, _ = run(BIG, 8, 4, 2, settings, length=16)
-  state = beam.begin(BIG.prefill(8), settings, active, width=4, num_return=2, length=16)
+  state = beam.begin(BIG.prefill(8), settings, active, width=4, num_return=2, capacity=16)
   cache, lengths = BIG.history(8, 4), []
   advance = jax.jit(functools.partial(beam.advance, BIG.step))
   while not bool(state.finished.all()):

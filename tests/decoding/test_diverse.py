@@ -30,7 +30,7 @@ def searcher(model, width, num_return, length):
   def search(settings, active):
     rows = active.shape[0]
     state = diverse.begin(
-      model.prefill(rows), settings, active, width=width, num_return=num_return, length=length
+      model.prefill(rows), settings, active, width=width, num_return=num_return, capacity=length
     )
     return diverse.advance(model.step, state, model.history(rows, width), settings, length)[0]
 
@@ -99,7 +99,7 @@ def test_the_first_group_is_a_beam_search_and_a_strong_penalty_parts_the_others(
   plain = PlainRules(max_length=LENGTH)
   settings, active = make_settings(BIG, 3, 1e3, 0.6, plain), jnp.ones(ROWS, bool)
   state = searcher(BIG, 3, 3, LENGTH)(settings, active)
-  own = beam.begin(BIG.prefill(ROWS), settings.beam, active, width=1, num_return=1, length=LENGTH)
+  own = beam.begin(BIG.prefill(ROWS), settings.beam, active, width=1, num_return=1, capacity=LENGTH)
   own, _ = beam.advance(BIG.step, own, BIG.history(ROWS, 1), settings.beam, LENGTH)
   np.testing.assert_array_equal(state.done_tokens[:, :1], own.done_tokens)
   for row in state.done_tokens.tolist():
@@ -121,8 +121,8 @@ def test_the_coverage_penalty_is_that_of_each_beam():
       jnp.ones(ROWS, bool),
       width=4,
       num_return=4,
-      length=LENGTH,
-      at_end=reading.ending(cache),
+      capacity=LENGTH,
+      end_penalty=reading.ending(cache),
     )
     return diverse.advance(reading.step, state, cache, settings, LENGTH, reading.ending)[0]
 

@@ -4,10 +4,10 @@ import pytest
 
 from tfx_jax.decoding import logits as on
 
-EOS, ROWS, WIDTH, VOCAB, ROOM = 1, 3, 2, 7, 9
+EOS, ROWS, WIDTH, VOCAB, CAPACITY = 1, 3, 2, 7, 9
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(ROWS, WIDTH, VOCAB)).astype(np.float32) * 2
-TOKENS = RNG.integers(2, 4, (ROWS, WIDTH, ROOM)).astype(np.int32)
+TOKENS = RNG.integers(2, 4, (ROWS, WIDTH, CAPACITY)).astype(np.int32)
 
 
 def each():

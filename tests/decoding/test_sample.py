@@ -20,7 +20,7 @@ MODEL = FakeModel(VOCAB, seed=2, eos_bonus=1.0)
 def sampler(rows, width):
   @jax.jit
   def run(settings, active, inputs):
-    state = sample.begin(MODEL.prefill(inputs), settings, active, width=width, length=LENGTH)
+    state = sample.begin(MODEL.prefill(inputs), settings, active, width=width, capacity=LENGTH)
     return sample.advance(MODEL.step, state, MODEL.history(inputs, width), settings, LENGTH)[0]
 
   return run
@@ -37,7 +37,7 @@ def make_settings(rules, seed=SEED, number=None, temperature=1.0, **truncation):
   numbers = {name: each(value, dtypes.get(name, jnp.float32)) for name, value in truncation.items()}
   return sample.SampleSettings(
     batched(rules, VOCAB, LENGTH),
-    sample.Chance(
+    sample.Sampling(
       seed=jnp.uint32(seed),
       number=jnp.arange(rows) if number is None else jnp.asarray(number),
       truncation=Truncation(each(temperature, jnp.float32), **numbers),
@@ -158,7 +158,7 @@ def test_where_nothing_is_left_to_chance_the_likeliest_is_taken(rules):
 def test_draws_have_the_distribution_they_are_said_to_have(truncation):
   count = 20_000
   settings = make_settings([PlainRules()], **truncation)
-  state = sample.begin(MODEL.prefill(1), settings, jnp.ones(1, bool), width=count, length=LENGTH)
+  state = sample.begin(MODEL.prefill(1), settings, jnp.ones(1, bool), width=count, capacity=LENGTH)
   found = np.bincount(state.tokens[0, :, 0], minlength=VOCAB) / count
   log_probs = PlainRules().log_probs(MODEL.table[0], [])
   expected = np.exp(log_softmax(truncated(log_probs, **truncation)))
@@ -208,7 +208,7 @@ ADVANCE = jax.jit(functools.partial(sample.advance, MODEL.step))
 def test_sampling_in_pieces_equals_sampling_at_once():
   settings, active = make_settings([PlainRules(max_length=8)] * 3), jnp.ones(3, bool)
   whole, _ = drawn(settings, 4)
-  state = sample.begin(MODEL.prefill(3), settings, active, width=4, length=LENGTH)
+  state = sample.begin(MODEL.prefill(3), settings, active, width=4, capacity=LENGTH)
   cache, advance = MODEL.history(3, 4), ADVANCE
   lengths = []
   while not bool(state.finished.all()):
@@ -221,7 +221,7 @@ def test_sampling_in_pieces_equals_sampling_at_once():
 def test_a_sample_that_is_cut_goes_no_further_and_the_others_as_before():
   settings, active = make_settings([PlainRules(4, 8)] * 3), jnp.ones(3, bool)
   whole, _ = drawn(settings, 4)
-  state = sample.begin(MODEL.prefill(3), settings, active, width=4, length=LENGTH)
+  state = sample.begin(MODEL.prefill(3), settings, active, width=4, capacity=LENGTH)
   state, cache = ADVANCE(state, MODEL.history(3, 4), settings, 2)
   kept = np.full((3, 4), LENGTH)
   kept[1, 2], kept[2, 0] = 1, 3
