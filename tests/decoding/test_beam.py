@@ -172,7 +172,7 @@ def test_wide_beam_equals_brute_force_under_rules(rules, prefixes):
       check(found[row], brute_force(MODEL, row, 0.6, 5.0, 10, own))
 
 
-def test_a_beam_always_has_a_token():
+def test_a_beam_without_allowed_tokens_ends():
   """Three words, none twice, and at least six tokens: the words run out, and the output ends."""
   settings = make_settings(MODEL, ROWS, 0.6, ngram=1, min_length=6, max_length=9)
   found, _ = run(MODEL, ROWS, 4, 2, settings, length=9)
@@ -208,7 +208,7 @@ def test_equals_plain_python_under_rules(width):
     check(found[row], expected)
 
 
-def test_stops_early_and_rows_do_not_disturb_each_other():
+def test_search_stops_early_and_rows_are_independent():
   settings = make_settings(BIG, 8, 0.0, max_length=64)
   together, state = run(BIG, 8, 4, 2, settings, length=64)
   assert int(state.length) < 64, "the bound never stopped the search"
@@ -231,7 +231,7 @@ def test_beam_of_one_is_greedy(rules):
     assert found[row][0][0] == tuple(tokens)
 
 
-def test_empty_places_are_marked_not_filled():
+def test_empty_places_of_the_pool_have_no_score():
   """A row that can have only one hypothesis returns one, not three made of zeros."""
   found, state = run(MODEL, ROWS, 4, 4, make_settings(MODEL, ROWS, 0.6, max_length=1))
   assert [[h[0] for h in row] for row in found] == [[(EOS,)]] * ROWS
@@ -327,7 +327,7 @@ def test_coverage_penalty_leaves_the_stop_exact(width, count, alpha, beta):
     check(found[row], plain_beam(BIG, row, width, count, alpha, 5.0, rules, reading.at_end))
 
 
-def test_search_in_pieces_equals_search_at_once():
+def test_search_in_chunks_equals_search_at_once():
   settings, active = make_settings(BIG, 8, 0.6, max_length=16), jnp.ones(8, bool)
   whole, _ = run(BIG, 8, 4, 2, settings, length=16)
   state = beam.begin(BIG.prefill(8), settings, active, width=4, num_return=2, capacity=16)

@@ -95,7 +95,7 @@ def test_wide_groups_equal_brute_force():
     check(found, [brute_force(MODEL, row, 0.6, 5.0, 10, PlainRules())] * 2)
 
 
-def test_the_first_group_is_a_beam_search_and_a_strong_penalty_parts_the_others():
+def test_first_group_is_plain_beam_search_and_a_strong_penalty_separates_the_others():
   plain = PlainRules(max_length=LENGTH)
   settings, active = make_settings(BIG, 3, 1e3, 0.6, plain), jnp.ones(ROWS, bool)
   state = searcher(BIG, 3, 3, LENGTH)(settings, active)
@@ -108,7 +108,7 @@ def test_the_first_group_is_a_beam_search_and_a_strong_penalty_parts_the_others(
       assert len(set(words)) == len(words)
 
 
-def test_the_coverage_penalty_is_that_of_each_beam():
+def test_each_beam_gets_its_own_coverage_penalty():
   reading, plain = Reading(BIG, 0.5), PlainRules(max_length=LENGTH)
   settings = make_settings(BIG, 2, 0.7, 0.6, plain)
 
@@ -130,7 +130,7 @@ def test_the_coverage_penalty_is_that_of_each_beam():
     check(found, plain_diverse(BIG, row, 4, 4, 2, 0.7, 0.6, plain, reading.at_end))
 
 
-def test_rows_stop_together_and_fillers_at_once():
+def test_rows_are_independent_and_inactive_rows_are_finished_at_once():
   settings = make_settings(BIG, 2, 0.5, 0.0, PlainRules(max_length=64))
   active = np.arange(ROWS) == 3
   state = searcher(BIG, 4, 2, 64)(settings, jnp.asarray(active))

@@ -115,7 +115,7 @@ def test_search_in_chunks_equals_search_at_once(steps):
   assert read(state) == read(search(settings))
 
 
-def test_when_a_row_ends():
+def test_stop_threshold_and_length_limits():
   """The stop must be above the threshold and not before `min_length`; `max_length` overrules it."""
   #        min, max, stop logit -> finished, hit_max_length
   cases = [

@@ -14,7 +14,7 @@ def banned(phrases, length):
   return np.isneginf(forbid_phrases(LOG_PROBS, TOKENS, jnp.int32(length), phrases))
 
 
-def test_what_would_complete_a_phrase_is_impossible():
+def test_tokens_that_complete_a_phrase_are_impossible():
   """Phrases of all lengths, some the beginning, the end or the repetition of others."""
   phrases = [(5,), (2, 3), (2, 2, 3), (3, 3), (4, 2, 4, 2), (2, 3, 4)]
   seen = set()

@@ -38,7 +38,7 @@ def test_rules_together_equal_plain_python(choice):
       assert np.isfinite(expected).any(), "a hypothesis is left without a token"
 
 
-def test_numbers_of_rules_compile_nothing():
+def test_other_numbers_in_rules_compile_nothing():
   before = None
   for ngram, penalty, forbidden in ((1, 1.5, (PAD,)), (3, 1.1, (PAD, 4, 5))):
     plain = [PlainRules(ngram, 7, forbidden, (2,) * ngram, ngram, penalty)] * ROWS
@@ -47,7 +47,7 @@ def test_numbers_of_rules_compile_nothing():
   assert APPLY._cache_size() == before
 
 
-def test_what_pads_the_vocabulary_is_never_generated():
+def test_padding_of_the_vocabulary_is_never_generated():
   rules = batched([PlainRules()] * ROWS, VOCAB - 2, CAPACITY)
   _, ruled = APPLY(rules, LOGITS, TOKENS, 1)
   assert np.isneginf(np.asarray(ruled)[..., -2:]).all() and np.isfinite(ruled[..., EOS]).all()

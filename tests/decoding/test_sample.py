@@ -136,7 +136,7 @@ def test_equals_plain_numpy(name, rows, rules):
 
 
 @pytest.mark.parametrize("rules", [{}, RULES], ids=["free", "ruled"])
-def test_where_nothing_is_left_to_chance_the_likeliest_is_taken(rules):
+def test_without_sampling_parameters_the_likeliest_token_is_taken(rules):
   plain = [PlainRules(max_length=LENGTH - row % 3, **rules) for row in range(3)]
   texts, _ = drawn(sample.SampleSettings(batched(plain, VOCAB, LENGTH)), 1)
   for row in range(3):
@@ -155,7 +155,7 @@ def test_where_nothing_is_left_to_chance_the_likeliest_is_taken(rules):
   ],
   ids=str,
 )
-def test_draws_have_the_distribution_they_are_said_to_have(truncation):
+def test_draws_follow_the_truncated_distribution(truncation):
   count = 20_000
   settings = make_settings([PlainRules()], **truncation)
   state = sample.begin(MODEL.prefill(1), settings, jnp.ones(1, bool), width=count, capacity=LENGTH)
@@ -167,7 +167,7 @@ def test_draws_have_the_distribution_they_are_said_to_have(truncation):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_sample_depends_on_its_numbers_alone(name):
+def test_a_sample_does_not_depend_on_the_batch(name):
   """Not on the batch, nor on its order."""
   given = {key: np.array(values) for key, values in SAMPLERS[name].items()}
   plain = [PlainRules(max_length=8)] * 8
@@ -179,7 +179,7 @@ def test_a_sample_depends_on_its_numbers_alone(name):
     assert found == [texts[row] for row in chosen]
 
 
-def test_a_sample_depends_on_its_numbers():
+def test_a_sample_depends_on_seed_input_number_and_sample_number():
   """On the seed, the number of its input and its own; not on how many others there are."""
   plain = [PlainRules(max_length=8)] * 8
   texts, _ = drawn(make_settings(plain), 4)
@@ -192,7 +192,7 @@ def test_a_sample_depends_on_its_numbers():
   assert len(set(texts[0])) > 1
 
 
-def test_rows_stop_when_all_samples_have_ended_and_fillers_at_once():
+def test_rows_finish_with_their_last_sample_and_inactive_rows_at_once():
   settings = make_settings([PlainRules(max_length=8)] * 8, top_k=1)
   active = np.arange(8) == 5
   texts, state = drawn(settings, 4, active)
@@ -205,7 +205,7 @@ def test_rows_stop_when_all_samples_have_ended_and_fillers_at_once():
 ADVANCE = jax.jit(functools.partial(sample.advance, MODEL.step))
 
 
-def test_sampling_in_pieces_equals_sampling_at_once():
+def test_sampling_in_chunks_equals_sampling_at_once():
   settings, active = make_settings([PlainRules(max_length=8)] * 3), jnp.ones(3, bool)
   whole, _ = drawn(settings, 4)
   state = sample.begin(MODEL.prefill(3), settings, active, width=4, capacity=LENGTH)
@@ -218,7 +218,7 @@ def test_sampling_in_pieces_equals_sampling_at_once():
   assert [[cut(tokens) for tokens in row] for row in state.tokens.tolist()] == whole
 
 
-def test_a_sample_that_is_cut_goes_no_further_and_the_others_as_before():
+def test_cut_ends_a_sample_and_leaves_the_others():
   settings, active = make_settings([PlainRules(4, 8)] * 3), jnp.ones(3, bool)
   whole, _ = drawn(settings, 4)
   state = sample.begin(MODEL.prefill(3), settings, active, width=4, capacity=LENGTH)

@@ -30,7 +30,7 @@ def test_truncation_is_by_value_of_any_sign_and_keeps_ties():
   assert np.isfinite(on.keep_top_p(values, jnp.array([0.3]))).sum() == 2
 
 
-def test_the_typical_have_information_near_the_entropy():
+def test_typical_tokens_have_information_near_the_entropy():
   """The entropy is 1.39, the information of a probability of 0.249: 0.3 is nearest, then 0.4."""
   probs = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
   order = probs[[1, 0, 2, 3, 4]]
