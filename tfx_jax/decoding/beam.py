@@ -146,10 +146,10 @@ def empty(active: jax.Array, width: int, num_return: int, capacity: int) -> Beam
     live_tokens=jnp.full((rows, width, capacity), NO_TOKEN, jnp.int32),  # [B,W,T]
     # All beams would be the same before the first token, so only one of them is live.
     live_sum=jnp.full((rows, width), NEG_INF).at[:, 0].set(jnp.where(active, 0.0, NEG_INF)),
-    live_log_prob=jnp.zeros((rows, width)),
+    live_log_prob=jnp.zeros((rows, width)),  # [B,W]
     parents=jnp.zeros((rows, width), jnp.int32),
     done_tokens=jnp.full((rows, num_return, capacity), NO_TOKEN, jnp.int32),  # [B,R,T]
-    done_score=jnp.full((rows, num_return), NEG_INF),
+    done_score=jnp.full((rows, num_return), NEG_INF),  # [B,R]
     done_log_prob=jnp.full((rows, num_return), NEG_INF),
     finished=~active,
   )
@@ -166,6 +166,7 @@ def advance(
   """Adds at most `steps` tokens; stops before if every row is finished. See `loop.run_steps`."""
 
   def add_token(state: BeamState, logits: jax.Array, cache: Cache) -> BeamState:
+    # From the cache after the step, so that the penalty includes the newest token.
     penalty = None if end_penalty is None else end_penalty(cache)
     return _expand_unfinished(state, logits, settings, penalty)
 
@@ -196,6 +197,7 @@ def expand(
   length = state.length + 1
   rank, total, log_prob, beam, token = _candidates(state, logits, settings.rules, rank_penalty)
   tokens = _gather(state.live_tokens, beam)  # [B,W,T] -> [B,2W,T]
+  # [B,2W] -> [B,2W,1], written into [B,2W,T] at place `length` - 1.
   tokens = jax.lax.dynamic_update_slice_in_dim(tokens, token[..., None], state.length, axis=2)
   ends = token == settings.rules.eos
 
@@ -224,13 +226,13 @@ def expand(
     done_tokens=done_tokens,
     done_score=done_score,
     done_log_prob=done_log_prob,
-    finished=state.finished | _pool_is_final(live_sum, done_score[:, -1], length, settings),
+    finished=state.finished | _may_stop(live_sum, done_score[:, -1], length, settings),
   )
 
 
 def finish_rows(state: BeamState, finished: jax.Array) -> BeamState:
   """Marks rows as finished, bool [B], and empties their beams, so that their pools stay."""
-  live_sum = jnp.where(finished[:, None], NEG_INF, state.live_sum)
+  live_sum = jnp.where(finished[:, None], NEG_INF, state.live_sum)  # [B,1], [B,W] -> [B,W]
   return state.replace(live_sum=live_sum, finished=finished)
 
 
@@ -252,9 +254,10 @@ def _candidates(
     that is continued, and token that continues it.
   """
   rows, width, vocab = logits.shape
-  log_probs, ruled = apply_rules(rules, logits, state.live_tokens, state.length)
+  log_probs, ruled = apply_rules(rules, logits, state.live_tokens, state.length)  # each [B,W,V]
   total = state.live_sum[..., None] + ruled  # [B,W,1] + [B,W,V] -> [B,W,V]
   log_prob = state.live_log_prob[..., None] + log_probs
+  # [B,V] -> [B,1,V]: the same penalty for all beams.
   rank = total if rank_penalty is None else total - rank_penalty[:, None]
   # Each beam has one EOS, so at most W of 2W candidates end and W others are left to live on.
   rank, index = top_k(rank.reshape(rows, width * vocab), 2 * width)  # [B,W*V] -> [B,2W]
@@ -263,10 +266,10 @@ def _candidates(
   return rank, total, log_prob, index // vocab, index % vocab
 
 
-def _pool_is_final(
+def _may_stop(
   live_sum: jax.Array, worst: jax.Array, length: jax.Array, settings: BeamSettings
 ) -> jax.Array:
-  """Whether each row may stop, bool [B].
+  """Returns the rows whose pools are final, or full if `early_stopping`; bool [B].
 
   Args:
     live_sum: [B,W], of beams of `length` tokens.
@@ -275,7 +278,7 @@ def _pool_is_final(
     settings: see `BeamSettings`.
   """
   best = live_sum.max(axis=1)  # [B,W] -> [B]
-  # Upper bound on every score to come, see the proof above. Empty beams reach minus infinity.
+  # Upper bound on every score to come, [B], see the proof above. Empty beams reach minus infinity.
   best_reachable = jnp.maximum(
     best / settings.penalty(length + 1), best / settings.penalty(settings.rules.max_length)
   )

@@ -123,6 +123,7 @@ def advance(
   """Adds at most `steps` tokens; stops before if every row is finished. See `loop.run_steps`."""
 
   def add_token(state: DiverseState, logits: jax.Array, cache: Cache) -> DiverseState:
+    # From the cache after the step, so that the penalty includes the newest token.
     return expand(state, logits, settings, None if end_penalty is None else end_penalty(cache))
 
   return run_steps(add_token, step, state, cache, steps)
@@ -138,7 +139,7 @@ def expand(
   rows, width, vocab = logits.shape
   group_width = width // settings.groups
   # How many live beams of the groups before have chosen each token at this step.
-  counts = jnp.zeros((rows, vocab))
+  counts = jnp.zeros((rows, vocab))  # [B,V]
   expanded = []
   for i, group in enumerate(state.groups):
     beams = slice(i * group_width, (i + 1) * group_width)
@@ -147,12 +148,12 @@ def expand(
       logits[:, beams],  # [B,W,V] -> [B,W/G,V]
       settings.beam,
       None if end_penalty is None else end_penalty[:, beams],  # [B,W] -> [B,W/G]
-      settings.diversity_penalty * counts,
+      settings.diversity_penalty * counts,  # [B,V], zero for the first group
     )
     expanded.append(group)
     chosen = jax.nn.one_hot(group.last_elements, vocab)  # [B,W/G] -> [B,W/G,V]
     # An empty beam has chosen nothing, whatever token stands in it.
-    live = jnp.isfinite(group.live_sum)
+    live = jnp.isfinite(group.live_sum)  # [B,W/G]
     counts += jnp.where(live[..., None], chosen, 0.0).sum(axis=1)  # [B,W/G,V] -> [B,V]
   # A group whose own pool is final still goes on, because its tokens count for the others.
   finished = jnp.stack([group.finished for group in expanded]).all(axis=0)  # [G,B] -> [B]

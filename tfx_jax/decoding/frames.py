@@ -128,11 +128,11 @@ def expand(
 ) -> FrameState:
   """Adds a frame [B,C] with stop logit [B] to every row that is not finished."""
   length = state.length + 1
-  # In float32, where a probability near the threshold is not rounded across it.
+  # In bfloat16 a probability near the threshold could be rounded to the threshold itself. [B]
   stop_probability = jax.nn.sigmoid(stop_logit.astype(jnp.float32))
   stops = (stop_probability > settings.stop_threshold) & (length >= settings.min_length)
   at_limit = length >= settings.max_length
-  # The frame that stops a row belongs to the output. Later ones would be sound after its end.
+  # The frame that stops a row belongs to its output; only what comes after it is zero. [B,C]
   frame = jnp.where(state.finished[:, None], 0, frame).astype(state.frames.dtype)
   return FrameState(
     length=length,

@@ -8,7 +8,7 @@ NEG_INF = -jnp.inf
 
 def forbid(log_probs: jax.Array, banned: jax.Array) -> jax.Array:
   """Makes the tokens of the mask `banned`, bool [V], impossible in `log_probs` [B,W,V]."""
-  return jnp.where(banned[None, None], NEG_INF, log_probs)
+  return jnp.where(banned[None, None], NEG_INF, log_probs)  # [1,1,V], [B,W,V] -> [B,W,V]
 
 
 def log_softmax(logits: jax.Array) -> jax.Array:
@@ -64,7 +64,7 @@ def penalize_repetition(
     length: scalar, number of tokens so far.
     penalty: scalar, at least 1.
   """
-  real = jnp.broadcast_to(jnp.arange(tokens.shape[2]) < length, tokens.shape)
+  real = jnp.broadcast_to(jnp.arange(tokens.shape[2]) < length, tokens.shape)  # [T] -> [B,W,T]
   penalized = jnp.where(logits > 0, logits / penalty, logits * penalty)
   return jnp.where(_occurring(tokens, real, logits.shape[2]), penalized, logits)
 
@@ -83,7 +83,7 @@ def penalize_presence(
     length: scalar, number of tokens so far.
     penalty: scalar.
   """
-  real = jnp.broadcast_to(jnp.arange(tokens.shape[2]) < length, tokens.shape)
+  real = jnp.broadcast_to(jnp.arange(tokens.shape[2]) < length, tokens.shape)  # [T] -> [B,W,T]
   return jnp.where(_occurring(tokens, real, logits.shape[2]), logits - penalty, logits)
 
 
@@ -110,6 +110,7 @@ def block_ngrams(
     last = jax.lax.dynamic_index_in_dim(tokens, length - back, axis=2)  # [B,W,T] -> [B,W,1]
     return ends & (jnp.roll(tokens, back, axis=2) == last)
 
+  # The last token of such an n-gram would make it occur again.
   ends = jax.lax.fori_loop(1, size, compare, ends)
   return jnp.where(_occurring(tokens, ends, log_probs.shape[2]), NEG_INF, log_probs)
 
@@ -132,7 +133,7 @@ def force_prefix(
     prefix_length: int32 [B], number of real tokens in each prefix.
   """
   forced = jax.lax.dynamic_index_in_dim(prefix, length, axis=1, keepdims=False)  # [B,P] -> [B]
-  is_forced = _ids(log_probs) == forced[:, None, None]
+  is_forced = _ids(log_probs) == forced[:, None, None]  # [B,W,V], [B,1,1] -> [B,W,V]
   inside = (length < prefix_length)[:, None, None]  # [B] -> [B,1,1]
   return jnp.where(inside, jnp.where(is_forced, unmasked, NEG_INF), log_probs)
 
@@ -143,9 +144,9 @@ def _ids(log_probs: jax.Array) -> jax.Array:
 
 
 def _occurring(tokens: jax.Array, where: jax.Array, vocab: int) -> jax.Array:
-  """Mask of the tokens that occur in `tokens` [B,W,T] where `where` [B,W,T]; bool [B,W,V]."""
+  """Mask [B,W,V] of the tokens that occur in `tokens` [B,W,T] at places where `where` is true."""
 
   def mark(tokens: jax.Array, where: jax.Array) -> jax.Array:
     return jnp.zeros(vocab, bool).at[tokens].max(where)  # [T] -> [V]
 
-  return jax.vmap(jax.vmap(mark))(tokens, where)
+  return jax.vmap(jax.vmap(mark))(tokens, where)  # [B,W,T] -> [B,W,V]

@@ -62,11 +62,13 @@ def apply_rules(
   """
   # Log-probabilities are summed over many tokens, so bfloat16 is not precise enough.
   logits = logits.astype(jnp.float32)
+  # The penalties come first: they change the distribution, and the masks below only remove tokens.
   penalized = logits
   if rules.repetition_penalty is not None:
     penalized = on.penalize_repetition(penalized, tokens, length, rules.repetition_penalty)
   if rules.presence_penalty is not None:
     penalized = on.penalize_presence(penalized, tokens, length, rules.presence_penalty)
+  # `model` is reported, `unmasked` is what the search ranks by. Each [B,W,V].
   model, unmasked = on.log_softmax(logits), on.log_softmax(penalized)
   # The model may pad its vocabulary, for speed or sharding; those logits are no tokens.
   padding = logits.shape[-1] - rules.forbidden.shape[0]
@@ -81,8 +83,10 @@ def apply_rules(
     others = ~forbidden.at[rules.eos].set(True).all()
   else:
     others = on.others_left(ruled, rules.eos)
+  # After all rules that forbid, so that it sees whether they left anything but EOS.
   bounds = rules.min_length, rules.max_length
   ruled = on.limit_length(ruled, length + 1, *bounds, rules.eos, others)
+  # Last, because a prefix is written even where other rules forbid it.
   if rules.prefix is not None:
     ruled = on.force_prefix(ruled, unmasked, length, rules.prefix, rules.prefix_length)
   return model, ruled

@@ -136,16 +136,17 @@ def advance(
 def expand(state: SampleState, logits: jax.Array, settings: SampleSettings) -> SampleState:
   """Chooses the next token of every sample that has not ended, given the logits [B,W,V]."""
   rows, width, vocab = logits.shape
-  log_probs, ruled = apply_rules(settings.rules, logits, state.tokens, state.length)
+  log_probs, ruled = apply_rules(settings.rules, logits, state.tokens, state.length)  # each [B,W,V]
   if settings.sampling is None:
-    # Not argmax: `top_k` searches only a part of a large vocabulary. [B,W,V] -> [B*W,V] -> [B*W,1]
+    # The argmax; `top_k` searches only a part of a large vocabulary. [B,W,V] -> [B*W,V] -> [B*W,1]
     _, token = top_k(ruled.reshape(rows * width, vocab), 1)
-    token = token.reshape(rows, width)
+    token = token.reshape(rows, width)  # [B*W,1] -> [B,W]
   else:
-    keys = _keys(settings.sampling, state)
+    keys = _keys(settings.sampling, state)  # [B,W]
     token = _draw(keys, truncate(settings.sampling.truncation, ruled))  # [B,W,V] -> [B,W]
   # The model's own log-probability, so that it does not depend on rules or truncation.
   log_prob = jnp.take_along_axis(log_probs, token[..., None], axis=2)[..., 0]  # [B,W,V] -> [B,W]
+  # Samples that have ended stay as they are while others of the batch go on.
   token = jnp.where(state.ended, NO_TOKEN, token)
 
   def write(old: jax.Array, new: jax.Array) -> jax.Array:
