@@ -19,7 +19,7 @@ MODEL = FakeModel(5, seed=0)
 
 
 def make_settings(model, rows, alpha, offset=5.0, rules=None, **same):
-  """With the rules of each row, or the same of all rows."""
+  """Makes settings with rules for each row, or the same rules for all rows."""
   return beam.BeamSettings(
     rules=batched(rules or [PlainRules(**same)] * rows, model.vocab, 16),
     length_penalty=jnp.float32(alpha),
@@ -47,7 +47,7 @@ def run(model, rows, width, num_return, settings, length=5, active=None):
 
 
 def read(state):
-  """Of each row its hypotheses: tokens, score and log-probability."""
+  """Hypotheses of each row as (tokens, score, log-probability), without empty places."""
   out = []
   done = (state.done_tokens, state.done_score, state.done_log_prob)
   for tokens, scores, log_probs in zip(*map(np.asarray, done), strict=True):
@@ -66,7 +66,7 @@ def penalty(n, alpha, offset):
 
 
 def ruled_sum(model, row, tokens, rules):
-  """The sum that ranks, minus infinity for a sequence that the rules do not allow."""
+  """Log-probability under the rules; minus infinity if they do not allow the sequence."""
   steps = (
     rules.log_probs(model.table[model.state_after(row, tokens[:n])], tokens[:n])[token]
     for n, token in enumerate(tokens)
@@ -90,7 +90,7 @@ def brute_force(model, row, alpha, offset, count, rules, at_end=nothing):
 
 
 def legal(tokens, rules):
-  """Whether a whole sequence keeps to the rules."""
+  """Returns whether the rules allow a whole sequence."""
   n = rules.ngram or len(tokens)
   grams = [tokens[i : i + n] for i in range(len(tokens) - n + 1)]
   return (
@@ -102,7 +102,7 @@ def legal(tokens, rules):
 
 
 def plain_beam(model, row, width, count, alpha, offset, rules, at_end=nothing):
-  """The definition in the module's docstring, without early stop, one sentence at a time."""
+  """Beam search as the module's docstring defines it, without the stop, for one row."""
   live, done = [(0.0, ())], []
   for n in range(1, rules.max_length + 1):
     candidates = []
@@ -127,7 +127,7 @@ def check(found, expected):
 
 @pytest.mark.parametrize(("alpha", "offset"), [(0.0, 5.0), (0.6, 5.0), (1.0, 0.0), (-0.5, 0.0)])
 def test_wide_beam_equals_brute_force(alpha, offset):
-  """With room for every continuation (27 * 4 = 108) the n-best list is the true one."""
+  """A beam that holds every continuation (27 * 4 = 108) finds the true n-best list."""
   settings = make_settings(MODEL, ROWS, alpha, offset)
   found, _ = run(MODEL, ROWS, 108, 10, settings)
   for row in range(ROWS):
@@ -161,7 +161,7 @@ RULES = {
 @pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("prefixes", [[()] * 6, [(), (2,), (4, 3), (3, 4, 2), (3, 3), ()]])
 def test_wide_beam_equals_brute_force_under_rules(rules, prefixes):
-  """The log-probability is the model's own, whatever ranks; a prefix may break other rules."""
+  """The reported log-probability is the model's own; a prefix may break other rules."""
   each = [PlainRules(prefix=prefix, **rules) for prefix in prefixes]
   found, _ = run(MODEL, ROWS, 108, 10, make_settings(MODEL, ROWS, 0.6, rules=each))
   for row, own in enumerate(each):
@@ -173,7 +173,7 @@ def test_wide_beam_equals_brute_force_under_rules(rules, prefixes):
 
 
 def test_a_beam_without_allowed_tokens_ends():
-  """Three words, none twice, and at least six tokens: the words run out, and the output ends."""
+  """Three tokens, each at most once, cannot make six: the output ends before `min_length`."""
   settings = make_settings(MODEL, ROWS, 0.6, ngram=1, min_length=6, max_length=9)
   found, _ = run(MODEL, ROWS, 4, 2, settings, length=9)
   for row in found:
@@ -188,7 +188,7 @@ BIG = FakeModel(40, seed=1, eos_bonus=1.5)
   [(1, 1, 0.6, 5.0), (4, 4, 0.6, 5.0), (4, 1, 1.0, 0.0), (3, 2, 0.0, 5.0), (4, 1, -1.0, 5.0)],
 )
 def test_equals_plain_python(width, count, alpha, offset):
-  """Early stop and all: narrow beams find what the search without early stop finds."""
+  """Narrow beams with the stop find the same as the search without it."""
   settings = make_settings(BIG, 8, alpha, offset, min_length=2, max_length=16)
   found, _ = run(BIG, 8, width, count, settings, length=16)
   for row in range(8):
@@ -232,7 +232,7 @@ def test_beam_of_one_is_greedy(rules):
 
 
 def test_empty_places_of_the_pool_have_no_score():
-  """A row that can have only one hypothesis returns one, not three made of zeros."""
+  """A row with only one possible hypothesis returns one, and no zeros for the other three."""
   found, state = run(MODEL, ROWS, 4, 4, make_settings(MODEL, ROWS, 0.6, max_length=1))
   assert [[h[0] for h in row] for row in found] == [[(EOS,)]] * ROWS
   assert np.isneginf(np.asarray(state.done_score)[:, 1:]).all()
@@ -250,7 +250,7 @@ def test_hypotheses_are_sorted_distinct_and_rescored():
 
 
 class Reading:
-  """A made-up attention to three positions of a source, of two in odd rows, summed per beam."""
+  """Random attention to 3 source positions (2 in odd rows), summed for each beam."""
 
   def __init__(self, model, beta):
     rng = np.random.default_rng(3)
@@ -274,7 +274,7 @@ class Reading:
     return self.beta * coverage_penalty(cache[1], jnp.asarray(self.real(cache[1].shape[0])))
 
   def at_end(self, row, tokens):
-    """The formula, for one hypothesis."""
+    """Computes the penalty of one hypothesis by its formula."""
     total = sum(self.weights[self.model.state_after(row, tokens[:n])] for n in range(len(tokens)))
     seen = [min(x, 1.0) for x in total[: 2 if row % 2 else 3]]
     return self.beta * sum(math.log(x) for x in seen)

@@ -38,7 +38,7 @@ def searcher(model, width, num_return, length):
 
 
 def plain_diverse(model, row, width, count, groups, strength, alpha, rules, at_end=nothing):
-  """Each group's pool after a search to the greatest length, one sentence at a time."""
+  """Pool of each group after a search to the maximum length, for one row."""
   own = width // groups
   live, done = [[(0.0, ())] for _ in range(groups)], [[] for _ in range(groups)]
   for n in range(1, rules.max_length + 1):
@@ -79,7 +79,7 @@ RULES = {"forbidden": (PAD, 7, 9), "prefix": (5,), "ngram": 2, "penalty": 1.2, "
   [(4, 2, 4, 0.5, 0.6), (6, 3, 3, 2.0, 0.0), (4, 4, 4, 1.0, -0.5), (6, 2, 1, 0.8, 0.6)],
 )
 def test_equals_plain_python(width, groups, count, strength, alpha, rules):
-  """Stop and all: it finds what the search to the greatest length finds, at any exponent."""
+  """The search with the stop equals the search to the maximum length, for any exponent."""
   plain = PlainRules(max_length=LENGTH, **rules)
   settings = make_settings(BIG, groups, strength, alpha, plain)
   state = searcher(BIG, width, count, LENGTH)(settings, jnp.ones(ROWS, bool))
@@ -88,7 +88,7 @@ def test_equals_plain_python(width, groups, count, strength, alpha, rules):
 
 
 def test_wide_groups_equal_brute_force():
-  """With room for every continuation (27 * 4 = 108) no choice is lost, whatever it is ranked by."""
+  """Groups that hold every continuation (27 * 4 = 108) lose none to the diversity penalty."""
   settings = make_settings(MODEL, 2, 3.0, 0.6, PlainRules())
   state = searcher(MODEL, 216, 20, 5)(settings, jnp.ones(ROWS, bool))
   for row, found in enumerate(read(state)):

@@ -62,7 +62,7 @@ def search(settings, active=(True,) * ROWS):
 
 
 def plain(row, least, most, threshold=0.5):
-  """The frames of a row, and whether it ended without a stop."""
+  """Frames of a row, and whether it ended without a stop."""
   history, out = row * 13 % STATES, []
   while True:
     out.append(FRAMES[history].tolist())
@@ -74,7 +74,7 @@ def plain(row, least, most, threshold=0.5):
 
 
 def read(state):
-  """The frames of each row and its `hit_max_length`, once all after the end is zero."""
+  """Frames and `hit_max_length` of each row; checks that all after its end is zero."""
   outputs = []
   for row, length in enumerate(state.lengths.tolist()):
     assert not state.frames[row, length:].any()
@@ -85,7 +85,7 @@ def read(state):
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 1.0])
 @pytest.mark.parametrize("limits", LIMITS)
 def test_equals_plain_python(limits, threshold):
-  """Every row by its own bounds; with a threshold of 1 no row ever stops by itself."""
+  """Each row has its own length limits; with a threshold of 1 no row stops by itself."""
   least, most = LIMITS[limits]
   state = search(make_settings(least, most, threshold))
   expected = [plain(row, least[row], most[row], threshold) for row in range(ROWS)]

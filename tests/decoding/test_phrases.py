@@ -15,7 +15,7 @@ def banned(phrases, length):
 
 
 def test_tokens_that_complete_a_phrase_are_impossible():
-  """Phrases of all lengths, some the beginning, the end or the repetition of others."""
+  """Phrases of different lengths; some begin, end or repeat others."""
   phrases = [(5,), (2, 3), (2, 2, 3), (3, 3), (4, 2, 4, 2), (2, 3, 4)]
   seen = set()
   for length in range(CAPACITY + 1):
@@ -29,7 +29,7 @@ def test_tokens_that_complete_a_phrase_are_impossible():
 
 
 def test_spellings_share_a_graph():
-  """From 0 to 1 by way of 2: 2 or 3, then 4, or 5 at once."""
+  """Two spellings, (2 or 3, then 4), share node 2; the third is the single token 5."""
   phrases = Phrases(*jnp.array([(0, 2, 2), (0, 3, 2), (2, 4, 1), (0, 5, 1)]).T, 3, 2)
   for length in range(1, CAPACITY + 1):
     found = banned(phrases, length)

@@ -27,7 +27,7 @@ def sampler(rows, width):
 
 
 def make_settings(rules, seed=SEED, number=None, temperature=1.0, **truncation):
-  """Numbers for all rows, or for each."""
+  """Makes settings; each parameter is one number for all rows, or one for each row."""
   rows = len(rules)
 
   def each(value, dtype):
@@ -54,11 +54,11 @@ def drawn(settings, width, active=None, inputs=None):
 
 
 def truncated(log_probs, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, typical_p=1.0):
-  """What is drawn from, by sorting and adding up, each rule on what the one before has left."""
+  """Truncated logits, by sorting and summing; each method sees what the one before kept."""
   logits = log_probs / temperature
 
   def keep(order, mass):
-    """The first of these tokens that reach this share of the probability."""
+    """Keeps the first tokens in this order whose probabilities sum to `mass`."""
     nonlocal logits
     probs = np.exp(log_softmax(logits))
     count = 1 + int(np.searchsorted(np.cumsum(probs[order]), mass)) if mass < 1 else len(order)
@@ -78,7 +78,7 @@ def truncated(log_probs, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, typical
 
 
 def plain_sample(row, number, width, rules, greedy=False, **truncation):
-  """One text at a time; the noise of token n is of the key (seed, input, sample, n)."""
+  """Samples of one row, one at a time; the key of token n is of (seed, input, sample, n)."""
   texts = []
   for which in range(width):
     tokens = []
@@ -123,7 +123,7 @@ SAMPLERS = {
 @pytest.mark.parametrize("rows", [1, 3, 8])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_equals_plain_numpy(name, rows, rules):
-  """Every rule, every row with its own numbers, at several sizes of the batch."""
+  """Each row has its own parameters, in batches of several sizes."""
   given = {key: values[-rows:] for key, values in SAMPLERS[name].items()}
   plain = [PlainRules(max_length=LENGTH - row % 3, **rules) for row in range(rows)]
   texts, state = drawn(make_settings(plain, **given), 4)
@@ -168,7 +168,7 @@ def test_draws_follow_the_truncated_distribution(truncation):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sample_does_not_depend_on_the_batch(name):
-  """Not on the batch, nor on its order."""
+  """Rows may be in any order and in any batch."""
   given = {key: np.array(values) for key, values in SAMPLERS[name].items()}
   plain = [PlainRules(max_length=8)] * 8
   texts, _ = drawn(make_settings(plain, **given), 4)
@@ -180,7 +180,7 @@ def test_a_sample_does_not_depend_on_the_batch(name):
 
 
 def test_a_sample_depends_on_seed_input_number_and_sample_number():
-  """On the seed, the number of its input and its own; not on how many others there are."""
+  """The number of other samples does not matter."""
   plain = [PlainRules(max_length=8)] * 8
   texts, _ = drawn(make_settings(plain), 4)
   fewer, _ = drawn(make_settings(plain[:3]), 2)

@@ -11,7 +11,7 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize("size", [9, 4 * BLOCK * 8 + 1, 5000, 80 * BLOCK])
 @pytest.mark.parametrize("values", [3, 10_000])
 def test_equals_a_stable_sort(count, size, values):
-  """With three values there are ties everywhere, and the first of equals wins."""
+  """With only three values there are many ties, and the first of equal values wins."""
   x = RNG.integers(0, values, (4, size)).astype(np.float32)
   x[1] = -np.inf
   x[2, RNG.permutation(size)[: size - 2]] = -np.inf

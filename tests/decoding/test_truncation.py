@@ -15,7 +15,7 @@ def test_truncation_keeps_the_likeliest():
   for k in range(1, 8):
     assert kept(on.keep_top_k, k) == probs[:k].tolist()
   assert kept(on.keep_top_k, 0) == kept(on.keep_top_p, 1.0) == probs.tolist()
-  # At least so many times the greatest, 0.4.
+  # Tokens of at least p times the greatest probability, 0.4.
   for p, count in ((1.0, 1), (0.76, 1), (0.74, 2), (0.26, 3), (0.24, 4), (0.13, 4), (0.0, 5)):
     assert kept(on.keep_min_p, p) == probs[:count].tolist()
   for p, count in ((1e-6, 1), (0.39, 1), (0.41, 2), (0.69, 2), (0.71, 3), (0.96, 5)):

@@ -11,7 +11,7 @@ def test_distinct_counts_over_all_outputs_together():
   outputs = ["a b a", "b a", "", "c"]
   assert distinct(outputs, 1) == 100 * 3 / 6  # a b c of a b a b a c
   assert distinct(outputs, 2) == 100 * 2 / 3  # ab ba of ab ba ba
-  assert distinct(["a b", "c a b"], 2) == 100 * 2 / 3  # none reaches from one into the next
+  assert distinct(["a b", "c a b"], 2) == 100 * 2 / 3  # no pair spans two outputs
   assert distinct(["a", "", "b"], 2) == 0
 
 
@@ -32,7 +32,7 @@ def test_distinct_equals_a_count_by_hand():
 def test_words_are_those_of_bleu():
   assert mean_length(["Well, yes.", "Well , no !"]) == 4
   assert mean_length([""]) == 0
-  assert distinct(["Yes, yes."], 1) == 100  # case counts
+  assert distinct(["Yes, yes."], 1) == 100  # case matters
   assert distinct(["yes, yes,"], 1) == 50
 
 
@@ -43,7 +43,7 @@ def test_no_predictions_are_an_error(name):
 
 
 def test_novelty_is_counted_over_the_corpus():
-  # Pairs: The cat | cat sat | sat down, of which the source has the first; then big cat, twice new.
+  # Of the pairs "the cat", "cat sat", "sat down" and "big cat" only the first is in its source.
   scores = novelty(["The cat sat down", "Big cat"], ["the CAT is down . sat", "cat, big"])
   assert scores == {
     "novelty1": 0,
