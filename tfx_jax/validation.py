@@ -12,7 +12,7 @@ from tfx_jax.errors import UserError, nearest
 from tfx_jax.layers.block import NORM_PLACEMENTS
 from tfx_jax.layers.feed_forward import ACTIVATIONS
 from tfx_jax.layers.stack import REMAT_POLICIES
-from tfx_jax.metrics.perplexity import LOSS_FIGURES
+from tfx_jax.metrics.perplexity import LOSS_METRICS
 from tfx_jax.quantization import WEIGHTS
 from tfx_jax.ranges import check_range
 from tfx_jax.training import restore
@@ -218,10 +218,10 @@ def _check_chunks(config: ConfigDict) -> None:
 def _check_best_metric(config: ConfigDict) -> None:
   """Only a metric of the user's own may have figures that are not known before."""
   name, metrics = config.train.best_metric, config.task.metrics
-  if name in LOSS_FIGURES:
+  if name in LOSS_METRICS:
     return
   if not any(":" in metric for metric in metrics):
-    _choice("train.best_metric", name.split("/")[0], (*LOSS_FIGURES, *metrics))
+    _choice("train.best_metric", name.split("/")[0], (*LOSS_METRICS, *metrics))
   if not config.train.decode_every:
     raise UserError(f"train.best_metric='{name}' needs train.decode_every above 0")
 

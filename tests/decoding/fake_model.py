@@ -1,4 +1,4 @@
-"""A model of a few lines, and the rules on its next token in plain Python."""
+"""A small fake model, and the rules on its next token in plain Python."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ class FakeModel:
     return (history * 31 + token + 7) % STATES
 
   def prefill(self, rows):
-    """Logits of the first token: of `rows` inputs, or of those of the given numbers."""
+    """Logits of the first token for `rows` inputs, or for the inputs with these numbers."""
     return jnp.asarray(self.table)[self.begin(rows)]
 
   @staticmethod
@@ -104,13 +104,13 @@ class PlainRules:
     return kept
 
   def repeats(self, tokens):
-    """Whether the last n-gram has occurred before."""
+    """Returns whether the last n-gram has occurred before."""
     grams = [tokens[i : i + self.ngram] for i in range(len(tokens) - self.ngram + 1)]
     return bool(self.ngram) and tokens[-self.ngram :] in grams[:-1]
 
 
 def graph(phrases):
-  """The `Phrases` of token sequences, each a path of its own."""
+  """Makes `Phrases` of token sequences, each as a separate path."""
   arcs, nodes = [], END + 1
   for phrase in phrases:
     inner = range(nodes, nodes + len(phrase) - 1)
@@ -119,10 +119,10 @@ def graph(phrases):
   return Phrases(*jnp.array(arcs, jnp.int32).T, num_nodes=nodes, longest=max(map(len, phrases)))
 
 
-def batched(plain, vocab, room):
-  """The `Rules` of a list of `PlainRules`, one for each row; shared ones are the first's."""
+def batched(plain, vocab, capacity):
+  """Makes `Rules` of one `PlainRules` per row; rules that rows share are taken from the first."""
   first = plain[0]
-  prefix = np.zeros((len(plain), room), np.int32)
+  prefix = np.zeros((len(plain), capacity), np.int32)
   for row, rules in zip(prefix, plain, strict=True):
     row[: len(rules.prefix)] = rules.prefix
   return Rules(

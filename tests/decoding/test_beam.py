@@ -19,7 +19,7 @@ MODEL = FakeModel(5, seed=0)
 
 
 def make_settings(model, rows, alpha, offset=5.0, rules=None, **same):
-  """With the rules of each row, or the same of all rows."""
+  """Makes settings with rules for each row, or the same rules for all rows."""
   return beam.BeamSettings(
     rules=batched(rules or [PlainRules(**same)] * rows, model.vocab, 16),
     length_penalty=jnp.float32(alpha),
@@ -33,7 +33,7 @@ def searcher(model, width, num_return, length):
   def search(settings, active):
     rows = active.shape[0]
     state = beam.begin(
-      model.prefill(rows), settings, active, width=width, num_return=num_return, length=length
+      model.prefill(rows), settings, active, width=width, num_return=num_return, capacity=length
     )
     return beam.advance(model.step, state, model.history(rows, width), settings, length)[0]
 
@@ -47,7 +47,7 @@ def run(model, rows, width, num_return, settings, length=5, active=None):
 
 
 def read(state):
-  """Of each row its hypotheses: tokens, score and log-probability."""
+  """Hypotheses of each row as (tokens, score, log-probability), without empty places."""
   out = []
   done = (state.done_tokens, state.done_score, state.done_log_prob)
   for tokens, scores, log_probs in zip(*map(np.asarray, done), strict=True):
@@ -66,7 +66,7 @@ def penalty(n, alpha, offset):
 
 
 def ruled_sum(model, row, tokens, rules):
-  """The sum that ranks, minus infinity for a sequence that the rules do not allow."""
+  """Log-probability under the rules; minus infinity if they do not allow the sequence."""
   steps = (
     rules.log_probs(model.table[model.state_after(row, tokens[:n])], tokens[:n])[token]
     for n, token in enumerate(tokens)
@@ -90,7 +90,7 @@ def brute_force(model, row, alpha, offset, count, rules, at_end=nothing):
 
 
 def legal(tokens, rules):
-  """Whether a whole sequence keeps to the rules."""
+  """Returns whether the rules allow a whole sequence."""
   n = rules.ngram or len(tokens)
   grams = [tokens[i : i + n] for i in range(len(tokens) - n + 1)]
   return (
@@ -102,7 +102,7 @@ def legal(tokens, rules):
 
 
 def plain_beam(model, row, width, count, alpha, offset, rules, at_end=nothing):
-  """The definition in the module's docstring, without early stop, one sentence at a time."""
+  """Beam search as the module's docstring defines it, without the stop, for one row."""
   live, done = [(0.0, ())], []
   for n in range(1, rules.max_length + 1):
     candidates = []
@@ -127,7 +127,7 @@ def check(found, expected):
 
 @pytest.mark.parametrize(("alpha", "offset"), [(0.0, 5.0), (0.6, 5.0), (1.0, 0.0), (-0.5, 0.0)])
 def test_wide_beam_equals_brute_force(alpha, offset):
-  """With room for every continuation (27 * 4 = 108) the n-best list is the true one."""
+  """A beam that holds every continuation (27 * 4 = 108) finds the true n-best list."""
   settings = make_settings(MODEL, ROWS, alpha, offset)
   found, _ = run(MODEL, ROWS, 108, 10, settings)
   for row in range(ROWS):
@@ -161,7 +161,7 @@ RULES = {
 @pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("prefixes", [[()] * 6, [(), (2,), (4, 3), (3, 4, 2), (3, 3), ()]])
 def test_wide_beam_equals_brute_force_under_rules(rules, prefixes):
-  """The log-probability is the model's own, whatever ranks; a prefix may break other rules."""
+  """The reported log-probability is the model's own; a prefix may break other rules."""
   each = [PlainRules(prefix=prefix, **rules) for prefix in prefixes]
   found, _ = run(MODEL, ROWS, 108, 10, make_settings(MODEL, ROWS, 0.6, rules=each))
   for row, own in enumerate(each):
@@ -172,8 +172,8 @@ def test_wide_beam_equals_brute_force_under_rules(rules, prefixes):
       check(found[row], brute_force(MODEL, row, 0.6, 5.0, 10, own))
 
 
-def test_a_beam_always_has_a_token():
-  """Three words, none twice, and at least six tokens: the words run out, and the output ends."""
+def test_a_beam_without_allowed_tokens_ends():
+  """Three tokens, each at most once, cannot make six: the output ends before `min_length`."""
   settings = make_settings(MODEL, ROWS, 0.6, ngram=1, min_length=6, max_length=9)
   found, _ = run(MODEL, ROWS, 4, 2, settings, length=9)
   for row in found:
@@ -188,7 +188,7 @@ BIG = FakeModel(40, seed=1, eos_bonus=1.5)
   [(1, 1, 0.6, 5.0), (4, 4, 0.6, 5.0), (4, 1, 1.0, 0.0), (3, 2, 0.0, 5.0), (4, 1, -1.0, 5.0)],
 )
 def test_equals_plain_python(width, count, alpha, offset):
-  """Early stop and all: narrow beams find what the search without early stop finds."""
+  """Narrow beams with the stop find the same as the search without it."""
   settings = make_settings(BIG, 8, alpha, offset, min_length=2, max_length=16)
   found, _ = run(BIG, 8, width, count, settings, length=16)
   for row in range(8):
@@ -208,7 +208,7 @@ def test_equals_plain_python_under_rules(width):
     check(found[row], expected)
 
 
-def test_stops_early_and_rows_do_not_disturb_each_other():
+def test_search_stops_early_and_rows_are_independent():
   settings = make_settings(BIG, 8, 0.0, max_length=64)
   together, state = run(BIG, 8, 4, 2, settings, length=64)
   assert int(state.length) < 64, "the bound never stopped the search"
@@ -231,8 +231,8 @@ def test_beam_of_one_is_greedy(rules):
     assert found[row][0][0] == tuple(tokens)
 
 
-def test_empty_places_are_marked_not_filled():
-  """A row that can have only one hypothesis returns one, not three made of zeros."""
+def test_empty_places_of_the_pool_have_no_score():
+  """A row with only one possible hypothesis returns one, and no zeros for the other three."""
   found, state = run(MODEL, ROWS, 4, 4, make_settings(MODEL, ROWS, 0.6, max_length=1))
   assert [[h[0] for h in row] for row in found] == [[(EOS,)]] * ROWS
   assert np.isneginf(np.asarray(state.done_score)[:, 1:]).all()
@@ -250,7 +250,7 @@ def test_hypotheses_are_sorted_distinct_and_rescored():
 
 
 class Reading:
-  """A made-up attention to three positions of a source, of two in odd rows, summed per beam."""
+  """Random attention to 3 source positions (2 in odd rows), summed for each beam."""
 
   def __init__(self, model, beta):
     rng = np.random.default_rng(3)
@@ -274,7 +274,7 @@ class Reading:
     return self.beta * coverage_penalty(cache[1], jnp.asarray(self.real(cache[1].shape[0])))
 
   def at_end(self, row, tokens):
-    """The formula, for one hypothesis."""
+    """Computes the penalty of one hypothesis by its formula."""
     total = sum(self.weights[self.model.state_after(row, tokens[:n])] for n in range(len(tokens)))
     seen = [min(x, 1.0) for x in total[: 2 if row % 2 else 3]]
     return self.beta * sum(math.log(x) for x in seen)
@@ -290,8 +290,8 @@ class Reading:
         jnp.ones(rows, bool),
         width=width,
         num_return=count,
-        length=length,
-        at_end=self.ending(cache),
+        capacity=length,
+        end_penalty=self.ending(cache),
       )
       return beam.advance(self.step, state, cache, settings, length, self.ending)[0]
 
@@ -327,10 +327,10 @@ def test_coverage_penalty_leaves_the_stop_exact(width, count, alpha, beta):
     check(found[row], plain_beam(BIG, row, width, count, alpha, 5.0, rules, reading.at_end))
 
 
-def test_search_in_pieces_equals_search_at_once():
+def test_search_in_chunks_equals_search_at_once():
   settings, active = make_settings(BIG, 8, 0.6, max_length=16), jnp.ones(8, bool)
   whole, _ = run(BIG, 8, 4, 2, settings, length=16)
-  state = beam.begin(BIG.prefill(8), settings, active, width=4, num_return=2, length=16)
+  state = beam.begin(BIG.prefill(8), settings, active, width=4, num_return=2, capacity=16)
   cache, lengths = BIG.history(8, 4), []
   advance = jax.jit(functools.partial(beam.advance, BIG.step))
   while not bool(state.finished.all()):

@@ -30,7 +30,7 @@ def searcher(model, width, num_return, length):
   def search(settings, active):
     rows = active.shape[0]
     state = diverse.begin(
-      model.prefill(rows), settings, active, width=width, num_return=num_return, length=length
+      model.prefill(rows), settings, active, width=width, num_return=num_return, capacity=length
     )
     return diverse.advance(model.step, state, model.history(rows, width), settings, length)[0]
 
@@ -38,7 +38,7 @@ def searcher(model, width, num_return, length):
 
 
 def plain_diverse(model, row, width, count, groups, strength, alpha, rules, at_end=nothing):
-  """Each group's pool after a search to the greatest length, one sentence at a time."""
+  """Pool of each group after a search to the maximum length, for one row."""
   own = width // groups
   live, done = [[(0.0, ())] for _ in range(groups)], [[] for _ in range(groups)]
   for n in range(1, rules.max_length + 1):
@@ -79,7 +79,7 @@ RULES = {"forbidden": (PAD, 7, 9), "prefix": (5,), "ngram": 2, "penalty": 1.2, "
   [(4, 2, 4, 0.5, 0.6), (6, 3, 3, 2.0, 0.0), (4, 4, 4, 1.0, -0.5), (6, 2, 1, 0.8, 0.6)],
 )
 def test_equals_plain_python(width, groups, count, strength, alpha, rules):
-  """Stop and all: it finds what the search to the greatest length finds, at any exponent."""
+  """The search with the stop equals the search to the maximum length, for any exponent."""
   plain = PlainRules(max_length=LENGTH, **rules)
   settings = make_settings(BIG, groups, strength, alpha, plain)
   state = searcher(BIG, width, count, LENGTH)(settings, jnp.ones(ROWS, bool))
@@ -88,18 +88,18 @@ def test_equals_plain_python(width, groups, count, strength, alpha, rules):
 
 
 def test_wide_groups_equal_brute_force():
-  """With room for every continuation (27 * 4 = 108) no choice is lost, whatever it is ranked by."""
+  """Groups that hold every continuation (27 * 4 = 108) lose none to the diversity penalty."""
   settings = make_settings(MODEL, 2, 3.0, 0.6, PlainRules())
   state = searcher(MODEL, 216, 20, 5)(settings, jnp.ones(ROWS, bool))
   for row, found in enumerate(read(state)):
     check(found, [brute_force(MODEL, row, 0.6, 5.0, 10, PlainRules())] * 2)
 
 
-def test_the_first_group_is_a_beam_search_and_a_strong_penalty_parts_the_others():
+def test_first_group_is_plain_beam_search_and_a_strong_penalty_separates_the_others():
   plain = PlainRules(max_length=LENGTH)
   settings, active = make_settings(BIG, 3, 1e3, 0.6, plain), jnp.ones(ROWS, bool)
   state = searcher(BIG, 3, 3, LENGTH)(settings, active)
-  own = beam.begin(BIG.prefill(ROWS), settings.beam, active, width=1, num_return=1, length=LENGTH)
+  own = beam.begin(BIG.prefill(ROWS), settings.beam, active, width=1, num_return=1, capacity=LENGTH)
   own, _ = beam.advance(BIG.step, own, BIG.history(ROWS, 1), settings.beam, LENGTH)
   np.testing.assert_array_equal(state.done_tokens[:, :1], own.done_tokens)
   for row in state.done_tokens.tolist():
@@ -108,7 +108,7 @@ def test_the_first_group_is_a_beam_search_and_a_strong_penalty_parts_the_others(
       assert len(set(words)) == len(words)
 
 
-def test_the_coverage_penalty_is_that_of_each_beam():
+def test_each_beam_gets_its_own_coverage_penalty():
   reading, plain = Reading(BIG, 0.5), PlainRules(max_length=LENGTH)
   settings = make_settings(BIG, 2, 0.7, 0.6, plain)
 
@@ -121,8 +121,8 @@ def test_the_coverage_penalty_is_that_of_each_beam():
       jnp.ones(ROWS, bool),
       width=4,
       num_return=4,
-      length=LENGTH,
-      at_end=reading.ending(cache),
+      capacity=LENGTH,
+      end_penalty=reading.ending(cache),
     )
     return diverse.advance(reading.step, state, cache, settings, LENGTH, reading.ending)[0]
 
@@ -130,7 +130,7 @@ def test_the_coverage_penalty_is_that_of_each_beam():
     check(found, plain_diverse(BIG, row, 4, 4, 2, 0.7, 0.6, plain, reading.at_end))
 
 
-def test_rows_stop_together_and_fillers_at_once():
+def test_rows_are_independent_and_inactive_rows_are_finished_at_once():
   settings = make_settings(BIG, 2, 0.5, 0.0, PlainRules(max_length=64))
   active = np.arange(ROWS) == 3
   state = searcher(BIG, 4, 2, 64)(settings, jnp.asarray(active))

@@ -4,10 +4,10 @@ import pytest
 
 from tfx_jax.decoding import logits as on
 
-EOS, ROWS, WIDTH, VOCAB, ROOM = 1, 3, 2, 7, 9
+EOS, ROWS, WIDTH, VOCAB, CAPACITY = 1, 3, 2, 7, 9
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(ROWS, WIDTH, VOCAB)).astype(np.float32) * 2
-TOKENS = RNG.integers(2, 4, (ROWS, WIDTH, ROOM)).astype(np.int32)
+TOKENS = RNG.integers(2, 4, (ROWS, WIDTH, CAPACITY)).astype(np.int32)
 
 
 def each():
@@ -28,7 +28,7 @@ def test_no_ngram_occurs_twice(length, size):
 
 
 @pytest.mark.parametrize("length", [0, 4])
-def test_a_repeated_token_becomes_less_likely_whatever_the_sign(length):
+def test_repetition_penalty_lowers_positive_and_negative_logits(length):
   found = np.asarray(on.penalize_repetition(LOGITS, TOKENS, jnp.int32(length), jnp.float32(1.5)))
   signs = set()
   for row, beam in each():
@@ -41,7 +41,7 @@ def test_a_repeated_token_becomes_less_likely_whatever_the_sign(length):
 
 
 @pytest.mark.parametrize("penalty", [0.7, -1.5])
-def test_presence_is_subtracted_once_from_what_the_output_holds(penalty):
+def test_presence_penalty_is_subtracted_once_per_token_of_the_output(penalty):
   found = np.asarray(on.penalize_presence(LOGITS, TOKENS, jnp.int32(5), jnp.float32(penalty)))
   for row, beam in each():
     past = TOKENS[row, beam, :5].tolist()
@@ -50,7 +50,7 @@ def test_presence_is_subtracted_once_from_what_the_output_holds(penalty):
     np.testing.assert_allclose(found[row, beam], LOGITS[row, beam] - penalty * held, atol=1e-6)
 
 
-def test_lengths_leave_a_token():
+def test_length_limits_always_leave_a_token():
   minimum, maximum = np.array([3, 1, 9]), np.array([5, 2, 9])
   only_end = np.full_like(LOGITS, -np.inf)
   only_end[..., EOS] = -1.0
@@ -66,7 +66,7 @@ def test_lengths_leave_a_token():
     np.testing.assert_array_equal(kept, only_end)
 
 
-def test_a_prefix_overrules_and_keeps_the_log_probability():
+def test_a_prefix_overrules_other_rules_and_keeps_its_log_probability():
   prefix = np.array([[4, 5, 0], [6, 0, 0], [0, 0, 0]])
   lengths = np.array([2, 1, 0])
   ruled = np.where(np.arange(VOCAB) >= 5, -np.inf, LOGITS)

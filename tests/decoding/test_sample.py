@@ -20,14 +20,14 @@ MODEL = FakeModel(VOCAB, seed=2, eos_bonus=1.0)
 def sampler(rows, width):
   @jax.jit
   def run(settings, active, inputs):
-    state = sample.begin(MODEL.prefill(inputs), settings, active, width=width, length=LENGTH)
+    state = sample.begin(MODEL.prefill(inputs), settings, active, width=width, capacity=LENGTH)
     return sample.advance(MODEL.step, state, MODEL.history(inputs, width), settings, LENGTH)[0]
 
   return run
 
 
 def make_settings(rules, seed=SEED, number=None, temperature=1.0, **truncation):
-  """Numbers for all rows, or for each."""
+  """Makes settings; each parameter is one number for all rows, or one for each row."""
   rows = len(rules)
 
   def each(value, dtype):
@@ -37,7 +37,7 @@ def make_settings(rules, seed=SEED, number=None, temperature=1.0, **truncation):
   numbers = {name: each(value, dtypes.get(name, jnp.float32)) for name, value in truncation.items()}
   return sample.SampleSettings(
     batched(rules, VOCAB, LENGTH),
-    sample.Chance(
+    sample.Sampling(
       seed=jnp.uint32(seed),
       number=jnp.arange(rows) if number is None else jnp.asarray(number),
       truncation=Truncation(each(temperature, jnp.float32), **numbers),
@@ -54,11 +54,11 @@ def drawn(settings, width, active=None, inputs=None):
 
 
 def truncated(log_probs, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, typical_p=1.0):
-  """What is drawn from, by sorting and adding up, each rule on what the one before has left."""
+  """Truncated logits, by sorting and summing; each method sees what the one before kept."""
   logits = log_probs / temperature
 
   def keep(order, mass):
-    """The first of these tokens that reach this share of the probability."""
+    """Keeps the first tokens in this order whose probabilities sum to `mass`."""
     nonlocal logits
     probs = np.exp(log_softmax(logits))
     count = 1 + int(np.searchsorted(np.cumsum(probs[order]), mass)) if mass < 1 else len(order)
@@ -78,7 +78,7 @@ def truncated(log_probs, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, typical
 
 
 def plain_sample(row, number, width, rules, greedy=False, **truncation):
-  """One text at a time; the noise of token n is of the key (seed, input, sample, n)."""
+  """Samples of one row, one at a time; the key of token n is of (seed, input, sample, n)."""
   texts = []
   for which in range(width):
     tokens = []
@@ -123,7 +123,7 @@ SAMPLERS = {
 @pytest.mark.parametrize("rows", [1, 3, 8])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_equals_plain_numpy(name, rows, rules):
-  """Every rule, every row with its own numbers, at several sizes of the batch."""
+  """Each row has its own parameters, in batches of several sizes."""
   given = {key: values[-rows:] for key, values in SAMPLERS[name].items()}
   plain = [PlainRules(max_length=LENGTH - row % 3, **rules) for row in range(rows)]
   texts, state = drawn(make_settings(plain, **given), 4)
@@ -136,7 +136,7 @@ def test_equals_plain_numpy(name, rows, rules):
 
 
 @pytest.mark.parametrize("rules", [{}, RULES], ids=["free", "ruled"])
-def test_where_nothing_is_left_to_chance_the_likeliest_is_taken(rules):
+def test_without_sampling_parameters_the_likeliest_token_is_taken(rules):
   plain = [PlainRules(max_length=LENGTH - row % 3, **rules) for row in range(3)]
   texts, _ = drawn(sample.SampleSettings(batched(plain, VOCAB, LENGTH)), 1)
   for row in range(3):
@@ -155,10 +155,10 @@ def test_where_nothing_is_left_to_chance_the_likeliest_is_taken(rules):
   ],
   ids=str,
 )
-def test_draws_have_the_distribution_they_are_said_to_have(truncation):
+def test_draws_follow_the_truncated_distribution(truncation):
   count = 20_000
   settings = make_settings([PlainRules()], **truncation)
-  state = sample.begin(MODEL.prefill(1), settings, jnp.ones(1, bool), width=count, length=LENGTH)
+  state = sample.begin(MODEL.prefill(1), settings, jnp.ones(1, bool), width=count, capacity=LENGTH)
   found = np.bincount(state.tokens[0, :, 0], minlength=VOCAB) / count
   log_probs = PlainRules().log_probs(MODEL.table[0], [])
   expected = np.exp(log_softmax(truncated(log_probs, **truncation)))
@@ -167,8 +167,8 @@ def test_draws_have_the_distribution_they_are_said_to_have(truncation):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_sample_depends_on_its_numbers_alone(name):
-  """Not on the batch, nor on its order."""
+def test_a_sample_does_not_depend_on_the_batch(name):
+  """Rows may be in any order and in any batch."""
   given = {key: np.array(values) for key, values in SAMPLERS[name].items()}
   plain = [PlainRules(max_length=8)] * 8
   texts, _ = drawn(make_settings(plain, **given), 4)
@@ -179,8 +179,8 @@ def test_a_sample_depends_on_its_numbers_alone(name):
     assert found == [texts[row] for row in chosen]
 
 
-def test_a_sample_depends_on_its_numbers():
-  """On the seed, the number of its input and its own; not on how many others there are."""
+def test_a_sample_depends_on_seed_input_number_and_sample_number():
+  """The number of other samples does not matter."""
   plain = [PlainRules(max_length=8)] * 8
   texts, _ = drawn(make_settings(plain), 4)
   fewer, _ = drawn(make_settings(plain[:3]), 2)
@@ -192,7 +192,7 @@ def test_a_sample_depends_on_its_numbers():
   assert len(set(texts[0])) > 1
 
 
-def test_rows_stop_when_all_samples_have_ended_and_fillers_at_once():
+def test_rows_finish_with_their_last_sample_and_inactive_rows_at_once():
   settings = make_settings([PlainRules(max_length=8)] * 8, top_k=1)
   active = np.arange(8) == 5
   texts, state = drawn(settings, 4, active)
@@ -205,10 +205,10 @@ def test_rows_stop_when_all_samples_have_ended_and_fillers_at_once():
 ADVANCE = jax.jit(functools.partial(sample.advance, MODEL.step))
 
 
-def test_sampling_in_pieces_equals_sampling_at_once():
+def test_sampling_in_chunks_equals_sampling_at_once():
   settings, active = make_settings([PlainRules(max_length=8)] * 3), jnp.ones(3, bool)
   whole, _ = drawn(settings, 4)
-  state = sample.begin(MODEL.prefill(3), settings, active, width=4, length=LENGTH)
+  state = sample.begin(MODEL.prefill(3), settings, active, width=4, capacity=LENGTH)
   cache, advance = MODEL.history(3, 4), ADVANCE
   lengths = []
   while not bool(state.finished.all()):
@@ -218,10 +218,10 @@ def test_sampling_in_pieces_equals_sampling_at_once():
   assert [[cut(tokens) for tokens in row] for row in state.tokens.tolist()] == whole
 
 
-def test_a_sample_that_is_cut_goes_no_further_and_the_others_as_before():
+def test_cut_ends_a_sample_and_leaves_the_others():
   settings, active = make_settings([PlainRules(4, 8)] * 3), jnp.ones(3, bool)
   whole, _ = drawn(settings, 4)
-  state = sample.begin(MODEL.prefill(3), settings, active, width=4, length=LENGTH)
+  state = sample.begin(MODEL.prefill(3), settings, active, width=4, capacity=LENGTH)
   state, cache = ADVANCE(state, MODEL.history(3, 4), settings, 2)
   kept = np.full((3, 4), LENGTH)
   kept[1, 2], kept[2, 0] = 1, 3

@@ -10,8 +10,8 @@ RNG = np.random.default_rng(0)
 @pytest.mark.parametrize("count", [1, 3, 8])
 @pytest.mark.parametrize("size", [9, 4 * BLOCK * 8 + 1, 5000, 80 * BLOCK])
 @pytest.mark.parametrize("values", [3, 10_000])
-def test_values_and_places_are_those_of_sorting_all(count, size, values):
-  """With three values there are ties everywhere, and the first of equals wins."""
+def test_equals_a_stable_sort(count, size, values):
+  """With only three values there are many ties, and the first of equal values wins."""
   x = RNG.integers(0, values, (4, size)).astype(np.float32)
   x[1] = -np.inf
   x[2, RNG.permutation(size)[: size - 2]] = -np.inf
@@ -21,7 +21,7 @@ def test_values_and_places_are_those_of_sorting_all(count, size, values):
   np.testing.assert_array_equal(found, np.take_along_axis(x, order, axis=1))
 
 
-def test_of_many_only_some_blocks_are_searched():
+def test_only_some_blocks_of_a_large_input_are_searched():
   x = jax.ShapeDtypeStruct((4, 80 * BLOCK), np.float32)
   text = jax.jit(top_k, static_argnums=1).lower(x, 8).as_text()
   searched = [line for line in text.splitlines() if "chlo.top_k" in line]

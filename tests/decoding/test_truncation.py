@@ -15,7 +15,7 @@ def test_truncation_keeps_the_likeliest():
   for k in range(1, 8):
     assert kept(on.keep_top_k, k) == probs[:k].tolist()
   assert kept(on.keep_top_k, 0) == kept(on.keep_top_p, 1.0) == probs.tolist()
-  # At least so many times the greatest, 0.4.
+  # Tokens of at least p times the greatest probability, 0.4.
   for p, count in ((1.0, 1), (0.76, 1), (0.74, 2), (0.26, 3), (0.24, 4), (0.13, 4), (0.0, 5)):
     assert kept(on.keep_min_p, p) == probs[:count].tolist()
   for p, count in ((1e-6, 1), (0.39, 1), (0.41, 2), (0.69, 2), (0.71, 3), (0.96, 5)):
@@ -30,7 +30,7 @@ def test_truncation_is_by_value_of_any_sign_and_keeps_ties():
   assert np.isfinite(on.keep_top_p(values, jnp.array([0.3]))).sum() == 2
 
 
-def test_the_typical_have_information_near_the_entropy():
+def test_typical_tokens_have_information_near_the_entropy():
   """The entropy is 1.39, the information of a probability of 0.249: 0.3 is nearest, then 0.4."""
   probs = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
   order = probs[[1, 0, 2, 3, 4]]

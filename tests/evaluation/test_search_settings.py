@@ -17,17 +17,17 @@ def numbers(**settings):
 def test_the_settings_choose_the_search():
   assert type(numbers()) is BeamSettings
   assert type(numbers(beam_groups=2)) is DiverseSettings
-  assert numbers(beam_size=1).chance is None and type(numbers(beam_size=1)) is SampleSettings
-  assert numbers(search="sample").chance.number.tolist() == [0, 1, 2]
-  assert numbers(search="mbr", seed=7).chance.seed == 7
+  assert numbers(beam_size=1).sampling is None and type(numbers(beam_size=1)) is SampleSettings
+  assert numbers(search="sample").sampling.number.tolist() == [0, 1, 2]
+  assert numbers(search="mbr", seed=7).sampling.seed == 7
 
 
 @pytest.mark.parametrize(
   ("name", "value"), [("top_k", 3), ("top_p", 0.5), ("min_p", 0.1), ("typical_p", 0.5)]
 )
 def test_what_truncates_is_in_the_program_where_it_is_switched_on(name, value):
-  assert getattr(numbers(search="sample").chance.truncation, name) is None
-  found = getattr(numbers(search="sample", **{name: value}).chance.truncation, name)
+  assert getattr(numbers(search="sample").sampling.truncation, name) is None
+  found = getattr(numbers(search="sample", **{name: value}).sampling.truncation, name)
   np.testing.assert_allclose(found, [value] * 3)
 
 

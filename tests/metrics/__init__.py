@@ -1,1 +1,1 @@
-"""A package, for tests/data has a test_corpus.py too."""
+"""Tests of metrics; a package because tests/data has a test_corpus.py, too."""

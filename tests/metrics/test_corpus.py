@@ -18,7 +18,7 @@ def score(name, predictions, references, **settings):
   return corpus_metric(name, **settings).score(predictions, references)
 
 
-def test_bleu_and_chrf_are_sacrebleus_own():
+def test_bleu_and_chrf_equal_sacrebleu():
   found, signature = score("bleu", PREDICTIONS, SINGLE)
   assert found == sacrebleu.corpus_bleu(PREDICTIONS, [REFERENCES]).score
   assert 0 < found < 100
@@ -29,7 +29,7 @@ def test_bleu_and_chrf_are_sacrebleus_own():
 
 
 @pytest.mark.parametrize(("name", "order"), [("bleu1", 1), ("bleu2", 2), ("bleu", 4)])
-def test_bleu_of_short_ngrams_by_hand(name, order):
+def test_bleu_equals_the_formula_at_every_order(name, order):
   """Clipped counts over the corpus, their geometric mean, and the brevity penalty."""
   predictions = ["a a b c d e f", "x y z w", "k l m n"]
   references = ["a b c d e g h i j", "x y z w", "k l m o"]
@@ -50,7 +50,7 @@ def test_bleu_of_short_ngrams_by_hand(name, order):
   assert signature.endswith(f"|order:{order}") == (order != 4)
 
 
-def test_any_of_a_varying_number_of_references_counts():
+def test_a_match_with_any_reference_counts():
   references = [["Nothing like it.", PREDICTIONS[0]], [PREDICTIONS[1]], ["x", "y", PREDICTIONS[2]]]
   for name in CORPUS_METRICS:
     found, signature = score(name, PREDICTIONS, references)
@@ -58,7 +58,7 @@ def test_any_of_a_varying_number_of_references_counts():
     assert "nrefs:var" in signature
 
 
-def test_lowercase_reaches_both():
+def test_lowercase_applies_to_bleu_and_chrf():
   upper = [p.upper() for p in PREDICTIONS]
   for name in ("bleu", "chrf"):
     found, signature = score(name, upper, SINGLE, lowercase=True)
@@ -74,7 +74,7 @@ def test_chinese_is_scored_by_character():
 
 
 @pytest.mark.parametrize("language", ["de", "en", "fr", "cs", "xx"])
-def test_bleu_moses_is_bleu_of_what_the_moses_scripts_make(language):
+def test_bleu_moses_is_bleu_of_moses_tokens(language):
   predictions = [GERMAN, "L'homme n'a rien dit .", "It's Dr. Smith's (old) dog-house .", ""]
   references = [
     [GERMAN.replace("alte", "junge")],
@@ -98,13 +98,13 @@ def test_bleu_moses_is_bleu_of_what_the_moses_scripts_make(language):
   assert moses_part == f"punct+tok+lc|lang:{language}|sacremoses:{sacremoses.__version__}"
 
 
-def test_bleu_moses_is_not_told_that_texts_look_tokenised(caplog):
+def test_bleu_moses_logs_no_warning_about_tokenized_texts(caplog):
   texts = [f"{number}." for number in range(200)]
   corpus_metric("bleu_moses").score(texts, [[text] for text in texts])
   assert not caplog.records
 
 
-def test_bleu_moses_forgives_case_and_punctuation_only():
+def test_bleu_moses_ignores_only_case_and_forms_of_punctuation():
   def same(prediction, language="de"):
     return score("bleu_moses", [prediction], [[GERMAN]], language=language)[0] > 99.99
 
@@ -128,7 +128,7 @@ def test_bleu_moses_forgives_case_and_punctuation_only():
   assert score("bleu", [forgiven[0]], [[GERMAN]])[0] < 50
 
 
-def test_the_language_of_bleu_moses_is_what_a_locale_begins_with():
+def test_bleu_moses_takes_the_language_from_a_locale():
   english = "Mr. Smith's dog."
   plain = corpus_metric("bleu_moses", language="en").prepare(english)
   assert plain == "mr. smith &apos;s dog ."
@@ -146,13 +146,13 @@ def test_the_language_of_bleu_moses_is_what_a_locale_begins_with():
     (lambda: score("chrf", ["a", "b"], [["a"], []]), "example 2 has no reference"),
   ],
 )
-def test_what_the_user_can_mend_is_one_line(call, words):
+def test_errors_of_the_user_are_one_line(call, words):
   with pytest.raises(UserError, match=words) as error:
     call()
   assert "\n" not in str(error.value)
 
 
-def test_a_tokenizer_without_its_package_is_one_line(monkeypatch):
+def test_error_of_a_missing_tokenizer_package_is_one_line(monkeypatch):
   from sacrebleu.tokenizers import tokenizer_ja_mecab
 
   monkeypatch.setattr(tokenizer_ja_mecab, "MeCab", None)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tfx_jax.metrics.perplexity import LOSS_FIGURES, loss_figures, perplexity
+from tfx_jax.metrics.perplexity import LOSS_METRICS, loss_metrics, perplexity
 
 
 def test_perplexity_never_overflows():
@@ -12,9 +12,9 @@ def test_perplexity_never_overflows():
   assert math.isnan(perplexity(math.nan))
 
 
-def test_figures_of_the_loss_per_token_byte_and_word():
-  figures = loss_figures(nats=math.log(2) * 24, tokens=8, num_bytes=12, words=4)
-  assert tuple(figures) == LOSS_FIGURES
-  assert figures == pytest.approx(
+def test_loss_metrics_per_token_byte_and_word():
+  scores = loss_metrics(nats=math.log(2) * 24, tokens=8, num_bytes=12, words=4)
+  assert tuple(scores) == LOSS_METRICS
+  assert scores == pytest.approx(
     {"loss": 3 * math.log(2), "perplexity": 8, "bits_per_byte": 2, "word_perplexity": 64}
   )

@@ -29,7 +29,7 @@ def longest(a, b):
   )
 
 
-def test_figures_are_those_counted_by_hand():
+def test_rouge_equals_a_count_by_hand():
   rng = random.Random(0)
   texts = [rng.choices("abcd", k=rng.randint(2, 7)) for _ in range(40)]
   predictions, references = texts[:20], texts[20:]
@@ -41,32 +41,32 @@ def test_figures_are_those_counted_by_hand():
       expected[f"rouge{n}"].append(f_measure(hits, *(g.total() for g in grams)))
     expected["rougeL"].append(f_measure(longest(a, b), len(a), len(b)))
   expected["rougeLsum"] = expected["rougeL"]  # one sentence each
-  figures = rouge(ROUGE_METRICS, [" ".join(t) for t in predictions],
+  scores = rouge(ROUGE_METRICS, [" ".join(t) for t in predictions],
                   [[" ".join(t)] for t in references])  # fmt: skip
   for name in ROUGE_METRICS:
-    assert figures[name] == pytest.approx(sum(expected[name]) / 20), name
-  assert 0 < figures["rouge2"] < figures["rougeL"] < figures["rouge1"] < 100
+    assert scores[name] == pytest.approx(sum(expected[name]) / 20), name
+  assert 0 < scores["rouge2"] < scores["rougeL"] < scores["rouge1"] < 100
 
 
 @pytest.mark.parametrize("stemmer", [True, False])
-def test_figures_are_the_librarys_of_one_sentence_a_line(stemmer):
+def test_rouge_equals_the_library_given_one_sentence_per_line(stemmer):
   lines, reference = "The cats sat.\nA dog ran off!", "A cat is running.\nThe dogs ran off."
   wanted = RougeScorer(list(ROUGE_METRICS), use_stemmer=stemmer).score(reference, lines)
   for prediction in (lines, lines.replace("\n", " ")):
-    figures = rouge(ROUGE_METRICS, [prediction], [[reference]], stemmer)
+    scores = rouge(ROUGE_METRICS, [prediction], [[reference]], stemmer)
     for name in ROUGE_METRICS:
-      assert figures[name] == pytest.approx(100 * wanted[name].fmeasure)
-  assert f"stem:{'porter' if stemmer else 'no'}|" in figures["rouge_signature"]
+      assert scores[name] == pytest.approx(100 * wanted[name].fmeasure)
+  assert f"stem:{'porter' if stemmer else 'no'}|" in scores["rouge_signature"]
 
 
-def test_only_rouge_l_sum_knows_sentences():
-  figures = rouge(
+def test_only_rouge_l_sum_uses_sentences():
+  scores = rouge(
     ROUGE_METRICS, ["Cats sit here. Dogs ran off."], [["Dogs ran off. Cats sit here."]]
   )
-  assert figures["rougeL"] == 50 and figures["rougeLsum"] == figures["rouge1"] == 100
+  assert scores["rougeL"] == 50 and scores["rougeLsum"] == scores["rouge1"] == 100
 
 
-def test_of_several_references_each_metric_takes_its_best_or_their_mean():
+def test_several_references_give_the_best_score_or_the_mean():
   scorer = RougeScorer(list(ROUGE_METRICS), use_stemmer=True)
 
   def alone(i):
@@ -87,7 +87,7 @@ def test_of_several_references_each_metric_takes_its_best_or_their_mean():
   assert mean["rouge_signature"].startswith("nrefs:2|refs:mean|")
 
 
-def test_only_what_is_named_is_told():
+def test_only_the_named_metrics_are_returned():
   assert list(rouge(["rougeL"], ["a"], [["a"]])) == ["rougeL", "rouge_signature"]
   varying = rouge(["rouge1"], ["a", "b"], [["a"], ["b", "c"]])
   assert varying["rouge1"] == 100 and varying["rouge_signature"].startswith("nrefs:var|")

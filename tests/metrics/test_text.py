@@ -8,16 +8,16 @@ from tfx_jax.metrics import text as metrics
 
 
 def test_exact_match_by_kind_strips_outer_whitespace_only():
-  figures = metrics.exact_match(
+  scores = metrics.exact_match(
     ["a b", " c ", "d", "e  f"],
     [["a b"], ["c\n"], ["D"], ["e f"]],
     kinds=["date", "time", "date", "time"],
   )
-  assert figures == {"exact_match": 50, "exact_match/date": 50, "exact_match/time": 50}
+  assert scores == {"exact_match": 50, "exact_match/date": 50, "exact_match/time": 50}
   assert metrics.exact_match(["b"], [["a", "b"]]) == {"exact_match": 100}
 
 
-def test_text_metrics_gathers_what_was_named(tmp_path, monkeypatch):
+def test_all_named_metrics_are_computed(tmp_path, monkeypatch):
   (tmp_path / "my_metric.py").write_text(
     "def length_ratio(predictions, references):\n"
     '  return {"length_ratio": len(predictions[0]) / len(references[0][0])}\n'
@@ -27,8 +27,8 @@ def test_text_metrics_gathers_what_was_named(tmp_path, monkeypatch):
   monkeypatch.syspath_prepend(tmp_path)
   names = ["exact_match", "bleu", "length", "my_metric:length_ratio"]
   metrics.check_names(names)
-  figures = metrics.text_metrics(names, ["a b"], [["a bcd"]], kinds=["k"])
-  assert list(figures) == [
+  scores = metrics.text_metrics(names, ["a b"], [["a bcd"]], kinds=["k"])
+  assert list(scores) == [
     "exact_match",
     "exact_match/k",
     "bleu",
@@ -36,32 +36,32 @@ def test_text_metrics_gathers_what_was_named(tmp_path, monkeypatch):
     "length",
     "length_ratio",
   ]
-  assert figures["length_ratio"] == 0.6
-  with pytest.raises(UserError, match="must return a dict of figures, not float"):
+  assert scores["length_ratio"] == 0.6
+  with pytest.raises(UserError, match="must return a dict of metrics, not float"):
     metrics.text_metrics(["my_metric:wrong"], ["a"], [["a"]])
   with pytest.raises(UserError, match="did you mean 'length_ratio'"):
     metrics.check_names(["my_metric:length_ration"])
 
 
 def test_settings_reach_the_corpus_metrics():
-  figures = metrics.text_metrics(
+  scores = metrics.text_metrics(
     ["bleu", "chrf", "bleu_moses"], ["A B C D"], [["a b c d"]],
     tokenize="intl", lowercase=True, language="fr",
   )  # fmt: skip
-  assert "case:lc" in figures["bleu_signature"] and "tok:intl" in figures["bleu_signature"]
-  assert "case:lc" in figures["chrf_signature"]
-  assert "lang:fr" in figures["bleu_moses_signature"] and figures["bleu_moses"] > 0
+  assert "case:lc" in scores["bleu_signature"] and "tok:intl" in scores["bleu_signature"]
+  assert "case:lc" in scores["chrf_signature"]
+  assert "lang:fr" in scores["bleu_moses_signature"] and scores["bleu_moses"] > 0
 
 
-def test_rouge_and_figures_of_form_are_metrics_too():
+def test_rouge_and_metrics_of_form_are_computed_too():
   names = ["novelty", "rougeL", "length_ratio", "rouge1"]
   metrics.check_names(names)
-  figures = metrics.text_metrics(
+  scores = metrics.text_metrics(
     names, ["cats"], [["cat"]], sources=["a cat"], rouge_settings={"stemmer": False}
   )
-  assert list(figures)[:3] == ["rougeL", "rouge1", "rouge_signature"]
-  assert figures["rouge1"] == 0 and "stem:no" in figures["rouge_signature"]
-  assert figures["novelty1"] == 100 and figures["length_ratio"] == 1
+  assert list(scores)[:3] == ["rougeL", "rouge1", "rouge_signature"]
+  assert scores["rouge1"] == 0 and "stem:no" in scores["rouge_signature"]
+  assert scores["novelty1"] == 100 and scores["length_ratio"] == 1
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_rouge_and_figures_of_form_are_metrics_too():
     (lambda: metrics.check_names(["no_such_package:f"]), "cannot import 'no_such_package'"),
   ],
 )
-def test_what_the_user_can_mend_is_one_line(call, words):
+def test_errors_of_the_user_are_one_line(call, words):
   with pytest.raises(UserError, match=words) as error:
     call()
   assert "\n" not in str(error.value)

@@ -221,7 +221,7 @@ def test_beam_search_equals_one_that_recomputes_everything(name):
     numbers = beam.BeamSettings(rules, jnp.float32(0.6), jnp.float32(5.0))
     logits, cache = prefill(params, batch)
     state = beam.begin(
-      logits, numbers, jnp.ones(3, bool), width=width, num_return=width, length=longest
+      logits, numbers, jnp.ones(3, bool), width=width, num_return=width, capacity=longest
     )
     return beam.advance(functools.partial(decode, params), state, cache, numbers, longest)[0]
 

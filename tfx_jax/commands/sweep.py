@@ -12,7 +12,7 @@ from tfx_jax.commands.train import check, train
 from tfx_jax.commands.workdir import check_workdir, final_figures, held, read_counters, read_log
 from tfx_jax.config_io import recorded_config
 from tfx_jax.errors import UserError
-from tfx_jax.metrics.perplexity import LOSS_FIGURES
+from tfx_jax.metrics.perplexity import LOSS_METRICS
 from tfx_jax.report.records import is_number
 from tfx_jax.sweep.grid import Cell
 from tfx_jax.sweep.picture import draw_sweep
@@ -123,6 +123,6 @@ def _keep(rows: Sequence[Row], text: str, workdir: str) -> None:
     raise UserError(f"cannot write to workdir {workdir}: {error.strerror}") from error
   names = metric_names([run for row in rows for run in row.runs])
   if names:
-    main = next((name for name in names if name not in LOSS_FIGURES), names[0])
+    main = next((name for name in names if name not in LOSS_METRICS), names[0])
     title = os.path.basename(os.path.abspath(workdir))
     draw_sweep(rows, main, os.path.join(workdir, "sweep.png"), title)

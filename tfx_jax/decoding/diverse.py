@@ -1,35 +1,33 @@
-"""Diverse beam search: groups of beams, each kept from the words of the groups before it.
+"""Diverse beam search: groups of beams, each discouraged from the tokens of earlier groups.
 
 This is the search of Vijayakumar et al. (2016, arXiv:1610.02424) with Hamming diversity. Each of G
-groups is a beam search of its own, over W / G beams, as `decoding/beam.py` has it. At every step
-they choose one after the other. A group ranks its continuations by their log-probability less
+groups is a beam search over W / G beams, as in `decoding/beam.py`. At every step the groups choose
+their tokens in order. A group ranks its continuations by their log-probability minus
 
-    diversity_penalty * (how many live beams of earlier groups have just chosen the same token).
+    diversity_penalty * (number of live beams of earlier groups that chose the same token just now).
 
-The difference counts for that choice alone: neither the sums that beams carry on nor the scores of
-hypotheses hold it. EOS is no live beam's token, so ending is never penalised.
+The penalty affects this choice only: neither the sums of the beams nor the scores of hypotheses
+contain it. A live beam never holds EOS, so ending is never penalized.
 
-A row goes on until no group's pool can change, and until then all its beams do. So the result is
-the same as without the stop here, too.
+All beams of a row go on until no group's pool can change. So stopping does not change the result,
+as in plain beam search.
 """
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from tfx_jax.decoding import beam
-from tfx_jax.decoding.beam import BeamSettings, BeamState, Ending
-from tfx_jax.decoding.loop import Step, go_on
+from tfx_jax.decoding.beam import BeamSettings, BeamState, EndPenalty
+from tfx_jax.decoding.loop import Cache, Step, run_steps
 
 
 @struct.dataclass
 class DiverseSettings:
-  """Numbers of the search; they are traced, but for the number of groups.
+  """Settings of a diverse beam search. All but the number of groups are traced.
 
   Attributes:
-    beam: of each group's search.
+    beam: settings of the beam search of each group.
     diversity_penalty: scalar, above 0.
     groups: G.
   """
@@ -41,10 +39,10 @@ class DiverseSettings:
 
 @struct.dataclass
 class DiverseState:
-  """Where the search stands.
+  """Progress of a diverse beam search.
 
   Attributes:
-    groups: of each group; in all of them the same rows are finished.
+    groups: state of each group; the same rows are finished in all of them.
   """
 
   groups: tuple[BeamState, ...]
@@ -55,39 +53,40 @@ class DiverseState:
     return self.groups[0].length
 
   @property
-  def room(self) -> int:
-    """T."""
-    return self.groups[0].room
+  def capacity(self) -> int:
+    """Most tokens of an output, T."""
+    return self.groups[0].capacity
 
   @property
   def finished(self) -> jax.Array:
-    """Bool [B]."""
+    """Finished rows, bool [B]."""
     return self.groups[0].finished
 
   @property
-  def last_tokens(self) -> jax.Array:
-    """The newest token of each live beam, [B,W]."""
-    return _join([group.last_tokens for group in self.groups])
+  def last_elements(self) -> jax.Array:
+    """Newest token of each live beam, int32 [B,W]."""
+    return _join([group.last_elements for group in self.groups])
 
   @property
   def parents(self) -> jax.Array:
-    """The beam of the step before that each live beam continues, int32 [B,W]."""
+    """Beam of the previous step that each live beam continues, int32 [B,W]."""
+    # A group numbers its own beams from 0; the model has the beams of all groups side by side.
     width = self.groups[0].parents.shape[1]
     return _join([group.parents + i * width for i, group in enumerate(self.groups)])
 
   @property
   def done_tokens(self) -> jax.Array:
-    """Hypotheses of all groups, int32 [B,R,T], in the order of the groups; `NO_TOKEN` after EOS."""
+    """Hypotheses of all groups, group after group, int32 [B,R,T]; `NO_TOKEN` after EOS."""
     return _join([group.done_tokens for group in self.groups])
 
   @property
   def done_score(self) -> jax.Array:
-    """[B,R], minus infinity for an empty place."""
+    """Scores [B,R], minus infinity for an empty place."""
     return _join([group.done_score for group in self.groups])
 
   @property
   def done_log_prob(self) -> jax.Array:
-    """[B,R], of the model."""
+    """Log-probabilities by the model, [B,R]."""
     return _join([group.done_log_prob for group in self.groups])
 
 
@@ -98,58 +97,69 @@ def begin(
   *,
   width: int,
   num_return: int,
-  length: int,
-  at_end: jax.Array | None = None,
+  capacity: int,
+  end_penalty: jax.Array | None = None,
 ) -> DiverseState:
-  """As `beam.begin`; each of G groups keeps `num_return` / G hypotheses, rounded up."""
+  """Starts a search and expands it by the first token; arguments as for `beam.begin`.
+
+  Each of G groups keeps `num_return` / G hypotheses, rounded up.
+  """
   rows, vocab = logits.shape
-  own = width // settings.groups
-  empty = beam.empty(active, own, -(-num_return // settings.groups), length)
-  logits = jnp.broadcast_to(logits[:, None], (rows, width, vocab))
-  return expand(DiverseState((empty,) * settings.groups), logits, settings, at_end)
+  group_width = width // settings.groups
+  group_return = -(-num_return // settings.groups)  # rounded up
+  empty = beam.empty(active, group_width, group_return, capacity)
+  logits = jnp.broadcast_to(logits[:, None], (rows, width, vocab))  # [B,V] -> [B,W,V]
+  return expand(DiverseState((empty,) * settings.groups), logits, settings, end_penalty)
 
 
 def advance(
   step: Step,
   state: DiverseState,
-  cache: Any,
+  cache: Cache,
   settings: DiverseSettings,
-  steps: jax.Array,
-  ending: Ending | None = None,
-) -> tuple[DiverseState, Any]:
-  """Goes on for at most `steps` tokens, or until every row is finished."""
+  steps: jax.Array | int,
+  end_penalty: EndPenalty | None = None,
+) -> tuple[DiverseState, Cache]:
+  """Adds at most `steps` tokens; stops before if every row is finished. See `loop.run_steps`."""
 
-  def one_more(state: DiverseState, logits: jax.Array, cache: Any) -> DiverseState:
-    return expand(state, logits, settings, None if ending is None else ending(cache))
+  def add_token(state: DiverseState, logits: jax.Array, cache: Cache) -> DiverseState:
+    # From the cache after the step, so that the penalty includes the newest token.
+    return expand(state, logits, settings, None if end_penalty is None else end_penalty(cache))
 
-  return go_on(one_more, step, state, cache, steps)
+  return run_steps(add_token, step, state, cache, steps)
 
 
 def expand(
   state: DiverseState,
   logits: jax.Array,
   settings: DiverseSettings,
-  at_end: jax.Array | None = None,
+  end_penalty: jax.Array | None = None,
 ) -> DiverseState:
-  """Continues every live beam by one token, group by group; arguments as of `beam.expand`."""
+  """Expands every live beam by one token, group by group; arguments as for `beam.expand`."""
   rows, width, vocab = logits.shape
-  own = width // settings.groups
-  chosen, grown = jnp.zeros((rows, vocab)), []
+  group_width = width // settings.groups
+  # How many live beams of the groups before have chosen each token at this step.
+  counts = jnp.zeros((rows, vocab))  # [B,V]
+  expanded = []
   for i, group in enumerate(state.groups):
-    mine = slice(i * own, (i + 1) * own)
-    group = beam.grow(
+    beams = slice(i * group_width, (i + 1) * group_width)
+    group = beam.expand(
       group,
-      logits[:, mine],
+      logits[:, beams],  # [B,W,V] -> [B,W/G,V]
       settings.beam,
-      None if at_end is None else at_end[:, mine],
-      settings.diversity_penalty * chosen,
+      None if end_penalty is None else end_penalty[:, beams],  # [B,W] -> [B,W/G]
+      settings.diversity_penalty * counts,  # [B,V], zero for the first group
     )
-    grown.append(group)
-    tokens = jax.nn.one_hot(group.last_tokens, vocab)
-    chosen += jnp.where(jnp.isfinite(group.live_sum)[..., None], tokens, 0.0).sum(axis=1)
-  finished = jnp.stack([group.finished for group in grown]).all(axis=0)
-  return DiverseState(tuple(beam.release(group, finished) for group in grown))
+    expanded.append(group)
+    chosen = jax.nn.one_hot(group.last_elements, vocab)  # [B,W/G] -> [B,W/G,V]
+    # An empty beam has chosen nothing, whatever token stands in it.
+    live = jnp.isfinite(group.live_sum)  # [B,W/G]
+    counts += jnp.where(live[..., None], chosen, 0.0).sum(axis=1)  # [B,W/G,V] -> [B,V]
+  # A group whose own pool is final still goes on, because its tokens count for the others.
+  finished = jnp.stack([group.finished for group in expanded]).all(axis=0)  # [G,B] -> [B]
+  return DiverseState(tuple(beam.finish_rows(group, finished) for group in expanded))
 
 
 def _join(parts: list[jax.Array]) -> jax.Array:
+  """Joins arrays of all groups along the hypotheses: G times [B,W/G,...] -> [B,W,...]."""
   return jnp.concatenate(parts, axis=1)

@@ -1,4 +1,4 @@
-"""Phrases that are never generated, however a tokenizer's pieces spell them."""
+"""Forbidden phrases: never generated, in whatever tokens they could be spelled."""
 
 import jax
 import jax.numpy as jnp
@@ -6,19 +6,20 @@ from flax import struct
 
 from tfx_jax.decoding.logits import NEG_INF
 
+# Nodes of every graph of phrases.
 START, END = 0, 1
 
 
 @struct.dataclass
 class Phrases:
-  """All spellings of all phrases as one graph: each is a path of tokens from `START` to `END`.
+  """Graph of all spellings of all phrases: each is a path of tokens from `START` to `END`.
 
   Attributes:
-    source: int32 [A], the node that each arc leaves.
-    token: int32 [A], the token that is read along it.
-    target: int32 [A], the node that it leads to.
-    num_nodes: `START` and `END` counted.
-    longest: at least the most tokens of a path.
+    source: int32 [A], node that each arc leaves.
+    token: int32 [A], token on the arc.
+    target: int32 [A], node that the arc leads to.
+    num_nodes: N, `START` and `END` included.
+    longest: tokens of the longest path, or more.
   """
 
   source: jax.Array
@@ -36,20 +37,25 @@ def forbid_phrases(
   Args:
     log_probs: [B,W,V].
     tokens: int32 [B,W,T].
-    length: scalar, how many of the tokens are real.
+    length: scalar, number of tokens so far.
     phrases: see `Phrases`.
   """
   rows, width, _ = log_probs.shape
-  # A phrase may begin anywhere; all that have begun are followed at once.
+  # A phrase may begin at any token, so START is reached before every one; all phrases that have
+  # begun are followed at once. [B,W,N]
   start = jnp.zeros((rows, width, phrases.num_nodes), bool).at[..., START].set(True)
 
-  def read(step: jax.Array, reached: jax.Array) -> jax.Array:
-    back = phrases.longest - 1 - step
-    newest = jax.lax.dynamic_index_in_dim(tokens, length - back, axis=2)
-    taken = reached[..., phrases.source] & (newest == phrases.token[None, None])
+  # The last `longest` - 1 tokens are enough: a longer path cannot end with the next token.
+  def follow(i: jax.Array, reached: jax.Array) -> jax.Array:
+    back = phrases.longest - 1 - i
+    token = jax.lax.dynamic_index_in_dim(tokens, length - back, axis=2)  # [B,W,T] -> [B,W,1]
+    # Arcs that leave a reached node with this token: [B,W,N] -> [B,W,A]
+    taken = reached[..., phrases.source] & (token == phrases.token[None, None])
+    # Before the first token nothing is followed. [B,W,A] -> [B,W,N]
     return start.at[..., phrases.target].max(taken & (back <= length))
 
-  reached = jax.lax.fori_loop(0, phrases.longest - 1, read, start)
+  reached = jax.lax.fori_loop(0, phrases.longest - 1, follow, start)
+  # Arcs from a reached node to END, then their tokens: [B,W,N] -> [B,W,A] -> [B,W,V]
   completes = reached[..., phrases.source] & (phrases.target == END)[None, None]
   banned = jnp.zeros(log_probs.shape, bool).at[..., phrases.token].max(completes)
   return jnp.where(banned, NEG_INF, log_probs)

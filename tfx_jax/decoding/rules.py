@@ -1,4 +1,4 @@
-"""What a next token may be: the rules that every search applies, in one order."""
+"""Rules on the next token, which every search applies in the same order."""
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +13,20 @@ from tfx_jax.decoding.phrases import Phrases, forbid_phrases
 class Rules:
   """Rules on the next token. A rule that is None is not in the program; numbers are traced.
 
-  They look at the output only, whatever the prompt holds.
+  All rules look at the output only, not at the prompt.
 
   Attributes:
-    forbidden: bool [U], tokens that are never generated; nor are those from U on. EOS is none.
+    forbidden: bool [U], true for tokens that are never generated, never for EOS. Tokens from U on
+      are never generated either.
     min_length: int32 [B], least tokens of an output, EOS counted.
     max_length: int32 [B], most tokens of an output, EOS counted.
-    eos: ids of the tokens that end an output; the first of them in an output is its last token.
-    prefix: int32 [B,T], tokens that outputs begin with.
-    prefix_length: int32 [B], how many of them, fewer than `max_length`.
-    no_repeat_ngram_size: scalar n, no n-gram occurs twice in an output.
-    repetition_penalty: scalar, what logits of tokens of the output so far are divided by.
-    presence_penalty: scalar, what is subtracted from them.
-    phrases: that outputs never hold.
+    eos: ids of the end tokens; the first of them in an output is its last token.
+    prefix: int32 [B,P], tokens that the outputs of each row begin with.
+    prefix_length: int32 [B], number of real tokens in each prefix, less than `max_length`.
+    no_repeat_ngram_size: scalar n; no n-gram occurs twice in an output.
+    repetition_penalty: scalar, divides the logits of tokens that are in the output so far.
+    presence_penalty: scalar, subtracted from the logits of the same tokens.
+    phrases: phrases that never occur in an output.
   """
 
   forbidden: jax.Array
@@ -43,44 +44,50 @@ class Rules:
 def apply_rules(
   rules: Rules, logits: jax.Array, tokens: jax.Array, length: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """The next token's log-probabilities, of the model and under the rules.
+  """Returns the next token's log-probabilities by the model and under the rules.
 
-  The penalties on repetition and presence, in this order, change the distribution. All other rules
-  only make tokens impossible and leave the log-probabilities of the rest as they are: forbidden
-  tokens, forbidden phrases and repeated n-grams first, then the bounds on the length, which always
-  leave a token; a prefix overrules them all.
+  First the repetition penalty, then the presence penalty change the distribution. All other rules
+  only make tokens impossible and do not change the log-probabilities of the rest. Their order is:
+  forbidden tokens, forbidden phrases, repeated n-grams, and the bounds on the length, which always
+  leave a token. A prefix overrules them all.
 
   Args:
     rules: see `Rules`.
     logits: [B,W,V].
-    tokens: int32 [B,W,T], the hypotheses so far, which hold no EOS.
-    length: scalar, how many of the tokens are real.
+    tokens: int32 [B,W,T], the hypotheses so far, without EOS.
+    length: scalar, number of tokens so far.
 
   Returns:
-    Log-probabilities [B,W,V] of the model, and those under the rules, minus infinity for what they
-    do not allow.
+    Log-probabilities [B,W,V] by the model, and under the rules: minus infinity for tokens that the
+    rules do not allow.
   """
+  # Log-probabilities are summed over many tokens, so bfloat16 is not precise enough.
   logits = logits.astype(jnp.float32)
+  # The penalties come first: they change the distribution, and the masks below only remove tokens.
   penalized = logits
   if rules.repetition_penalty is not None:
     penalized = on.penalize_repetition(penalized, tokens, length, rules.repetition_penalty)
   if rules.presence_penalty is not None:
     penalized = on.penalize_presence(penalized, tokens, length, rules.presence_penalty)
-  model, unruled = on.log_softmax(logits), on.log_softmax(penalized)
+  # `model` is reported, `unmasked` is what the search ranks by. Each [B,W,V].
+  model, unmasked = on.log_softmax(logits), on.log_softmax(penalized)
+  # The model may pad its vocabulary, for speed or sharding; those logits are no tokens.
   padding = logits.shape[-1] - rules.forbidden.shape[0]
-  forbidden = jnp.pad(rules.forbidden, (0, padding), constant_values=True)
-  ruled = on.forbid(unruled, forbidden)
+  forbidden = jnp.pad(rules.forbidden, (0, padding), constant_values=True)  # [U] -> [V]
+  ruled = on.forbid(unmasked, forbidden)
   if rules.phrases is not None:
     ruled = forbid_phrases(ruled, tokens, length, rules.phrases)
   if rules.no_repeat_ngram_size is not None:
     ruled = on.block_ngrams(ruled, tokens, length, rules.no_repeat_ngram_size)
   if rules.phrases is None and rules.no_repeat_ngram_size is None:
-    # The same for all hypotheses, so that the [B,W,V] need not be gone through.
+    # The same for all hypotheses, so that no pass over [B,W,V] is needed.
     others = ~forbidden.at[np.array(rules.eos)].set(True).all()
   else:
     others = on.others_left(ruled, rules.eos)
+  # After all rules that forbid, so that it sees whether they left anything but EOS.
   bounds = rules.min_length, rules.max_length
   ruled = on.limit_length(ruled, length + 1, *bounds, rules.eos, others)
+  # Last, because a prefix is written even where other rules forbid it.
   if rules.prefix is not None:
-    ruled = on.force_prefix(ruled, unruled, length, rules.prefix, rules.prefix_length)
+    ruled = on.force_prefix(ruled, unmasked, length, rules.prefix, rules.prefix_length)
   return model, ruled

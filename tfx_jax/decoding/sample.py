@@ -1,38 +1,38 @@
 """Sampling over `step(tokens, parents, cache) -> (logits, cache)`; it knows no model.
 
-W samples of a row are drawn at once, each token from
+W samples of each row are drawn at once. Each token is drawn from
 
     softmax(truncate(log_probs)), see `decoding/truncation.py`,
 
-where log_probs are those under the rules of `decoding/rules.py`. What a sample draws depends on
-the seed, the number of its input and its own number, and on nothing else: not on the batch, nor
-on how many samples there are. Its log-probability is the model's, EOS counted.
+where log_probs are the log-probabilities under the rules of `decoding/rules.py`. A sample depends
+only on the seed, on the number of its input and on its own number in the row. It does not depend on
+the batch or on how many other samples are drawn. Its log-probability is the model's own, EOS
+counted.
 
-Where nothing is left to chance, the likeliest token is taken: that is greedy search.
+Without sampling parameters the likeliest token is taken: this is greedy search.
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from tfx_jax.decoding.logits import is_end
-from tfx_jax.decoding.loop import NO_TOKEN, Step, go_on
+from tfx_jax.decoding.loop import NO_TOKEN, Cache, Step, run_steps
 from tfx_jax.decoding.rules import Rules, apply_rules
 from tfx_jax.decoding.top_k import top_k
 from tfx_jax.decoding.truncation import Truncation, truncate
 
 
 @struct.dataclass
-class Chance:
-  """What draws depend on.
+class Sampling:
+  """Sampling parameters: all that the draws depend on.
 
   Attributes:
     seed: uint32 scalar.
-    number: int32 [B], the number of each row's input.
-    truncation: what may be drawn.
+    number: int32 [B], number of each row's input.
+    truncation: restricts the tokens that may be drawn.
   """
 
   seed: jax.Array
@@ -42,26 +42,26 @@ class Chance:
 
 @struct.dataclass
 class SampleSettings:
-  """Numbers of the search; they are traced, so changing them compiles nothing.
+  """Settings of sampling. They are traced: other numbers compile no other program.
 
   Attributes:
-    rules: on the next token.
-    chance: None: the likeliest token is taken.
+    rules: constraints on the next token.
+    sampling: sampling parameters; None for greedy search.
   """
 
   rules: Rules
-  chance: Chance | None = None
+  sampling: Sampling | None = None
 
 
 @struct.dataclass
 class SampleState:
-  """Where the search stands after `length` tokens.
+  """Progress of sampling after `length` tokens.
 
   Attributes:
     length: int32 scalar.
     tokens: int32 [B,W,T]; `NO_TOKEN` after EOS.
-    log_probs: [B,W,T], of each token by the model; zeros after EOS.
-    ended: bool [B,W], which samples have their EOS, or were cut.
+    log_probs: [B,W,T], log-probability of each token by the model; zeros after EOS.
+    ended: bool [B,W], true for samples that have their EOS or were cut.
   """
 
   length: jax.Array
@@ -71,70 +71,87 @@ class SampleState:
 
   @property
   def log_prob(self) -> jax.Array:
-    """Of each sample by the model, [B,W]."""
-    return self.log_probs.sum(axis=2)
+    """Log-probability of each sample by the model, [B,W]."""
+    return self.log_probs.sum(axis=2)  # [B,W,T] -> [B,W]
 
   @property
-  def room(self) -> int:
-    """T."""
+  def capacity(self) -> int:
+    """Most tokens of an output, T."""
     return self.tokens.shape[2]
 
   @property
-  def last_tokens(self) -> jax.Array:
-    """The newest token of each sample, [B,W]."""
+  def last_elements(self) -> jax.Array:
+    """Newest token of each sample, int32 [B,W]."""
+    # [B,W,T] -> [B,W]
     return jax.lax.dynamic_index_in_dim(self.tokens, self.length - 1, 2, keepdims=False)
 
   @property
   def parents(self) -> jax.Array:
-    """Each sample continues itself, int32 [B,W]."""
+    """Sample of the previous step that each one continues, int32 [B,W]: itself."""
     return jax.lax.broadcasted_iota(jnp.int32, self.ended.shape, 1)
 
   @property
   def finished(self) -> jax.Array:
     """Rows whose samples have all ended, bool [B]."""
-    return self.ended.all(axis=1)
+    return self.ended.all(axis=1)  # [B,W] -> [B]
 
 
 def begin(
-  logits: jax.Array, settings: SampleSettings, active: jax.Array, *, width: int, length: int
+  logits: jax.Array, settings: SampleSettings, active: jax.Array, *, width: int, capacity: int
 ) -> SampleState:
-  """Starts from the prompt's logits [B,V] and draws the first token of each sample.
+  """Starts sampling and draws the first token of each sample.
 
   Args:
     logits: [B,V], of the first token to generate.
     settings: see `SampleSettings`.
-    active: bool [B]; rows that only fill up the batch are false and finished at once.
-    width: W, samples of a row.
-    length: T, room for tokens; at least every `max_length`.
+    active: bool [B]; false for rows that only fill the batch, which are finished at once.
+    width: W, samples of each row.
+    capacity: T, at least the greatest `max_length`.
   """
   rows, vocab = logits.shape
   state = SampleState(
     length=jnp.zeros((), jnp.int32),
-    tokens=jnp.full((rows, width, length), NO_TOKEN, jnp.int32),
-    log_probs=jnp.zeros((rows, width, length)),
-    ended=jnp.broadcast_to(~active[:, None], (rows, width)),
+    tokens=jnp.full((rows, width, capacity), NO_TOKEN, jnp.int32),  # [B,W,T]
+    log_probs=jnp.zeros((rows, width, capacity)),
+    ended=jnp.broadcast_to(~active[:, None], (rows, width)),  # [B] -> [B,W]
   )
-  return expand(state, jnp.broadcast_to(logits[:, None], (rows, width, vocab)), settings)
+  logits = jnp.broadcast_to(logits[:, None], (rows, width, vocab))  # [B,V] -> [B,W,V]
+  return expand(state, logits, settings)
 
 
 def advance(
-  step: Step, state: SampleState, cache: Any, settings: SampleSettings, steps: jax.Array
-) -> tuple[SampleState, Any]:
-  """Goes on for at most `steps` tokens, or until every row is finished."""
-  return go_on(lambda state, logits, _: expand(state, logits, settings), step, state, cache, steps)
+  step: Step,
+  state: SampleState,
+  cache: Cache,
+  settings: SampleSettings,
+  steps: jax.Array | int,
+) -> tuple[SampleState, Cache]:
+  """Adds at most `steps` tokens; stops before if every row is finished. See `loop.run_steps`."""
+
+  def add_token(state: SampleState, logits: jax.Array, _: Cache) -> SampleState:
+    return expand(state, logits, settings)
+
+  return run_steps(add_token, step, state, cache, steps)
 
 
 def expand(state: SampleState, logits: jax.Array, settings: SampleSettings) -> SampleState:
-  """Draws the next token of every sample that has not ended, given the logits [B,W,V]."""
-  log_probs, ruled = apply_rules(settings.rules, logits, state.tokens, state.length)
-  if settings.chance is None:
-    token = top_k(ruled.reshape(-1, ruled.shape[2]), 1)[1].reshape(ruled.shape[:2])
+  """Chooses the next token of every sample that has not ended, given the logits [B,W,V]."""
+  rows, width, vocab = logits.shape
+  log_probs, ruled = apply_rules(settings.rules, logits, state.tokens, state.length)  # each [B,W,V]
+  if settings.sampling is None:
+    # The argmax; `top_k` searches only a part of a large vocabulary. [B,W,V] -> [B*W,V] -> [B*W,1]
+    _, token = top_k(ruled.reshape(rows * width, vocab), 1)
+    token = token.reshape(rows, width)  # [B*W,1] -> [B,W]
   else:
-    token = _draw(_keys(settings.chance, state), truncate(settings.chance.truncation, ruled))
-  log_prob = jnp.take_along_axis(log_probs, token[..., None], axis=2)[..., 0]
+    keys = _keys(settings.sampling, state)  # [B,W]
+    token = _draw(keys, truncate(settings.sampling.truncation, ruled))  # [B,W,V] -> [B,W]
+  # The model's own log-probability, so that it does not depend on rules or truncation.
+  log_prob = jnp.take_along_axis(log_probs, token[..., None], axis=2)[..., 0]  # [B,W,V] -> [B,W]
+  # Samples that have ended stay as they are while others of the batch go on.
   token = jnp.where(state.ended, NO_TOKEN, token)
 
   def write(old: jax.Array, new: jax.Array) -> jax.Array:
+    # [B,W] -> [B,W,1], written into [B,W,T] at place `length`.
     return jax.lax.dynamic_update_slice_in_dim(old, new[..., None], state.length, axis=2)
 
   return SampleState(
@@ -145,27 +162,28 @@ def expand(state: SampleState, logits: jax.Array, settings: SampleSettings) -> S
   )
 
 
-def cut(state: SampleState, kept: jax.Array) -> SampleState:
-  """Ends samples after `kept` [B,W] tokens; T: they are left as they are."""
-  beyond = jnp.arange(state.room)[None, None] >= kept[..., None]
+def cut(state: SampleState, keep: jax.Array) -> SampleState:
+  """Ends each sample after its first `keep` tokens, int32 [B,W]; T leaves it as it is."""
+  beyond = jnp.arange(state.capacity)[None, None] >= keep[..., None]  # [1,1,T], [B,W,1] -> [B,W,T]
   return state.replace(
     tokens=jnp.where(beyond, NO_TOKEN, state.tokens),
     log_probs=jnp.where(beyond, 0.0, state.log_probs),
-    ended=state.ended | (kept < state.room),
+    ended=state.ended | (keep < state.capacity),
   )
 
 
-def _keys(chance: Chance, state: SampleState) -> jax.Array:
-  """The keys [B,W] of this step's draws."""
-  seed = jax.random.key(chance.seed)
+def _keys(sampling: Sampling, state: SampleState) -> jax.Array:
+  """Random keys [B,W] for the tokens of this step."""
+  seed = jax.random.key(sampling.seed)
 
+  # Of these numbers alone: the batch, W and the number of calls must not change a sample.
   def key(number: jax.Array, sample: jax.Array) -> jax.Array:
     return functools.reduce(jax.random.fold_in, (number, sample, state.length), seed)
 
-  of_row = jax.vmap(key, (None, 0))
-  return jax.vmap(of_row, (0, None))(chance.number, jnp.arange(state.ended.shape[1]))
+  of_row = jax.vmap(key, (None, 0))  # number [], sample [W] -> [W]
+  return jax.vmap(of_row, (0, None))(sampling.number, jnp.arange(state.ended.shape[1]))  # -> [B,W]
 
 
 def _draw(keys: jax.Array, logits: jax.Array) -> jax.Array:
-  """A token [B,W] of each distribution [B,W,V]."""
+  """Draws one token from each distribution: keys [B,W], logits [B,W,V] -> int32 [B,W]."""
   return jax.vmap(jax.vmap(jax.random.categorical))(keys, logits)

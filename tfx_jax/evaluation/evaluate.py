@@ -37,7 +37,7 @@ def loss_figures(
     beat()
   whole = functools.reduce(lambda a, b: a.merge(b), parallel.fetch(parts))
   sizes = loader.report["target_bytes"], loader.report["target_words"]
-  return perplexity.loss_figures(float(whole.total), float(whole.count), *sizes)
+  return perplexity.loss_metrics(float(whole.total), float(whole.count), *sizes)
 
 
 def best_texts(

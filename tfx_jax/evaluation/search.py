@@ -216,10 +216,10 @@ def _begin(
   """The state of a search after its first token, and the model's cache."""
   apply = functools.partial(model.apply, {"params": params})
   logits, cache = apply(batch, cache_length, width, alignment_layer, method="prefill")
-  shape = {"width": width, "length": length}
+  shape = {"width": width, "capacity": length}
   if not isinstance(settings, sample.SampleSettings):
     ending = _ending(coverage)
-    shape |= {"num_return": num_return, "at_end": None if ending is None else ending(cache)}
+    shape |= {"num_return": num_return, "end_penalty": None if ending is None else ending(cache)}
   state = SEARCHES[type(settings)].begin(logits, settings, active, **shape)
   return parallel.split_rows((state, cache))
 
@@ -247,14 +247,14 @@ def _grow(parallel: Parallel, cache: Any, length: int) -> Any:
 
 
 def _finished(state: Any) -> jax.Array:
-  return state.finished.all() | (state.length == state.room)
+  return state.finished.all() | (state.length == state.capacity)
 
 
 def _cut(parallel: Parallel, state: sample.SampleState, kept: jax.Array) -> sample.SampleState:
   return parallel.split_rows(sample.cut(state, kept))
 
 
-def _ending(coverage: Coverage | None) -> beam.Ending | None:
+def _ending(coverage: Coverage | None) -> beam.EndPenalty | None:
   if coverage is None:
     return None
 

@@ -52,7 +52,7 @@ def search_settings(
     return _of_beams(settings, rules, given)
   return sample.SampleSettings(
     rules,
-    sample.Chance(
+    sample.Sampling(
       seed=np.uint32(settings.seed),
       number=arrays["number"],
       truncation=_truncation(settings, arrays["number"].shape),
@@ -65,7 +65,7 @@ def _of_beams(settings: GenerateSettings, rules: Rules, given: int) -> Settings:
     rules=rules,
     length_penalty=np.float32(settings.length_penalty),
     penalty_offset=np.float32(beam.PENALTY_OFFSETS[settings.length_penalty_form]),
-    given=np.int32(given),
+    prompt_length=np.int32(given),
     early_stopping=np.bool_(settings.early_stopping),
   )
   if settings.beam_groups == 1:

@@ -1,1 +1,1 @@
-"""Scores, in percent as the field reports them: strings or sums in, numbers out."""
+"""Metrics of texts and losses: strings or sums in, numbers out; shares are in percent."""

@@ -1,22 +1,22 @@
-"""Corpus scores that sacreBLEU (Post, 2018) computes, each with what is done to texts before."""
+"""Corpus metrics computed by sacreBLEU (Post, 2018, arXiv:1804.08771): BLEU and chrF."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tfx_jax.errors import UserError, nearest
 
-# The longest n-grams of BLEU: bleu1 and bleu2 are what papers on dialogue report.
+# Longest n-grams of each BLEU. Papers on dialogue report bleu1 and bleu2.
 _BLEU_ORDERS = {"bleu": 4, "bleu1": 1, "bleu2": 2}
 CORPUS_METRICS = (*_BLEU_ORDERS, "chrf", "bleu_moses")
 
 
 class CorpusMetric(NamedTuple):
-  """One of sacreBLEU's metrics.
+  """A metric of sacreBLEU and the preprocessing before it.
 
   Attributes:
-    scorer: sacreBLEU's object.
-    prepare: what is done to every prediction and reference before the scorer sees it.
-    prepared: what the signature says of that, or of what sacreBLEU's own leaves out.
+    scorer: sacreBLEU's metric object.
+    prepare: preprocesses every prediction and reference.
+    prepared: appended to sacreBLEU's signature: the preprocessing, or a setting it leaves out.
   """
 
   scorer: Any
@@ -26,14 +26,15 @@ class CorpusMetric(NamedTuple):
   def inputs(
     self, predictions: Sequence[str], references: Sequence[Sequence[str]]
   ) -> tuple[list[str], list[list[str | None]]]:
-    """Prepared predictions and references as sacreBLEU takes them.
+    """Preprocesses texts and arranges them as sacreBLEU takes them.
 
     Args:
       predictions: one detokenized text per example.
-      references: for each prediction its one or several references; their number may vary.
+      references: one or several references for each prediction; their number may vary.
 
     Returns:
-      the predictions, and one stream per reference number, with None where an example has fewer.
+      Predictions, and streams of references: stream i has reference i of every example, or None for
+      an example that has fewer.
 
     Raises:
       UserError: if there is nothing to score.
@@ -49,30 +50,31 @@ class CorpusMetric(NamedTuple):
   def score(
     self, predictions: Sequence[str], references: Sequence[Sequence[str]]
   ) -> tuple[float, str]:
-    """The score in 0..100 and the signature of how it was computed; see `inputs`."""
+    """Returns the score, 0 to 100, and its signature; for arguments and errors see `inputs`."""
     score = self.scorer.corpus_score(*self.inputs(predictions, references)).score
     return score, self.signature()
 
   def signature(self) -> str:
-    """SacreBLEU's, of what was scored last, and what was done before."""
+    """Signature of the last score: sacreBLEU's own, then the preprocessing."""
     return str(self.scorer.get_signature()) + self.prepared
 
 
 def corpus_metric(
   name: str, tokenize: str = "13a", lowercase: bool = False, language: str = "en"
 ) -> CorpusMetric:
-  """The metric of a name in CORPUS_METRICS.
+  """Returns the metric of a name in CORPUS_METRICS; its scores are 0 to 100.
 
   Args:
-    name: 'bleu' (Papineni et al., 2002); 'bleu1' and 'bleu2', the same of n-grams up to 1 and up
-      to 2: brevity penalty times the geometric mean of their precisions, counted over the corpus;
-      'chrf' (Popović, 2015), or 'bleu_moses', see `bleu_moses`.
+    name: 'bleu' (Papineni et al., 2002, ACL P02-1040), with n-grams up to 4; 'bleu1' and 'bleu2',
+      the same with n-grams up to 1 and up to 2; 'chrf' (Popović, 2015, ACL W15-3049); or
+      'bleu_moses', see `bleu_moses`. BLEU is the brevity penalty times the geometric mean of the
+      n-gram precisions, counted over the corpus.
     tokenize: sacreBLEU's tokenizer for BLEU: '13a', 'intl', 'zh', 'ja-mecab', 'char', 'none' …
     lowercase: whether BLEU and 'chrf' ignore case.
-    language: of the texts, for 'bleu_moses'.
+    language: language of the texts, for 'bleu_moses'.
 
   Raises:
-    UserError: an unknown tokenizer, or one whose package or model is missing.
+    UserError: if the tokenizer is unknown, or its package or model is missing.
   """
   if name == "chrf":
     from sacrebleu.metrics import CHRF
@@ -84,16 +86,17 @@ def corpus_metric(
 
 
 def bleu_moses(language: str) -> CorpusMetric:
-  """BLEU of lowercased Moses tokens, the usual figure of papers on Multi30k (Wu et al., 2021).
+  """BLEU of lowercased Moses tokens, which papers on Multi30k usually report (Wu et al., 2021).
 
-  Predictions and references alike go through Moses' normalize-punctuation, tokenizer (its
-  defaults: hyphens kept, special characters escaped) and lowercase, in sacremoses' versions, and
-  are compared token by token.
+  Predictions and references go through the same three steps of Moses, in sacremoses' versions:
+  normalize-punctuation, tokenizer (with its defaults: hyphens kept, special characters escaped) and
+  lowercase. BLEU then compares them token by token; the score is 0 to 100.
 
   Args:
-    language: a code such as 'de', or a locale such as 'pt_BR', of which the part before the
-      first '_' or '-' counts. sacremoses knows the abbreviations and apostrophes of some
-      languages; any other has the abbreviations of English, and apostrophes cut off on both sides.
+    language: a code such as 'de', or a locale such as 'pt_BR', of which only the part before the
+      first '_' or '-' is used. sacremoses knows the abbreviations and apostrophes of some
+      languages. For any other it uses the abbreviations of English and splits apostrophes off on
+      both sides.
   """
   import sacremoses
   from sacrebleu.metrics import BLEU
@@ -106,17 +109,19 @@ def bleu_moses(language: str) -> CorpusMetric:
     return tokenizer.tokenize(normalizer.normalize(text), return_str=True).lower()
 
   done = f"|moses:punct+tok+lc|lang:{language}|sacremoses:{sacremoses.__version__}"
-  # Forced: that texts look tokenised is no surprise.
+  # `force` turns off sacreBLEU's warning that the texts look tokenized, which they are.
   return CorpusMetric(BLEU(tokenize="none", force=True), prepare, done)
 
 
 def check(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-  """Looks whether every prediction has its references.
+  """Checks that there are predictions and that each has at least one reference.
 
   Raises:
-    UserError: if there is nothing to score.
+    UserError: if there are no predictions, or one has no reference.
+    ValueError: if there are more or fewer lists of references than predictions.
+    TypeError: if an example's references are a text, not a list.
   """
-  check_any(predictions)
+  check_predictions(predictions)
   if len(predictions) != len(references):
     raise ValueError(f"{len(predictions)} predictions but {len(references)} lists of references")
   for number, group in enumerate(references, 1):
@@ -126,8 +131,12 @@ def check(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> No
       raise UserError(f"example {number} has no reference to score against")
 
 
-def check_any(predictions: Sequence[str]) -> None:
-  """Raises the UserError of nothing to score."""
+def check_predictions(predictions: Sequence[str]) -> None:
+  """Checks that there are predictions.
+
+  Raises:
+    UserError: if there are none.
+  """
   if not predictions:
     raise UserError("no predictions to score: the data split is empty")
 
@@ -142,5 +151,5 @@ def _bleu(tokenize: str, lowercase: bool, order: int) -> CorpusMetric:
   except (ImportError, OSError, RuntimeError) as e:
     reason = " ".join(str(e).split())
     raise UserError(f"BLEU tokenizer '{tokenize}' is not available here: {reason}") from e
-  # sacreBLEU's signature does not tell the order.
+  # sacreBLEU's signature does not contain the order of the n-grams.
   return CorpusMetric(scorer, prepared="" if order == 4 else f"|order:{order}")

@@ -1,31 +1,35 @@
-"""Perplexity of a mean cross-entropy."""
+"""Metrics computed from the cross-entropy: perplexity, bits per byte and perplexity per word."""
 
 import math
 
 
 def perplexity(nats_per_token: float) -> float:
-  """exp(mean cross-entropy in nats); inf where that is beyond a float."""
+  """Returns exp(mean cross-entropy in nats); infinity if this overflows a float."""
   try:
     return math.exp(nats_per_token)
   except OverflowError:
     return math.inf
 
 
-# Figures that a model has without writing anything; lower is better.
-LOSS_FIGURES = ("loss", "perplexity", "bits_per_byte", "word_perplexity")
+# Metrics that need no generated text; lower is better.
+LOSS_METRICS = ("loss", "perplexity", "bits_per_byte", "word_perplexity")
 
 
-def loss_figures(nats: float, tokens: float, num_bytes: int, words: int) -> dict[str, float]:
-  """What a summed cross-entropy is per token, and per what does not depend on the tokenizer.
+def loss_metrics(nats: float, tokens: float, num_bytes: int, words: int) -> dict[str, float]:
+  """Normalizes a summed cross-entropy by tokens, bytes and words.
+
+  Bits per byte (Gao et al., 2020, arXiv:2101.00027) and perplexity per word can be compared between
+  models with different tokenizers, the metrics per token cannot.
 
   Args:
-    nats: the cross-entropy of all texts.
-    tokens: of the texts, EOS counted.
-    num_bytes: of the texts in UTF-8.
-    words: of the texts, between spaces.
+    nats: cross-entropy of all texts in nats.
+    tokens: number of tokens, EOS counted.
+    num_bytes: size of the texts in UTF-8.
+    words: number of words, separated by white space.
 
   Returns:
-    `loss` in nats per token, `perplexity` per token, `bits_per_byte`, `word_perplexity`.
+    `loss` in nats per token, `perplexity` per token, `bits_per_byte` in bits, `word_perplexity` per
+    word.
   """
   return {
     "loss": nats / tokens,

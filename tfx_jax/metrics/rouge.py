@@ -1,4 +1,4 @@
-"""ROUGE (Lin, 2004) as the rouge-score library computes it."""
+"""ROUGE (Lin, 2004, ACL W04-1013) as the rouge-score library computes it."""
 
 import importlib.metadata
 import re
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from tfx_jax.metrics.corpus import check
 
 ROUGE_METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-# How the scores against several references become one.
+# Combines the scores against several references of a text into one.
 REFERENCE_RULES = {"max": max, "mean": statistics.fmean}
 
-# A sentence ends at these marks before white space and what a sentence may begin with, …
+# End of a sentence: these marks, white space, and something that a sentence may begin with …
 _END = re.compile(r"[.!?…]+[\"'\u201d\u2019)\]]*\s+(?=[\"'\u201c\u2018(\[#]*[A-Z0-9])")
 # … unless the mark belongs to a title, an abbreviation or an initial.
 _ABBREVIATED = re.compile(
@@ -27,27 +27,28 @@ def rouge(
   stemmer: bool = True,
   over_references: str = "max",
 ) -> dict[str, float | str]:
-  """The mean over texts of the F-measure in percent, and the signature of how it was computed.
+  """Mean F-measure over all texts, 0 to 100, and a signature of how it was computed.
 
-  'rouge1' and 'rouge2' compare words and pairs of words; 'rougeL' the longest common subsequence
-  of texts that are taken for one sentence; 'rougeLsum' the union of the longest common
-  subsequences of sentences (Lin, 2004, sections 2, 3.1 and 3.2), see `sentences`. Words are runs
-  of the letters a to z and digits, whatever their case: texts in other scripts have none, and
-  score 0.
+  'rouge1' and 'rouge2' count common words and common pairs of words (Lin, 2004, section 2).
+  'rougeL' takes the longest common subsequence of two texts, each as one sentence (section 3.1),
+  'rougeLsum' the union of the longest common subsequences of their sentences (section 3.2), which
+  `sentences` splits.
+  Words are runs of the letters a to z and digits, and case is ignored. So texts in other scripts
+  have no words and score 0.
 
   Args:
-    names: of ROUGE_METRICS.
-    predictions: one text an example.
-    references: for each prediction its one or several references.
+    names: metrics of ROUGE_METRICS.
+    predictions: one text per example.
+    references: one or several references for each prediction.
     stemmer: whether words are compared by their Porter stems.
-    over_references: of several references, 'max' takes for each metric by itself that of the
-      highest F-measure, as rouge-score does; 'mean' takes the mean of the F-measures.
+    over_references: with several references, 'max' takes the highest F-measure, separately for each
+      metric, as rouge-score does; 'mean' takes the mean of the F-measures.
 
   Returns:
-    A figure a name, and 'rouge_signature'.
+    The score of each name, and 'rouge_signature'.
 
   Raises:
-    UserError: if there is nothing to score.
+    UserError: if there are no predictions, or one has no reference.
   """
   from rouge_score.rouge_scorer import RougeScorer
   from rouge_score.tokenizers import DefaultTokenizer
@@ -57,14 +58,16 @@ def rouge(
   combine = REFERENCE_RULES[over_references]
   scores = {name: [] for name in names}
   for prediction, group in zip(predictions, references, strict=True):
-    # rouge-score wants a sentence a line; to the other metrics a line's end is any white space.
+    # rougeLsum expects one sentence per line; for the others a line feed is just white space.
     prediction = "\n".join(sentences(prediction))
-    found = [scorer.score("\n".join(sentences(reference)), prediction) for reference in group]
+    by_reference = [
+      scorer.score("\n".join(sentences(reference)), prediction) for reference in group
+    ]
     for name in names:
-      scores[name].append(combine([score[name].fmeasure for score in found]))
-  figures = {name: 100 * statistics.fmean(values) for name, values in scores.items()}
+      scores[name].append(combine([score[name].fmeasure for score in by_reference]))
+  means = {name: 100 * statistics.fmean(values) for name, values in scores.items()}
   counts = {len(group) for group in references}
-  return figures | {
+  return means | {
     "rouge_signature": f"nrefs:{counts.pop() if len(counts) == 1 else 'var'}|refs:{over_references}"
     f"|stem:{'porter' if stemmer else 'no'}|sent:lines-or-tfx"
     f"|rouge_score:{importlib.metadata.version('rouge-score')}"
@@ -72,17 +75,18 @@ def rouge(
 
 
 def sentences(text: str) -> list[str]:
-  """Splits a text: at its line feeds if it has any inside, otherwise where a sentence seems to end.
+  """Splits a text into sentences: its lines if it has several, otherwise by punctuation.
 
-  That is after one of . ! ? … and closing quotes or brackets, before white space and a capital
-  letter or a digit, not after an English title, an initial or the like.
+  A sentence then ends after one of . ! ? … and closing quotes or brackets, if white space and a
+  capital letter or a digit follow. It does not end after an English title, an initial or similar
+  abbreviation.
   """
   lines = [line for line in text.split("\n") if line.strip()]
   if len(lines) > 1:
     return lines
-  found, start = [], 0
+  parts, start = [], 0
   for end in _END.finditer(text):
     if not _ABBREVIATED.search(text, start, end.end()):
-      found.append(text[start : end.end()].rstrip())
+      parts.append(text[start : end.end()].rstrip())
       start = end.end()
-  return [*found, text[start:].rstrip()]
+  return [*parts, text[start:].rstrip()]

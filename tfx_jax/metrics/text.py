@@ -1,4 +1,4 @@
-"""Figures of predicted texts by the names of metrics, the user's own among them."""
+"""Metrics of predicted texts by name, including functions of the user."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,15 +18,18 @@ TEXT_METRICS = (
 def exact_match(
   predictions: Sequence[str], references: Sequence[Sequence[str]], kinds: Sequence[str] = ()
 ) -> dict[str, float]:
-  """Percentage of predictions that equal one of their references, outer whitespace aside.
+  """Percentage of predictions that equal one of their references, ignoring white space around them.
 
   Args:
     predictions: one text per example.
-    references: for each prediction its one or several references.
+    references: one or several references for each prediction.
     kinds: a label per example, or nothing.
 
   Returns:
-    'exact_match' over all examples and 'exact_match/KIND' over those of each kind.
+    'exact_match' over all examples and 'exact_match/KIND' over the examples of each kind, 0 to 100.
+
+  Raises:
+    UserError: if there are no predictions, or one has no reference.
   """
   check(predictions, references)
   hits = [
@@ -37,8 +40,9 @@ def exact_match(
   if kinds:
     for kind, hit in zip(kinds, hits, strict=True):
       by_kind.setdefault(kind, []).append(hit)
-  figures = {"exact_match": _percentage(hits)}
-  return figures | {f"exact_match/{k}": _percentage(by_kind[k]) for k in sorted(by_kind)}
+  return {"exact_match": _percentage(hits)} | {
+    f"exact_match/{k}": _percentage(by_kind[k]) for k in sorted(by_kind)
+  }
 
 
 def text_metrics(
@@ -50,58 +54,63 @@ def text_metrics(
   rouge_settings: Mapping[str, Any] | None = None,
   **settings: Any,
 ) -> dict[str, float | str]:
-  """Figures of all the metrics named, by the names that their libraries give them.
+  """Computes all the metrics named.
 
   Args:
-    names: of TEXT_METRICS, or 'package.module:function' of the user's own, which has the
-      parameters `predictions` and `references` and returns a dict of figures.
+    names: metrics of TEXT_METRICS, or 'package.module:function' for a function of the user, which
+      has the parameters `predictions` and `references` and returns a dict of metrics.
     predictions: one text per example.
-    references: for each prediction its one or several references.
+    references: one or several references for each prediction.
     kinds: a label per example for `exact_match`, or nothing.
-    sources: what each prediction was made from, for `novelty`, or nothing.
-    rouge_settings: of `rouge`: stemmer, over_references.
-    **settings: of `corpus_metric`: tokenize, lowercase, language.
+    sources: source text of each prediction for `novelty`, or nothing.
+    rouge_settings: arguments of `rouge`: stemmer, over_references.
+    **settings: arguments of `corpus_metric`: tokenize, lowercase, language.
 
   Returns:
     For example {'bleu': 37.9, 'bleu_signature': 'nrefs:1|case:…', 'exact_match': 93.1}.
 
   Raises:
-    UserError: an unknown name, or a function of the user's that returns no dict.
+    UserError: if a name is unknown, if texts are missing that a metric needs, or if a function of
+      the user does not return a dict.
   """
-  figures: dict[str, float | str] = {}
-  # All of ROUGE at once: to find the words of texts and their stems takes most of the time.
-  if asked := [name for name in names if name in ROUGE_METRICS]:
-    figures |= rouge(asked, predictions, references, **(rouge_settings or {}))
+  results: dict[str, float | str] = {}
+  # All ROUGE metrics in one call, because splitting into words and stemming take most of the time.
+  if rouge_names := [name for name in names if name in ROUGE_METRICS]:
+    results |= rouge(rouge_names, predictions, references, **(rouge_settings or {}))
   for name in names:
     if name in CORPUS_METRICS:
       metric = corpus_metric(name, **settings)
-      figures[name], figures[f"{name}_signature"] = metric.score(predictions, references)
+      results[name], results[f"{name}_signature"] = metric.score(predictions, references)
     elif name == "exact_match":
-      figures |= exact_match(predictions, references, kinds)
+      results |= exact_match(predictions, references, kinds)
     elif name in OUTPUT_METRICS:
-      figures[name] = OUTPUT_METRICS[name](predictions)
+      results[name] = OUTPUT_METRICS[name](predictions)
     elif name == "length_ratio":
-      figures[name] = length_ratio(predictions, references)
+      results[name] = length_ratio(predictions, references)
     elif name == "novelty":
-      figures |= novelty(predictions, sources)
+      results |= novelty(predictions, sources)
     elif name not in ROUGE_METRICS:
-      result = own_metric(name)(predictions=predictions, references=references)
+      result = user_metric(name)(predictions=predictions, references=references)
       if not isinstance(result, Mapping):
         raise UserError(
-          f"task.metrics='{name}' must return a dict of figures, not {type(result).__name__}"
+          f"task.metrics='{name}' must return a dict of metrics, not {type(result).__name__}"
         )
-      figures |= result
-  return figures
+      results |= result
+  return results
 
 
 def check_names(names: Sequence[str]) -> None:
-  """Raises the UserError that `text_metrics` would, before any text has been predicted."""
+  """Checks names of metrics, before any text has been predicted.
+
+  Raises:
+    UserError: if a name is unknown or its function cannot be imported.
+  """
   for name in names:
     if name not in TEXT_METRICS:
-      own_metric(name)
+      user_metric(name)
 
 
-def own_metric(name: str) -> Callable[..., Any]:
+def user_metric(name: str) -> Callable[..., Any]:
   """Returns the function that 'package.module:function' names.
 
   Raises:

@@ -12,7 +12,7 @@ from tfx_jax.allocator import give_back_free_memory
 from tfx_jax.data.loader import Loader, Position
 from tfx_jax.errors import UserError
 from tfx_jax.heartbeat import beat
-from tfx_jax.metrics.perplexity import LOSS_FIGURES
+from tfx_jax.metrics.perplexity import LOSS_METRICS
 from tfx_jax.parallel import Parallel
 from tfx_jax.processes import is_first
 from tfx_jax.report.metrics_log import MetricsLog
@@ -162,7 +162,7 @@ def _judge(counters: Counters, step: int, value: Any, timetable: Timetable) -> b
   counters.evaluated = step
   if value is None:
     return False
-  lower_is_better = timetable.best_metric in LOSS_FIGURES
+  lower_is_better = timetable.best_metric in LOSS_METRICS
   best = counters.best_value
   counters.finite = math.isfinite(value)
   first = best is None or not math.isfinite(best)
