@@ -32,7 +32,7 @@ def searched(model, width, count, **changes):
   @jax.jit
   def search(active):
     state = beam.begin(
-      model.prefill(ROWS), settings, active, width=width, num_return=count, length=8
+      model.prefill(ROWS), settings, active, width=width, num_return=count, capacity=8
     )
     return beam.advance(model.step, state, model.history(ROWS, width), settings, 8)[0]
 
@@ -86,7 +86,7 @@ def test_greedy_search_stops_at_any_of_them():
 
   @jax.jit
   def search(active):
-    state = sample.begin(MODEL.prefill(ROWS), settings, active, width=1, length=8)
+    state = sample.begin(MODEL.prefill(ROWS), settings, active, width=1, capacity=8)
     return sample.advance(MODEL.step, state, MODEL.history(ROWS, 1), settings, 8)[0]
 
   state = search(jnp.ones(ROWS, bool))
