@@ -50,7 +50,6 @@ def standard_output() -> Iterator[TextIO]:
   except BrokenPipeError:
     raise
   except OSError as error:
-    discard_output()
     raise UserError(f"cannot write to standard output: {error.strerror or error}") from error
 
 
