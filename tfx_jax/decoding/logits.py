@@ -22,7 +22,7 @@ def log_softmax(logits: jax.Array) -> jax.Array:
 
 
 def is_end(ids: jax.Array, eos: tuple[int, ...]) -> jax.Array:
-  """Which of the token ids are among `eos`, bool of their shape."""
+  """Whether each token id is one of `eos`, bool of their shape."""
   return functools.reduce(jnp.logical_or, [ids == end for end in eos])
 
 
