@@ -20,14 +20,13 @@ EAGER.table[:, ENDS] += 6
 EAGER.log_probs = np.asarray(jax.nn.log_softmax(jnp.asarray(EAGER.table)))
 
 
-def rules(ends=ENDS):
-  plain = batched([PlainRules(LEAST, MOST)] * ROWS, 5, 8)
-  return dataclasses.replace(plain, eos=ends)
+def rules():
+  return dataclasses.replace(batched([PlainRules(LEAST, MOST)] * ROWS, 5, 8), eos=ENDS)
 
 
-def searched(model, width, count, **changes):
+def searched(model, width, count, alpha=0.0):
   """The hypotheses of each row: tokens and score."""
-  settings = beam.BeamSettings(rules(**changes), jnp.float32(0.0), jnp.float32(5.0))
+  settings = beam.BeamSettings(rules(), jnp.float32(alpha), jnp.float32(5.0))
 
   @jax.jit
   def search(active):
@@ -65,8 +64,9 @@ def test_a_wide_beam_ends_with_any_of_them_and_not_too_early(model):
 
 
 def test_beams_live_on_where_all_of_them_could_end():
-  for row, found in enumerate(searched(EAGER, 2, 2)):
-    # The ends of a beam rank before all that goes on; still as many beams go on as there are.
+  # The ends of all beams rank before what goes on, which by its length is better in the end.
+  alpha = 8.0
+  for row, found in enumerate(searched(EAGER, 2, 2, alpha)):
     live, done = [(0.0, [])], []
     for length in range(1, MOST + 1):
       grown = sorted(
@@ -74,10 +74,12 @@ def test_beams_live_on_where_all_of_them_could_end():
         for total, ids in live
         for t in ((*ENDS, *WORDS) if LEAST <= length < MOST else WORDS if length < LEAST else ENDS)
       )[::-1]
-      done += [(ids, total) for total, ids in grown[:2] if ids[-1] in ENDS]
+      penalty = ((5 + length) / 6) ** alpha
+      done += [(ids, total / penalty) for total, ids in grown[:2] if ids[-1] in ENDS]
       live = [item for item in grown if item[1][-1] not in ENDS][:2]
     expected = sorted(done, key=lambda item: -item[1])[:2]
     assert [ids for ids, _ in found] == [ids for ids, _ in expected]
+    assert {len(ids) for ids, _ in found} == {MOST}
     np.testing.assert_allclose([s for _, s in found], [s for _, s in expected], rtol=1e-4)
 
 
