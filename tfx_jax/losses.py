@@ -1,4 +1,4 @@
-"""Training losses as (sum, weight): the caller divides once, at the end, if it needs a mean."""
+"""Training losses as sums over tokens: a caller that needs a mean divides once, at the end."""
 
 from collections.abc import Callable
 from typing import Any

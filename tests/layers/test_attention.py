@@ -78,7 +78,7 @@ def test_equals_numpy(kv_heads, use_bias):
     np.testing.assert_allclose(y, reference(params, x, memory, kv_heads, mask, b), atol=2e-5)
 
 
-def test_weights_are_the_mean_of_the_heads_and_given_on_request():
+def test_weights_are_averaged_over_heads_and_rerotated_on_request():
   layer = Attention(D, N, 2, H, dropout_rate=0.5)
   params, (x, memory, mask, bias) = make(layer), arrays()
 
@@ -115,7 +115,7 @@ def test_self_attention_is_attention_to_itself(kv_heads):
   np.testing.assert_allclose(y, reference(params, x, x, kv_heads, mask), atol=2e-5)
 
 
-def test_rotary_turns_queries_and_keys_but_no_values():
+def test_rotary_rotates_queries_and_keys_but_not_values():
   plain, rotary = (Attention(D, N, 2, H, rotary=r) for r in (False, True))
   params, (x, *_) = make(plain), arrays()
   positions = jnp.asarray([[0, 0, 0], [4, 5, 6]])
@@ -123,13 +123,13 @@ def test_rotary_turns_queries_and_keys_but_no_values():
   def project(layer):
     return nn.apply(lambda layer: layer.project(x, positions), layer)(params)
 
-  (query, own), (turned, turned_own) = project(plain), project(rotary)
-  np.testing.assert_allclose(query[0], turned[0], atol=1e-6)
-  np.testing.assert_array_equal(own.values, turned_own.values)
-  assert np.abs(query[1] - turned[1]).max() > 0.1
-  assert np.abs(own.keys[1] - turned_own.keys[1]).max() > 0.1
+  (query, key_values), (rotated, rotated_key_values) = project(plain), project(rotary)
+  np.testing.assert_allclose(query[0], rotated[0], atol=1e-6)
+  np.testing.assert_array_equal(key_values.values, rotated_key_values.values)
+  assert np.abs(query[1] - rotated[1]).max() > 0.1
+  assert np.abs(key_values.keys[1] - rotated_key_values.keys[1]).max() > 0.1
   np.testing.assert_allclose(
-    np.linalg.norm(turned, axis=-1), np.linalg.norm(query, axis=-1), rtol=1e-5
+    np.linalg.norm(rotated, axis=-1), np.linalg.norm(query, axis=-1), rtol=1e-5
   )
 
 
@@ -153,7 +153,7 @@ def test_a_query_that_sees_nothing_is_finite_in_value_and_gradient():
   np.testing.assert_allclose(y[1], mean[1], atol=2e-5)
 
 
-def test_what_is_hidden_changes_nothing():
+def test_hidden_keys_change_nothing():
   layer = Attention(D, N, 2, H)
   params, (x, memory, mask, bias) = make(layer), arrays()
   mask[:, :, 3] = False
@@ -163,7 +163,7 @@ def test_what_is_hidden_changes_nothing():
   np.testing.assert_array_equal(y, z)
 
 
-def test_dropout_zeroes_weights_of_heads_each_in_its_way():
+def test_dropout_differs_between_heads():
   """Values of ones make the output the sum of the kept weights."""
   layer = Attention(D, N, N, H, use_bias=False, dropout_rate=0.5)
   params, (x, memory, *_) = make(layer), arrays()
@@ -199,7 +199,7 @@ def in_parts(rows_at_once, key=None, dropout=0.0):
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 2, 4, 6])  # 4 divides nothing: all at once
-def test_parts_of_the_rows_are_as_all_of_them(rows_at_once):
+def test_rows_in_chunks_equal_rows_at_once(rows_at_once):
   grads, y = in_parts(rows_at_once)
   whole_grads, whole = in_parts(0)
   np.testing.assert_allclose(y, whole, atol=1e-6)
@@ -207,7 +207,7 @@ def test_parts_of_the_rows_are_as_all_of_them(rows_at_once):
     np.testing.assert_allclose(found, wanted, atol=2e-5)
 
 
-def test_parts_of_the_rows_drop_weights_each_in_its_way():
+def test_dropout_differs_between_chunks_of_rows():
   """The rows of a batch of copies differ by their dropout alone."""
   layer = Attention(D, N, N, H, dropout_rate=0.5, rows_at_once=1)
   params, ones = make(layer), jnp.ones((8, T), jnp.int32)
@@ -223,7 +223,7 @@ def test_parts_of_the_rows_drop_weights_each_in_its_way():
   assert np.abs(again - other).max() > 0.1
 
 
-def test_parts_of_the_rows_hold_their_own_scores_only():
+def test_only_one_chunks_scores_are_held():
   """The compiled program has no array as large as all scores."""
 
   def largest(rows_at_once):
@@ -241,7 +241,7 @@ def test_parts_of_the_rows_hold_their_own_scores_only():
   assert largest(0) > scores > 1.5 * largest(1)
 
 
-def test_bfloat16_takes_its_softmax_in_float32():
+def test_the_softmax_of_bfloat16_is_float32():
   """A bias of 300 rounds to steps of 2 in bfloat16; float32 keeps the quarter."""
   layer = Attention(D, N, N, H, dtype=jnp.bfloat16)
   params, (x, memory, *_) = make(layer), arrays()

@@ -42,11 +42,11 @@ def test_parameters_are_float32_and_carry_names():
   np.testing.assert_array_equal(value, np.ones((2, 3)))
 
 
-def test_an_axis_is_split_where_its_mesh_axis_has_devices():
-  split = lambda: [axes.is_sharded(name) for name in (axes.BATCH, axes.LENGTH, axes.MLP)]  # noqa: E731
-  assert split() == [False] * 3
+def test_an_axis_is_sharded_where_its_mesh_axis_has_several_devices():
+  sharded = lambda: [axes.is_sharded(name) for name in (axes.BATCH, axes.LENGTH, axes.MLP)]  # noqa: E731
+  assert sharded() == [False] * 3
   for sequence, wanted in ((1, [True, False, False]), (4, [True, True, False])):
     parallel = Parallel(sequence=sequence)
     found = []
-    parallel.jit(lambda x, found=found: found.extend(split()) or x)(jnp.ones(8))
+    parallel.jit(lambda x, found=found: found.extend(sharded()) or x)(jnp.ones(8))
     assert found == wanted

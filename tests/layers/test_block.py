@@ -55,7 +55,7 @@ def test_placements_are_their_formulas(placement):
   np.testing.assert_allclose(stub(placement).apply({}, x, context())[0], expected)
 
 
-def test_dropout_is_of_what_is_added():
+def test_dropout_zeroes_the_sublayers_output_not_the_residual():
   """From x = 1, what is added is 0 or twice what it was, in either sublayer."""
   x = jnp.ones((4, 32, 8))
   rngs = {"dropout": jax.random.key(0)}
@@ -75,12 +75,12 @@ def context(**changes):
 def make(**options):
   attention = functools.partial(Attention, D, 2, 1, 4)
   feed_forward, norm = functools.partial(FeedForward, D, 12), functools.partial(RMSNorm, D)
-  own = functools.partial(attention, rotary=True)
-  return Block(own, feed_forward, norm, attention, **options)
+  self_attention = functools.partial(attention, rotary=True)
+  return Block(self_attention, feed_forward, norm, attention, **options)
 
 
 @pytest.mark.parametrize(("placement", "norms"), [("pre", 1), ("post", 1), ("sandwich", 2)])
-def test_parameters_are_those_asked_for(placement, norms):
+def test_parameters_are_those_of_the_settings(placement, norms):
   block, x = make(norm_placement=placement), jnp.ones((B, T, D))
   params = jax.eval_shape(block.init, jax.random.key(0), x, context(), x[:, :S])["params"]
   sublayers = {"self_attention", "memory_attention", "mlp"}
@@ -121,7 +121,7 @@ def test_steps_on_a_cache_equal_the_whole_sequence():
   np.testing.assert_allclose(cache.self_kv.keys, kept.self_kv.keys, atol=1e-5)
 
 
-def test_attention_to_the_memory_is_kept_on_request_and_summed_in_a_cache():
+def test_cross_attention_weights_are_returned_on_request_and_summed_in_a_cache():
   block, rng = make(), np.random.default_rng(0)
   x, memory = (jnp.asarray(rng.normal(size=(B, n, D)), jnp.float32) for n in (T, S))
   params = jax.jit(block.init)(jax.random.key(0), x, context(), memory)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tfx_jax.layers import cache as caches
 from tfx_jax.layers.cache import Cache, KeyValues, LayerCache
 
 B, W, P, LENGTH = 3, 4, 2, 5
@@ -18,7 +19,7 @@ def create(length=LENGTH):
   return Cache.create([LayerCache(key_values(P, 1.0))], None, jnp.asarray(PROMPT), length, W)
 
 
-def test_room_is_made_after_the_prompt():
+def test_capacity_is_added_after_the_prompt():
   cache = create()
   (layer,) = cache.layers
   assert layer.self_kv.values.shape == (B, 2, P + LENGTH * W, 3)
@@ -51,30 +52,30 @@ def test_a_beam_sees_the_prompt_and_what_its_ancestors_wrote():
     assert int(cache.slot) == P + step * W
     for b in range(B):
       for w in range(W):
-        own = [s for s in np.flatnonzero(mask[b, w]).tolist() if s >= P]
-        assert own == seen[b][w]
+        visible = [s for s in np.flatnonzero(mask[b, w]).tolist() if s >= P]
+        assert visible == seen[b][w]
         np.testing.assert_array_equal(mask[b, w, :P], PROMPT[b])
     assert cache.query_index().tolist() == [P + step]
     assert cache.positions.tolist() == [2 + step, 1 + step, step]
     cache = cache.step(cache.layers)
 
 
-def test_a_cache_that_grew_is_one_that_had_the_room():
-  rng, room, grown = np.random.default_rng(2), create(), create(2)
+def test_a_grown_cache_equals_one_created_with_the_capacity():
+  rng, large, grown = np.random.default_rng(2), create(), create(2)
   for step in range(LENGTH):
     if step in (2, 3):
       grown = grown.grow({2: 3, 3: LENGTH}[step])
     parents = jnp.asarray(rng.integers(0, W, (B, W)), jnp.int32)
     new = key_values(W, float(step))
-    room, grown = (
+    large, grown = (
       cache.step([LayerCache(cache.layers[0].self_kv.write(new, cache.slot))])
-      for cache in (room.reorder(parents), grown.reorder(parents))
+      for cache in (large.reorder(parents), grown.reorder(parents))
     )
-  jax.tree.map(np.testing.assert_array_equal, grown, room)
-  np.testing.assert_array_equal(grown.mask(), room.mask())
+  jax.tree.map(np.testing.assert_array_equal, grown, large)
+  np.testing.assert_array_equal(grown.mask(), large.mask())
 
 
-def test_sums_of_attention_follow_the_parents():
+def test_coverage_follows_the_parents():
   rng = np.random.default_rng(1)
   prompt = rng.random((B, P, 3)).astype(np.float32)
   layers = [LayerCache(key_values(P), None, w) for w in (None, jnp.asarray(prompt), None)]
@@ -96,3 +97,17 @@ def test_sums_of_attention_follow_the_parents():
 def test_slots_of_one_step_have_one_index():
   generated = [P + step for step in range(LENGTH) for _ in range(W)]
   assert create().key_index().tolist() == [*range(P), *generated]
+
+
+def test_a_tree_of_caches_grows_and_has_their_mean_coverage():
+  sums = [np.random.default_rng(seed).random((B, P, 3)).astype(np.float32) for seed in (3, 4)]
+  tree = tuple(
+    Cache.create([LayerCache(key_values(P), None, x)], None, jnp.ones((B, P), bool), 2, W)
+    for x in sums
+  )
+  mean = np.mean(sums, axis=0).sum(axis=1)
+  np.testing.assert_allclose(caches.coverage(tree), np.repeat(mean[:, None], W, 1), rtol=1e-5)
+  np.testing.assert_array_equal(caches.coverage(tree[0]), tree[0].coverage())
+  for grown, cache in zip(caches.grow(tree, LENGTH), tree, strict=True):
+    jax.tree.map(np.testing.assert_array_equal, grown, cache.grow(LENGTH))
+  jax.tree.map(np.testing.assert_array_equal, caches.grow(tree[0], 3), tree[0].grow(3))

@@ -51,7 +51,7 @@ def test_written_gradient_is_the_derived_one(rate, shape):
     assert np.abs(a).max() > 0.1
 
 
-def test_symbolic_masks_have_no_gradient_to_give():
+def test_symbolic_masks_give_the_gradients_of_dense_ones():
   query, memory, _, weights = arrays()
   segments = jnp.ones((B, T), jnp.int32), jnp.asarray([[1, 1, 1, 0, 0]] * B)
   seen = jnp.broadcast_to(jnp.arange(S) < 3, (B, T, S))

@@ -55,7 +55,7 @@ def test_add_is_along_the_last_axes_and_keeps_the_dtype():
 
 
 @pytest.mark.parametrize("num_inputs", [1, 2])
-def test_product_is_over_the_last_axes_of_one_and_the_first_of_the_other(num_inputs):
+def test_product_contracts_last_axes_with_first_ones(num_inputs):
   rng = np.random.default_rng(0)
   x, kernel = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(4, 5, 6, 7)[2 - num_inputs :])
   y = product(jnp.asarray(x), jnp.asarray(kernel), num_inputs)
@@ -73,16 +73,16 @@ def compiled_gradient(x):
   return jax.jit(jax.grad(loss, argnums=1)).lower(x, kernel).compile().as_text()
 
 
-def test_a_kernels_gradient_turns_neither_of_its_factors(monkeypatch):
+def test_a_kernels_gradient_transposes_no_operand(monkeypatch):
   """With rows and length apart, one of them is written with its 2 x 16 tokens last."""
   x = jax.ShapeDtypeStruct((2, 16, 24), jnp.float32)
-  turned = lambda program: re.findall(r"\[\d+,(?:32|2,16)\]\S* (?:transpose|copy)\(", program)  # noqa: E731
-  assert not turned(compiled_gradient(x))
+  transposes = lambda program: re.findall(r"\[\d+,(?:32|2,16)\]\S* (?:transpose|copy)\(", program)  # noqa: E731
+  assert not transposes(compiled_gradient(x))
   monkeypatch.setattr(axes, "is_sharded", lambda name: True)
-  assert turned(compiled_gradient(x))
+  assert transposes(compiled_gradient(x))
 
 
-def test_a_split_length_is_not_gathered():
+def test_a_sharded_length_is_not_gathered():
   parallel = Parallel(sequence=4)
   with parallel.context():
     spec = nn.logical_to_mesh_axes((axes.BATCH, axes.LENGTH, axes.ACT_EMBED))

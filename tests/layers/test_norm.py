@@ -38,7 +38,7 @@ def test_norms_equal_numpy(epsilon):
 
 
 @pytest.mark.parametrize("norm", [LayerNorm(D), RMSNorm(D)])
-def test_norms_begin_as_plain_and_bear_constant_rows(norm):
+def test_norms_start_without_scale_and_are_finite_on_constant_rows(norm):
   x = jnp.asarray(arrays()[0], jnp.float32)
   y, params = norm.init_with_output(jax.random.key(0), x)
   plain = layer_norm(x, 1.0) if isinstance(norm, LayerNorm) else rms_norm(x, 1.0)

@@ -30,7 +30,7 @@ def test_sinusoids_follow_the_formula():
       assert math.isclose(y[place][6 + i], math.cos(angle), abs_tol=1e-4)
 
 
-def test_learned_positions_are_rows_of_a_table_and_the_last_goes_on():
+def test_learned_positions_are_rows_of_a_table_and_later_ones_the_last():
   layer, positions = LearnedPositions(5, 3), jnp.asarray([[0, 4, 2], [3, 5, 99]])
   y, params = layer.init_with_output(jax.random.key(0), positions)
   table = np.asarray(params["params"]["embedding"].value)
@@ -115,7 +115,7 @@ def test_buckets_equal_the_definition_in_whole_numbers(bidirectional, buckets, f
 
 
 def test_buckets_worked_out_by_hand():
-  """T5's own 32 buckets, both ways: 8 single ones, then edges at 8, 11.3, 16, 22.6, 32 … 90.5."""
+  """T5's 32 buckets, both directions: 8 single ones, then edges at 8, 11.3, 16, 22.6, 32 … 90.5."""
   bias = BucketBias(2, bidirectional=True)
   table = {0: 0, -1: 1, -7: 7, -8: 8, -11: 8, -12: 9, -16: 10, -23: 11, -64: 14, -90: 14, -91: 15}
   table |= {-128: 15, -5000: 15, 1: 17, 7: 23, 8: 24, 12: 25, 91: 31, 5000: 31}
@@ -135,7 +135,7 @@ def test_bucket_bias_reads_its_table():
   np.testing.assert_array_equal(bias[0, :, 1], table[[1, 0, 5]].T)
 
 
-def test_rotation_may_be_slower_for_all_pairs_or_for_those_that_turn_seldom():
+def test_rotation_is_slowed_for_all_pairs_or_for_slow_ones():
   rates = np.array([2.0, 0.5, 0.1, 0.01])
   np.testing.assert_allclose(RotaryScaling(4.0)(rates), rates / 4)
   # Within 16 positions they turn 5.1, 1.27, 0.25 and 0.025 times.

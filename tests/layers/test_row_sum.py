@@ -19,7 +19,7 @@ def test_sums_are_those_of_numpy_and_have_their_gradient(weighted):
 
 
 @pytest.mark.parametrize(("platform", "wanted"), [("cpu", "dot_general"), ("cuda", "reduce")])
-def test_only_a_cpu_makes_a_product_of_it(platform, wanted):
+def test_only_a_cpu_computes_it_as_a_product(platform, wanted):
   traced = jax.jit(row_sum).trace(jax.ShapeDtypeStruct((8, 16), jnp.float32))
   text = traced.lower(lowering_platforms=(platform,)).as_text()
   assert [op for op in ("dot_general", "reduce") if f"stablehlo.{op}" in text] == [wanted]

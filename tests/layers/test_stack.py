@@ -85,7 +85,7 @@ def test_parameters_are_stacked_named_and_differ_by_layer():
 
 
 @pytest.mark.parametrize(("scan", "remat"), [(False, "dots"), (True, "none"), (True, "full")])
-def test_ways_to_run_give_one_loss_and_one_gradient(scan, remat):
+def test_scan_and_remat_change_neither_loss_nor_gradient(scan, remat):
   """With dropout: its zeros are the same, forward, backward and again."""
   expected = jax.tree_util.tree_leaves_with_path(value_and_grads(False, "none"))
   found = jax.tree.leaves(value_and_grads(scan, remat))
@@ -121,7 +121,7 @@ def test_layers_prepared_for_decoding_are_the_same_layers(transposed, scan, monk
   assert abs(float(other) - float(apart)) > 1e-3, "the order of layers did nothing"
 
 
-def test_scan_and_remat_do_what_they_say():
+def test_scan_compiles_a_loop_and_remat_computes_products_again():
   def lowered(scan, remat):
     function = jax.grad(functools.partial(loss, make(scan, remat)))
     return jax.jit(function).lower(params(), example()).as_text()
@@ -131,14 +131,14 @@ def test_scan_and_remat_do_what_they_say():
   assert products["none"] < products["dots"] < products["full"]
 
 
-def test_a_layer_that_there_is_not_is_one_line():
+def test_an_alignment_layer_that_does_not_exist_is_a_one_line_error():
   for layer in (LAYERS, -LAYERS - 1):
     with pytest.raises(UserError, match=f"alignment_layer={layer}: use -2 to 1, ") as info:
       make().apply(params(), example(), context(), keep=True, alignment_layer=layer)
     assert "\n" not in str(info.value)
 
 
-def test_layers_run_in_order_and_are_kept():
+def test_layers_run_in_order_and_return_their_keys_and_values():
   """One layer at a time, each on the output of the one before, gives the whole."""
   tree, x = params()["params"], example()
 
@@ -157,7 +157,7 @@ def test_layers_run_in_order_and_are_kept():
 
 
 @pytest.mark.parametrize("scan", [False, True])
-def test_a_layers_window_is_what_its_mask_would_be(scan):
+def test_a_layers_window_equals_a_mask(scan):
   windows = (2, 0)
   stack = make(scan, final_norm=False, windows=windows)
   tree = {name: x for name, x in params()["params"].items() if name != "norm"}

@@ -124,6 +124,7 @@ class Attention(nn.Module):
       query = query * self.head_dim**-0.5
     key = dropout_key(self, self.dropout_rate)
     whole_sequences = isinstance(mask, Mask)
+    weights = None
     if self.rows_at_once and whole_sequences and not with_weights:
       y = _map_rows(
         lambda query, memory, mask, key: attend(query, memory, mask, bias, key)[0],

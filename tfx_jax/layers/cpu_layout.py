@@ -108,15 +108,15 @@ def unstack(layers: Any) -> list[Any]:
   layout.
   """
   if is_unstacked(layers):
-    return [_as_usual(layer) for layer in layers]
+    return [_untransposed(layer) for layer in layers]
   leaves, tree = jax.tree.flatten(layers)
   # The gradient of a split is one concatenation; that of L slices would be a sum of L arrays [L,…].
   slices = [[jnp.squeeze(x, 0) for x in jnp.split(leaf, len(leaf))] for leaf in leaves]
   return [jax.tree.unflatten(tree, layer) for layer in zip(*slices, strict=True)]
 
 
-def _as_usual(layer: Any) -> Any:
-  """Transposes [O,I] -> [I,O] what is `Transposed` in a layer's parameters."""
+def _untransposed(layer: Any) -> Any:
+  """Returns a layer's parameters with `Transposed` kernels [O,I] as plain ones [I,O]."""
 
   def is_transposed(x: Any) -> bool:
     return isinstance(x, Transposed)
