@@ -13,7 +13,7 @@ import rounds
 import summary
 from sizes import SIZES
 
-from tfx_jax.allocator import KEPT_BUFFERS
+from tfx_jax.runtime.allocator import KEPT_BUFFERS
 
 OURS = "tfx_jax"
 

@@ -105,9 +105,9 @@ def write_tfds(folder: str, pairs: int, overrides: list[str]) -> Callable:
 
 
 def read(folder: str, pairs: int, overrides: list[str], format: str) -> Callable:
-  from tfx_jax import build
+  from tfx_jax import builders
 
-  reader = build.make_reader(make_config(folder, overrides, format), "train")
+  reader = builders.make_reader(make_config(folder, overrides, format), "train")
 
   def count() -> None:
     assert sum(1 for _ in reader) == pairs
@@ -116,21 +116,21 @@ def read(folder: str, pairs: int, overrides: list[str], format: str) -> Callable
 
 
 def train_tokenizer(folder: str, pairs: int, overrides: list[str]) -> Callable:
-  from tfx_jax import build
+  from tfx_jax import builders
 
   config = make_config(folder, overrides)
-  return lambda: build.make_tokenizers(config, folder) and None
+  return lambda: builders.make_tokenizers(config, folder) and None
 
 
 def tokenise(folder: str, pairs: int, overrides: list[str], format: str) -> Callable:
-  from tfx_jax import build
+  from tfx_jax import builders
 
   config = make_config(folder, overrides, format)
-  tokenizers = build.make_tokenizers(config, folder)
+  tokenizers = builders.make_tokenizers(config, folder)
   keys = ("pairs_kept", "source_tokens", "target_tokens")
 
   def make() -> dict[str, int]:
-    report = build.make_corpus(config, "train", tokenizers).report
+    report = builders.make_corpus(config, "train", tokenizers).report
     return {key: report[key] for key in keys}
 
   return make
@@ -170,14 +170,14 @@ def start_again(folder: str, pairs: int, overrides: list[str], format: str) -> C
 
   def start() -> dict[str, float]:
     config = step("import", lambda: make_config(folder, overrides, format))
-    from tfx_jax import build
+    from tfx_jax import builders
     from tfx_jax.data.loader import Position
 
-    reader = step("open", lambda: build.make_reader(config, "train"))
+    reader = step("open", lambda: builders.make_reader(config, "train"))
     step("fingerprint", lambda: reader.fingerprint)
-    tokenizers = step("tokenizers", lambda: build.make_tokenizers(config, folder))
-    corpora = step("corpus", lambda: build.make_corpora(config, "train", tokenizers))
-    loader = build.make_loader(config, corpora, build.make_parallel(config))
+    tokenizers = step("tokenizers", lambda: builders.make_tokenizers(config, folder))
+    corpora = step("corpus", lambda: builders.make_corpora(config, "train", tokenizers))
+    loader = builders.make_loader(config, corpora, builders.make_parallel(config))
     step("plan", lambda: loader.rows(0))
     step("batch", lambda: loader.batch(Position()))
     return marks
@@ -198,9 +198,9 @@ STAGES = {
 
 
 def make_config(folder: str, overrides: list[str], format: str = "text") -> Any:
-  import tfx_jax.build  # noqa: F401  here, so that importing is timed as one step
-  from tfx_jax import config_io
+  import tfx_jax.builders  # noqa: F401  here, so that importing is timed as one step
   from tfx_jax.config import base
+  from tfx_jax.config import files as config_files
 
   config = base()
   train = {"text": f"{folder}/pairs", "tfds": "made_pairs:train"}[format]
@@ -208,16 +208,16 @@ def make_config(folder: str, overrides: list[str], format: str = "text") -> Any:
   config.tokenizer.max_sentences = 100_000
   for word in overrides:
     key, _, text = word.removeprefix("--config.").partition("=")
-    config_io.override(config, key, text)
+    config_files.override(config, key, text)
   return config
 
 
 def make_loader(config: Any, folder: str) -> Any:
-  from tfx_jax import build
+  from tfx_jax import builders
 
-  tokenizers = build.make_tokenizers(config, folder)
-  return build.make_loader(
-    config, build.make_corpora(config, "train", tokenizers), build.make_parallel(config)
+  tokenizers = builders.make_tokenizers(config, folder)
+  return builders.make_loader(
+    config, builders.make_corpora(config, "train", tokenizers), builders.make_parallel(config)
   )
 
 

@@ -96,14 +96,15 @@ def _config(options: Any, overrides: list[str]) -> Any:
     config = make_config(options.size, options.dtype, overrides)
     config.generate.batch_size = options.batch_size
     return config
-  from tfx_jax import config_io, loading
+  from tfx_jax.config import files as config_files
+  from tfx_jax.run import loading
 
   config = loading.read_config(options.workdir)
   config.model.dtype = options.dtype
   config.generate.batch_size = options.batch_size
   for word in overrides:
     key, _, text = word.removeprefix("--config.").partition("=")
-    config_io.override(config, key, text)
+    config_files.override(config, key, text)
   return config
 
 
@@ -118,15 +119,16 @@ def write_sources(folder: str, workdir: str, config: Any) -> tuple[np.ndarray, i
   Returns:
     tokens of each, EOS counted, int [N], and V.
   """
-  from tfx_jax import build, config_io
+  from tfx_jax import builders
+  from tfx_jax.config import files as config_files
 
-  config_io.write_config(folder, config)
+  config_files.write_config(folder, config)
   if workdir:
-    tokenizers = build.saved_tokenizers(config, workdir)
+    tokenizers = builders.saved_tokenizers(config, workdir)
   else:
-    tokenizers = build.make_tokenizers(config, folder)
-  texts = [example.source for example in build.read_examples(config, "test")]
-  layout = build.make_layout(config, tokenizers)
+    tokenizers = builders.make_tokenizers(config, folder)
+  texts = [example.source for example in builders.read_examples(config, "test")]
+  layout = builders.make_layout(config, tokenizers)
   sources = [layout.source(ids) for ids in tokenizers[0].encode(texts)]
   longest = config.generate.max_source_length
   kept = [(t, s) for t, s in zip(texts, sources, strict=True) if t.strip() and len(s) <= longest]

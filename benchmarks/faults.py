@@ -30,11 +30,12 @@ import jax
 import numpy as np
 from absl import logging
 
-from tfx_jax import build, config_io
+from tfx_jax import builders
+from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
-from tfx_jax.run import EXAMPLE
-from tfx_jax.training.checkpoint import Checkpoints
-from tfx_jax.training.restore import restore_params
+from tfx_jax.run.run import EXAMPLE
+from tfx_jax.training.checkpoints.checkpoint import Checkpoints
+from tfx_jax.training.checkpoints.restore import restore_params
 from tfx_jax.training.state import plan_params, plan_state
 
 TIMES = ("tokens_per_second",)
@@ -129,10 +130,10 @@ class Reader:
   """Opens the checkpoints of a run as training does."""
 
   def __init__(self, workdir: str):
-    config = config_io.read_config(workdir)
-    self.parallel = build.make_parallel(config)
-    model = build.make_model(config, build.saved_tokenizers(config, workdir))
-    optimizer, _ = build.make_optimization(config)
+    config = config_files.read_config(workdir)
+    self.parallel = builders.make_parallel(config)
+    model = builders.make_model(config, builders.saved_tokenizers(config, workdir))
+    optimizer, _ = builders.make_optimization(config)
     make_state, self.shardings = plan_state(model, optimizer, config.seed, EXAMPLE, self.parallel)
     self.abstract = jax.eval_shape(make_state.jitted)
     self.params = plan_params(model, EXAMPLE, self.parallel)

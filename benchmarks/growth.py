@@ -23,7 +23,7 @@ import rounds
 from comparison import told
 from summary import rounded
 
-from tfx_jax.allocator import KEPT_BUFFERS
+from tfx_jax.runtime.allocator import KEPT_BUFFERS
 
 # All else; D is `width`, F twice that, a head has 32 dimensions, both stacks are `depth` high, and
 # `length` is S and T.

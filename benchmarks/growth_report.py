@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfx_jax.whole_file import write_whole
+from tfx_jax.common.whole_file import write_whole
 
 # What is drawn and fitted: title, what is measured, what is expected of it; where there is both.
 KINDS = (

@@ -19,7 +19,8 @@ import time
 import numpy as np
 import scipy.sparse
 
-from tfx_jax import build, config_io
+from tfx_jax import builders
+from tfx_jax.config import files as config_files
 from tfx_jax.metrics.form import OUTPUT_METRICS
 
 K1, B = 1.2, 0.75
@@ -31,8 +32,8 @@ EXPERIMENT = "experiments/dialogue.py"
 
 def main() -> None:
   config = read_config(sys.argv[1:])
-  task = build.make_task(config)
-  train, test = (build.read_examples(config, split) for split in ("train", "test"))
+  task = builders.make_task(config)
+  train, test = (builders.read_examples(config, split) for split in ("train", "test"))
   counts = {"train_examples": len(train), "test_examples": len(test)}
   for last in LAST_TURNS:
     start = time.perf_counter()
@@ -89,11 +90,11 @@ def words(source: str, last: int) -> list[str]:
 
 def read_config(arguments: list[str]):
   paths = [word for word in arguments if word.startswith("--config=")] or [f"--config={EXPERIMENT}"]
-  config = config_io.read_experiment(paths[-1].partition("=")[2])
+  config = config_files.read_experiment(paths[-1].partition("=")[2])
   for word in arguments:
     if word.startswith("--config."):
       key, _, text = word.removeprefix("--config.").partition("=")
-      config_io.override(config, key, text)
+      config_files.override(config, key, text)
   return config
 
 

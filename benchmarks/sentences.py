@@ -35,12 +35,13 @@ def write_batches(folder: str, config: Any, updates: int, per_round: int) -> tup
   Returns:
     the lengths of the pairs of our updates, and V.
   """
-  from tfx_jax import build, config_io
+  from tfx_jax import builders
+  from tfx_jax.config import files as config_files
 
-  config_io.write_config(folder, config)
-  tokenizers = build.make_tokenizers(config, folder)
-  layout = build.make_layout(config, tokenizers)
-  rows = layout.epoch(build.make_corpus(config, "train", tokenizers), config.seed, 0)
+  config_files.write_config(folder, config)
+  tokenizers = builders.make_tokenizers(config, folder)
+  layout = builders.make_layout(config, tokenizers)
+  rows = layout.epoch(builders.make_corpus(config, "train", tokenizers), config.seed, 0)
   size, packed, pairs = config.data.batch_size, {}, []
   for update in range(updates):
     numbers = np.arange(update * size, (update + 1) * size) % len(rows)

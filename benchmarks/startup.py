@@ -24,7 +24,7 @@ import rounds
 from sizes import EXPERIMENT
 from summary import rounded
 
-from tfx_jax.allocator import KEPT_BUFFERS
+from tfx_jax.runtime.allocator import KEPT_BUFFERS
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 IMPORTS = {

@@ -7,8 +7,8 @@
 Every system is a process of its own that does a round of steps when it is told to. All read the
 same sentences in the same tokenisation, ours and flax's example packed, the other peers' sorted by
 length and padded; all drop out at the same sites. Prints a JSON line a system, then one of ratios.
-`+malloc` has the C library of a peer keep its large buffers, as `tfx_jax/allocator.py` does in
-ours.
+`+malloc` has the C library of a peer keep its large buffers, as `tfx_jax/runtime/allocator.py` does
+in ours.
 """
 
 import statistics

@@ -131,7 +131,7 @@ def main(steps: int, arguments: list[str]) -> dict[str, Any]:
   def watched(options: Any) -> int:
     import jax
 
-    from tfx_jax.commands import train
+    from tfx_jax.cli import train
     from tfx_jax.training import loop
 
     def count(name: str, *_: Any, **__: Any) -> None:

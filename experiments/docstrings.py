@@ -1,8 +1,8 @@
 """Summaries of docstrings, no download: what the Python packages say that are installed here.
 
-A docstring's first line is to be written from what follows it, see tfx_jax/data/docstrings.py. The
-corpus depends on what is installed: figures compare on one machine only. Some packages alone are
-`docstrings.py:json+email+numpy`.
+A docstring's first line is to be written from what follows it, see tfx_jax/sources/docstrings.py.
+The corpus depends on what is installed: figures compare on one machine only. Some packages alone
+are `docstrings.py:json+email+numpy`.
 """
 
 from tfx_jax.config import base

@@ -34,7 +34,7 @@ def cache_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
   """A finished tiny run as (argument that names its experiment, workdir); not to be changed."""
-  from tiny_run import write_experiment
+  from support.tiny_run import write_experiment
 
   from tfx_jax.main import main
 

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from tfx_jax.commands import chat, generate
+from tfx_jax.cli import chat, generate
+from tfx_jax.cli.text_files import read_lines, writing
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer, load_tokenizer, train_tokenizer
 from tfx_jax.config import base
-from tfx_jax.data.reader import open_reader
-from tfx_jax.data.tokenizer import ByteTokenizer, load_tokenizer, train_tokenizer
-from tfx_jax.evaluation.generate import Hypothesis
+from tfx_jax.generation.generator import Hypothesis
 from tfx_jax.report.metrics_log import MetricsLog
 from tfx_jax.report.records import read_metrics
 from tfx_jax.report.samples import write_samples
+from tfx_jax.sources.reader import open_reader
 from tfx_jax.tasks.dialogue import Turn, turns
-from tfx_jax.text_files import read_lines, writing
 
 # What other readers take for the end of a line, for white space, quotes or nothing.
 ODD = (

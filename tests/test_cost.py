@@ -2,14 +2,14 @@ import jax
 import numpy as np
 import pytest
 from flax import linen as nn
-from tiny_run import make_config
+from support.tiny_run import make_config
 
-from tfx_jax import build
-from tfx_jax.commands.plan import compile_step
+from tfx_jax import builders
+from tfx_jax.builders.validation import validate
+from tfx_jax.cli.plan import compile_step
 from tfx_jax.cost import activation_bytes, cost, count_parameters, flops
-from tfx_jax.run import EXAMPLE
+from tfx_jax.run.run import EXAMPLE
 from tfx_jax.training.state import init_params
-from tfx_jax.validation import validate
 
 ONE = {"slices": 1, "data": 1, "fsdp": 1, "sequence": 1, "tensor": 1}
 SPLIT = {"tokenizer.joint": False, "model.share_embeddings": False}
@@ -18,7 +18,7 @@ SPLIT = {"tokenizer.joint": False, "model.share_embeddings": False}
 def size_of(changes=None, mesh=ONE):
   config = make_config(changes or {})
   validate(config)
-  return build.make_size(config, build.planned_tokenizers(config), mesh)
+  return builders.make_size(config, builders.planned_tokenizers(config), mesh)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def size_of(changes=None, mesh=ONE):
 )
 def test_parameters_are_those_that_are_counted(changes):
   config = make_config(changes)
-  model = build.make_model(config, build.planned_tokenizers(config))
+  model = builders.make_model(config, builders.planned_tokenizers(config))
   shapes = nn.unbox(jax.eval_shape(lambda: init_params(model, 0, EXAMPLE)))
   assert count_parameters(size_of(changes)) == sum(
     np.prod(x.shape) for x in jax.tree.leaves(shapes)
@@ -65,7 +65,7 @@ LARGER = {
 )
 def test_flops_and_bytes_are_near_those_of_the_compiler(changes):
   changes = LARGER | changes
-  parallel = build.make_parallel(make_config(changes))
+  parallel = builders.make_parallel(make_config(changes))
   compiled, size = compile_step(make_config(changes)), size_of(changes, parallel.sizes)
   found = cost(size, parallel.sizes)
   assert found.parameters == compiled["parameters"]

@@ -4,25 +4,27 @@ import pathlib
 import re
 
 import pytest
-from tiny_run import SETTINGS, write_dialogues, write_pairs
+from support.tiny_run import SETTINGS, write_dialogues, write_pairs
 
-from tfx_jax import build, config_io, run
-from tfx_jax.commands import evaluate, train
+from tfx_jax import builders
+from tfx_jax.builders.validation import validate
+from tfx_jax.cli import evaluate, train
+from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.config import base
-from tfx_jax.data.tokenizer import CharacterTokenizer
+from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
+from tfx_jax.run import run
 from tfx_jax.training.state import plan_params
-from tfx_jax.validation import validate
 
 EXPERIMENTS = sorted((pathlib.Path(__file__).parent.parent / "experiments").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_is_valid(path):
-  config = config_io.read_experiment(str(path))
+  config = config_files.read_experiment(str(path))
   validate(config)
-  assert config_io.differences(base().to_dict(), config.to_dict()), "it is the defaults"
+  assert config_files.differences(base().to_dict(), config.to_dict()), "it is the defaults"
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
@@ -30,22 +32,22 @@ def test_data_that_must_be_fetched_has_an_origin(path, tmp_path, monkeypatch):
   places = re.findall(r"environ\.get\(\"(\w+)\"", path.read_text())
   for place in places:
     monkeypatch.setenv(place, str(tmp_path))
-  config = config_io.read_experiment(str(path))
+  config = config_files.read_experiment(str(path))
   assert bool(places) == bool(config.data.origin)
   for words in (*places, *(["https://"] if places else [])):
     assert words in config.data.origin
-  for split in build.SPLITS if places else ():
+  for split in builders.SPLITS if places else ():
     with pytest.raises(UserError, match=f"no file .*data.{split}=.*https://"):
-      build.make_reader(config, split)
+      builders.make_reader(config, split)
 
 
 def tiny_data(config, folder):
   """Settings that let a task read the tiny run's files."""
-  task = build.make_task(config)
+  task = builders.make_task(config)
   if not task.reads:
-    return {"data.format": "lines"} | {f"data.{s}": f"{folder}/{s}.en" for s in build.SPLITS}
+    return {"data.format": "lines"} | {f"data.{s}": f"{folder}/{s}.en" for s in builders.SPLITS}
   settings = {"data.format": "text", "task.metrics": "chrf"}
-  settings |= {f"data.{split}": f"{folder}/{split}" for split in build.SPLITS}
+  settings |= {f"data.{split}": f"{folder}/{split}" for split in builders.SPLITS}
   if len(task.fields("train")) == 2:
     settings |= {"task.source": "en", "task.target": "de", "task.references": "()"}
   return settings
@@ -56,7 +58,7 @@ def test_an_experiment_runs(path, tmp_path, monkeypatch):
   for command in (train, evaluate):
     monkeypatch.setattr(command, "draw_curves", lambda workdir: None)
   write_pairs(tmp_path)
-  tiny = {"train.num_steps": 2} | tiny_data(config_io.read_experiment(str(path)), tmp_path)
+  tiny = {"train.num_steps": 2} | tiny_data(config_files.read_experiment(str(path)), tmp_path)
   write_dialogues(tmp_path)
   overrides = [f"--config.{key}={value}" for key, value in (SETTINGS | tiny).items()]
   workdir = tmp_path / "run"
@@ -65,31 +67,33 @@ def test_an_experiment_runs(path, tmp_path, monkeypatch):
   assert '"split": "test"' in (workdir / "metrics.jsonl").read_text().splitlines()[-1]
 
 
-@pytest.mark.parametrize("architecture", build.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", builders.ARCHITECTURES)
 def test_dialogue_is_small_in_both_architectures(architecture):
   path = next(str(path) for path in EXPERIMENTS if path.stem == "dialogue")
-  config = config_io.read_experiment(f"{path}:{architecture}")
+  config = config_files.read_experiment(f"{path}:{architecture}")
   validate(config)
   assert config.model.architecture == architecture
   tokenizer = CharacterTokenizer("".join(map(chr, range(5000, 12_996))))
   assert tokenizer.vocab_size == config.tokenizer.vocab_size
-  model = build.make_model(config, (tokenizer, tokenizer))
-  params = plan_params(model, run.EXAMPLE, build.make_parallel(config))[0]
+  model = builders.make_model(config, (tokenizer, tokenizer))
+  params = plan_params(model, run.EXAMPLE, builders.make_parallel(config))[0]
   assert 4e6 < run.count_parameters(params) < 6.05e6
 
 
 def differences(argument):
   """What an argument of wmt.py changes."""
   path = next(str(path) for path in EXPERIMENTS if path.stem == "wmt")
-  config = config_io.read_experiment(f"{path}:{argument}")
+  config = config_files.read_experiment(f"{path}:{argument}")
   validate(config)
-  return set(config_io.differences(config_io.read_experiment(path).to_dict(), config.to_dict()))
+  return set(
+    config_files.differences(config_files.read_experiment(path).to_dict(), config.to_dict())
+  )
 
 
 def test_wmt_takes_words_in_any_order():
   assert differences("") == differences("wmt14,en-de,base") == differences("base,wmt14") == set()
   data = differences("wmt17")
-  assert {line.split(":")[0] for line in data} == {f"data.{split}" for split in build.SPLITS}
+  assert {line.split(":")[0] for line in data} == {f"data.{split}" for split in builders.SPLITS}
   direction = differences("de-en")
   assert {line.split(":")[0] for line in direction} == {"task.source", "task.target"}
   assert differences("de-en,big,wmt17") == data | direction | differences("big")
@@ -101,11 +105,11 @@ def test_wmt_has_the_sizes_of_the_paper():
     ("base", 512, 8, 2048, 0.1, 100_000),
     ("big", 1024, 16, 4096, 0.3, 300_000),
   ):
-    config = config_io.read_experiment(f"{path}:{size}")
+    config = config_files.read_experiment(f"{path}:{size}")
     model = config.model
     assert (model.features, model.num_heads, model.feed_forward) == (features, heads, wide)
     assert (model.dropout, config.train.num_steps) == (dropout, steps)
-    _, schedule = build.make_optimization(config)
+    _, schedule = builders.make_optimization(config)
     for step in (1, 10, 4000, 100_000):
       expected = features**-0.5 * min(step**-0.5, step * 4000**-1.5)
       assert float(schedule(step - 1)) == pytest.approx(expected, rel=1e-5)
@@ -140,10 +144,10 @@ def test_what_the_readme_generates_with_goes_with_the_quickstart():
   assert [("generate.num_return", "4")] in examples and len(examples) > 5
   path = next(str(path) for path in EXPERIMENTS if path.stem == "quickstart")
   for options in examples:
-    config = config_io.read_experiment(path)
+    config = config_files.read_experiment(path)
     for key, value in options:
-      config_io.override(config, key, value)
+      config_files.override(config, key, value)
     validate(config)
   for number in (3, 4):
-    settings = build.make_generate_settings(config_io.read_experiment(path))
+    settings = builders.make_generate_settings(config_files.read_experiment(path))
     assert settings.replace(num_return=number).width == number

@@ -161,7 +161,10 @@ def test_a_wrong_arrow_is_found(importer, text):
     ("layers", "from tfx_jax.layers.linear import add"),
     ("layers", "from tfx_jax.errors import UserError"),
     ("models", "from tfx_jax.layers import head"),
-    ("pretrained", "from tfx_jax.data import tokenizer\nfrom tfx_jax.data.tokenizer import EOS"),
+    (
+      "pretrained",
+      "from tfx_jax.data import tokenizer\nfrom tfx_jax.codecs.text.tokenizer import EOS",
+    ),
     ("report", "def f():\n  import tensorflow"),
     ("training", "import jax"),
   ],

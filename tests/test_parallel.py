@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
-from small_model import TARGET_LENGTH, VOCABULARY, small_batch, small_decoder, small_model
+from support.small_model import TARGET_LENGTH, VOCABULARY, small_batch, small_decoder, small_model
 
 from tfx_jax.errors import UserError
 from tfx_jax.layers import axes
-from tfx_jax.losses import cross_entropy, split
+from tfx_jax.losses.cross_entropy import cross_entropy, split
 from tfx_jax.parallel import AXES, Parallel, arrange
 from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.state import TrainState, init_params, plan_state

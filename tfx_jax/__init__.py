@@ -7,8 +7,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-  from tfx_jax.loading import load
-  from tfx_jax.run import Run
+  from tfx_jax.run.loading import load
+  from tfx_jax.run.run import Run
 
 __all__ = ["Run", "load"]
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
   """Imports `load` and `Run` when first asked for: importing the package alone starts no JAX."""
   if name in __all__:
-    from tfx_jax import loading
+    from tfx_jax.run import loading
 
     return getattr(loading, name)
   raise AttributeError(f"module 'tfx_jax' has no attribute '{name}'")

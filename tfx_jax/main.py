@@ -9,16 +9,17 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from tfx_jax import config_io, heartbeat
-from tfx_jax.allocator import compute_where_buffers_are_kept, restart_with_kept_buffers
+from tfx_jax.cli.options import parse
+from tfx_jax.cli.text_files import read_lines, writing
+from tfx_jax.common import heartbeat
+from tfx_jax.common.names import trusting
+from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
-from tfx_jax.names import trusting
-from tfx_jax.options import parse
-from tfx_jax.standard_streams import discard_output, replace_missing
-from tfx_jax.supervisor import RESTART, SILENCE, Supervisor
+from tfx_jax.runtime.allocator import compute_where_buffers_are_kept, restart_with_kept_buffers
+from tfx_jax.runtime.signals import Terminated, is_of_another_process, raising_terminated
+from tfx_jax.runtime.standard_streams import discard_output, replace_missing
+from tfx_jax.runtime.supervisor import RESTART, SILENCE, Supervisor
 from tfx_jax.sweep.grid import make_grid
-from tfx_jax.text_files import read_lines, writing
-from tfx_jax.training.signals import Terminated, is_of_another_process, raising_terminated
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,26 +74,26 @@ def _run(options: argparse.Namespace) -> int:
   if not options.config and not options.workdir:
     raise UserError("give --config=FILE.py, or --workdir=DIR of a run; --help says more")
   if options.config:
-    config = config_io.read_experiment(options.config)
+    config = config_files.read_experiment(options.config)
   else:
-    config = config_io.read_config(options.workdir, [key for key, _ in options.overrides])
+    config = config_files.read_config(options.workdir, [key for key, _ in options.overrides])
     elsewhere = options.workdir.startswith("hf://")
     if config is None and (elsewhere or os.path.exists(f"{options.workdir}/config.json")):
-      from tfx_jax import loading
+      from tfx_jax.run import loading
 
       config = loading.read_config(options.workdir)
     if config is None:
       raise UserError(f"{options.workdir} holds no run; give --config=FILE.py to begin one there")
   for key, text in options.overrides:
-    config_io.override(config, key, text)
+    config_files.override(config, key, text)
   if options.mode == "sweep":
     cells = make_grid(config, options.sweeps, [key for key, _ in options.overrides])
   workdir = options.workdir or os.path.join("runs", _name(options.config))
 
-  for line in config_io.keep_old_defaults(config, workdir):
+  for line in config_files.keep_old_defaults(config, workdir):
     print(f"as when this run began: {line}", file=sys.stderr)
   if config.train.init_from and options.mode in ("train", "prepare"):
-    from tfx_jax import loading
+    from tfx_jax.run import loading
 
     for line in loading.adopt(config, workdir):
       print(f"by train.init_from: {line}", file=sys.stderr)
@@ -100,7 +101,7 @@ def _run(options: argparse.Namespace) -> int:
   # Everything slow to import comes after the quick mistakes.
   import jax
 
-  from tfx_jax import processes
+  from tfx_jax.runtime import processes
 
   compute_where_buffers_are_kept()
   processes.join(options.coordinator, options.processes, options.process)
@@ -109,12 +110,13 @@ def _run(options: argparse.Namespace) -> int:
   if processes.several() and options.mode == "generate" and options.input == "-":
     raise UserError("--input=FILE: several processes must read the same")
 
-  from tfx_jax import build, compilation_cache
-  from tfx_jax.commands import chat, evaluate, generate, plan, prepare, sweep, train
-  from tfx_jax.validation import validate
+  from tfx_jax import builders
+  from tfx_jax.builders.validation import validate
+  from tfx_jax.cli import chat, evaluate, generate, plan, prepare, sweep, train
+  from tfx_jax.runtime import compilation_cache
 
   if not jax.config.jax_compilation_cache_dir:
-    compilation_cache.use(os.path.join(build.cache_folder(), "xla"))
+    compilation_cache.use(os.path.join(builders.cache_folder(), "xla"))
   if options.mode == "sweep":
     return sweep.sweep(cells, workdir)
   validate(config)

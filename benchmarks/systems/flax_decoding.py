@@ -35,7 +35,7 @@ def make(
   from flax import jax_utils
   from flax.training import common_utils
 
-  from tfx_jax import config_io
+  from tfx_jax.config import files as config_files
 
   config = flax_example.make_config(example, size, vocab_size, dropout=0.0)
   params = flax_example.init_params(example, config)
@@ -72,7 +72,7 @@ def make(
     assert set(lengths) == {tokens}, f"outputs have {set(lengths)} tokens"
     return {"output_tokens": sum(lengths), "lengths": lengths}
 
-  longest = config_io.read_config(folder).generate.max_source_length
+  longest = config_files.read_config(folder).generate.max_source_length
   for length_of_all in range(MULTIPLE, longest + MULTIPLE, MULTIPLE):
     translate([[1] * length_of_all] * rows)
   return run, facts

@@ -13,11 +13,12 @@ UNNEEDED = ("tensorflow", "clu", "input_pipeline", "bleu")
 
 def load() -> Any:
   """The example's module `train`; it has `models` and `decode`."""
-  from tfx_jax import build, compilation_cache
+  from tfx_jax import builders
+  from tfx_jax.runtime import compilation_cache
 
   # It asks whether there is a TensorFlow: before there seems to be one.
   importlib.import_module("flax.training.checkpoints")
-  compilation_cache.use(os.path.join(build.cache_folder(), "xla"))
+  compilation_cache.use(os.path.join(builders.cache_folder(), "xla"))
   # Our `decode.py` lies beside this package, and the example says "import decode" of its own.
   sys.path.insert(0, os.environ[FOLDER])
   with unittest.mock.patch.dict(

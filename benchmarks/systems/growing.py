@@ -12,7 +12,7 @@ class Numbers:
   """A tokenizer whose pieces are numbers, "5 6 7"; of any size."""
 
   def __init__(self, vocab_size: int):
-    from tfx_jax.data.marks import OURS
+    from tfx_jax.codecs.special_tokens import OURS
 
     self.vocab_size, self.marks, self.fingerprint = vocab_size, OURS, f"numbers-{vocab_size}"
 
@@ -28,8 +28,8 @@ class Numbers:
 
 def make_config(point: dict):
   """A configuration of the sizes of `point`; see `mfu.py` and `growth.py` for what they are."""
-  from tfx_jax import config_io
   from tfx_jax.config import base
+  from tfx_jax.config import files as config_files
 
   config = base()
   width, depth, length = point["width"], point["depth"], point["length"]
@@ -44,7 +44,7 @@ def make_config(point: dict):
     config.model.architecture = "decoder_only"
     config.task.update(name="text", metrics=())
   for key, text in point.get("overrides", {}).items():
-    config_io.override(config, key, text)
+    config_files.override(config, key, text)
   config.optimizer.warmup_steps = 1
   config.generate.update(
     beam_size=point.get("beam", 1), max_source_length=length, min_length=length, max_length=length,
@@ -58,26 +58,26 @@ def train(point: dict, steps: int) -> tuple[Callable, dict]:
   facts = start()
   import jax
 
-  from tfx_jax import build
+  from tfx_jax import builders
   from tfx_jax.data.packing import pack
-  from tfx_jax.run import EXAMPLE, count_parameters
+  from tfx_jax.run.run import EXAMPLE, count_parameters
   from tfx_jax.training.state import plan_state
 
   config = make_config(point)
   tokens = np.random.default_rng(0).integers(
     4, point["vocabulary"], (2, point["batch"], 1, point["length"])
   )
-  parallel = build.make_parallel(config)
+  parallel = builders.make_parallel(config)
   batch = pack(*tokens, point["length"], point["length"])
   if point.get("decoder_only"):
     batch = {name: x for name, x in batch.items() if not name.startswith("inputs")}
   batch = parallel.place(batch)
-  model = build.make_model(config, (Numbers(point["vocabulary"]),) * 2)
-  optimizer, schedule = build.make_optimization(config)
+  model = builders.make_model(config, (Numbers(point["vocabulary"]),) * 2)
+  optimizer, schedule = builders.make_optimization(config)
   make_state, shardings = plan_state(model, optimizer, 0, EXAMPLE, parallel)
   state = make_state()
   step = parallel.jit(
-    build.make_step(config, model, optimizer, schedule, parallel),
+    builders.make_step(config, model, optimizer, schedule, parallel),
     donate_argnums=0,
     out_shardings=(shardings, None),
   )
@@ -111,16 +111,16 @@ def decode(point: dict, steps: int) -> tuple[Callable, dict]:
   import jax
   from flax import linen as nn
 
-  from tfx_jax import build
-  from tfx_jax.run import EXAMPLE
+  from tfx_jax import builders
+  from tfx_jax.run.run import EXAMPLE
   from tfx_jax.training.state import init_params
 
   config = make_config(point)
   tokenizers = (Numbers(point["vocabulary"]),) * 2
-  parallel = build.make_parallel(config)
-  model = build.make_model(config, tokenizers)
+  parallel = builders.make_parallel(config)
+  model = builders.make_model(config, tokenizers)
   params = parallel.jit(lambda: nn.unbox(init_params(model, 0, EXAMPLE)))()
-  generator = build.make_generator(config, model, tokenizers, parallel)
+  generator = builders.make_generator(config, model, tokenizers, parallel)
   # One place is for EOS.
   tokens = np.random.default_rng(0).integers(
     4, point["vocabulary"], (point["batch"], point["length"] - 1)

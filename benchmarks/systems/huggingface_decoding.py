@@ -24,7 +24,7 @@ def make(
   import torch
   import transformers
 
-  from tfx_jax.data.marks import PAD
+  from tfx_jax.codecs.special_tokens import PAD
 
   torch.set_num_threads(threads)
   transformers.logging.set_verbosity_error()

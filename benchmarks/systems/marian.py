@@ -14,7 +14,7 @@ def make_marian(size: tuple[int, int, int, int], vocab_size: int, dropout: float
   import torch
   from transformers import MarianConfig, MarianMTModel
 
-  from tfx_jax.data.marks import BOS, EOS, PAD
+  from tfx_jax.codecs.special_tokens import BOS, EOS, PAD
 
   layers, features, heads, feed_forward = size
   torch.manual_seed(0)

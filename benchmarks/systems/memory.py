@@ -2,7 +2,7 @@
 
 import resource
 
-from tfx_jax.allocator import give_back_free_memory
+from tfx_jax.runtime.allocator import give_back_free_memory
 
 
 class Memory:

@@ -15,18 +15,19 @@ def train(folder: str, per_round: int) -> tuple[Callable, dict]:
   facts = start()
   import jax
 
-  from tfx_jax import build, config_io
-  from tfx_jax.run import EXAMPLE, count_parameters
+  from tfx_jax import builders
+  from tfx_jax.config import files as config_files
+  from tfx_jax.run.run import EXAMPLE, count_parameters
   from tfx_jax.training.state import plan_state
 
-  config = config_io.read_config(folder)
+  config = config_files.read_config(folder)
   batches = read_batches(os.path.join(folder, "packed.npz"))
-  parallel = build.make_parallel(config)
-  model = build.make_model(config, build.saved_tokenizers(config, folder))
-  optimizer, schedule = build.make_optimization(config)
+  parallel = builders.make_parallel(config)
+  model = builders.make_model(config, builders.saved_tokenizers(config, folder))
+  optimizer, schedule = builders.make_optimization(config)
   make_state, shardings = plan_state(model, optimizer, config.seed, EXAMPLE, parallel)
   step = parallel.jit(
-    build.make_step(config, model, optimizer, schedule, parallel),
+    builders.make_step(config, model, optimizer, schedule, parallel),
     donate_argnums=0,
     out_shardings=(shardings, None),
   )
@@ -61,21 +62,22 @@ def decode(folder: str, per_round: int, beam: int, tokens: int) -> tuple:
   import jax
   from flax import linen as nn
 
-  from tfx_jax import build, config_io
-  from tfx_jax.run import EXAMPLE, count_parameters
+  from tfx_jax import builders
+  from tfx_jax.config import files as config_files
+  from tfx_jax.run.run import EXAMPLE, count_parameters
   from tfx_jax.training.state import init_params, plan_params
 
-  config = config_io.read_config(folder)
-  parallel = build.make_parallel(config)
-  tokenizers = build.saved_tokenizers(config, folder)
-  model = build.make_model(config, tokenizers)
+  config = config_files.read_config(folder)
+  parallel = builders.make_parallel(config)
+  tokenizers = builders.saved_tokenizers(config, folder)
+  model = builders.make_model(config, tokenizers)
   _, shardings = plan_params(model, EXAMPLE, parallel)
   begin = parallel.jit(
     lambda: nn.unbox(init_params(model, config.seed, EXAMPLE)), out_shardings=shardings
   )
   params = begin()
   return _decoding(
-    build.make_generator(config, model, tokenizers, parallel),
+    builders.make_generator(config, model, tokenizers, parallel),
     jax.block_until_ready(params),
     *(folder, per_round, beam, tokens),
     facts | {"parameters": count_parameters(params)},
@@ -86,9 +88,9 @@ def decode_trained(folder: str, workdir: str, per_round: int, beam: int, tokens:
   """As `decode`, by a run that has been trained."""
   facts = start()
   import tfx_jax
-  from tfx_jax import config_io
+  from tfx_jax.config import files as config_files
 
-  run = tfx_jax.load(workdir, config=config_io.read_config(folder))
+  run = tfx_jax.load(workdir, config=config_files.read_config(folder))
   return _decoding(run.generator, run.params, folder, per_round, beam, tokens, facts)
 
 
@@ -99,7 +101,7 @@ def _decoding(
   """See `decode`."""
   import jax
 
-  from tfx_jax.evaluation.batches import prompt_lengths
+  from tfx_jax.generation.batches import prompt_lengths
 
   with open(os.path.join(folder, "texts.txt"), encoding="utf-8") as file:
     texts = file.read().split("\n")[:-1]
@@ -140,10 +142,11 @@ def start() -> dict:
   """What a command does before it computes."""
   import jax
 
-  from tfx_jax import allocator, build, compilation_cache
+  from tfx_jax import builders
+  from tfx_jax.runtime import allocator, compilation_cache
 
   allocator.compute_where_buffers_are_kept()
-  compilation_cache.use(os.path.join(build.cache_folder(), "xla"))
+  compilation_cache.use(os.path.join(builders.cache_folder(), "xla"))
   return {
     "jax": jax.__version__,
     "platform": jax.default_backend(),

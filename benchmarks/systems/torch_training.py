@@ -33,7 +33,7 @@ def make(
   import torch
   import torch.nn.functional as F
 
-  from tfx_jax.data.marks import BOS, PAD
+  from tfx_jax.codecs.special_tokens import BOS, PAD
 
   torch.set_num_threads(threads)
   torch.manual_seed(0)

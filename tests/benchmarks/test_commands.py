@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from tiny_run import write_pairs
+from support.tiny_run import write_pairs
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 SMALL = [

@@ -10,9 +10,9 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
-from tiny_run import make_config
+from support.tiny_run import make_config
 
-from tfx_jax import build
+from tfx_jax import builders
 from tfx_jax.data.packing import pack
 from tfx_jax.training.state import TrainState, init_params
 from tfx_jax.training.step import make_train_step
@@ -38,7 +38,7 @@ def config_of(shape):
 
 def model_of(shape):
   tokenizer = types.SimpleNamespace(vocab_size=shape.vocab_size)
-  return build.make_model(config_of(shape), (tokenizer, tokenizer))
+  return builders.make_model(config_of(shape), (tokenizer, tokenizer))
 
 
 def products(jaxpr):

@@ -7,11 +7,11 @@ import rounds
 
 @pytest.fixture(autouse=True)
 def fakes_are_found(monkeypatch):
-  monkeypatch.setenv("PYTHONPATH", str(pathlib.Path(__file__).parent), prepend=os.pathsep)
+  monkeypatch.setenv("PYTHONPATH", str(pathlib.Path(__file__).parents[1]), prepend=os.pathsep)
 
 
 def fake(function="make", **arguments):
-  return {"name": function, "target": f"fake_system:{function}", "arguments": arguments}
+  return {"name": function, "target": f"support.fake_system:{function}", "arguments": arguments}
 
 
 def test_systems_take_turns_and_the_first_round_does_not_count(tmp_path):

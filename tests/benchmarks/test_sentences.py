@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import sentences
 
-from tfx_jax import build
-from tfx_jax.data.marks import EOS, PAD
+from tfx_jax import builders
+from tfx_jax.codecs.special_tokens import EOS, PAD
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
   """A folder of batches, the lengths of their pairs, and V."""
-  from tiny_run import make_config, write_pairs
+  from support.tiny_run import make_config, write_pairs
 
   folder = tmp_path_factory.mktemp("batches")
   write_pairs(folder)
@@ -59,7 +59,7 @@ def test_real_tokens_per_update_differ_by_a_sentence(written):
 
 def test_the_configuration_and_tokenizer_are_there_to_make_the_model_again(written):
   folder, config, _, vocab_size = written
-  saved = build.saved_tokenizers(config, str(folder))
+  saved = builders.saved_tokenizers(config, str(folder))
   assert saved[1].vocab_size == vocab_size
   assert json.loads((folder / "config.json").read_text())["config"]["data"]["batch_size"] == 4
 

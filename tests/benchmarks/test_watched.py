@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from tiny_run import write_experiment
+from support.tiny_run import write_experiment
 
 WATCHED = pathlib.Path(__file__).parents[2] / "benchmarks" / "watched.py"
 

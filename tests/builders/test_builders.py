@@ -1,15 +1,15 @@
 import jax
 import numpy as np
 import pytest
-from tiny_run import make_config, write_pairs
+from support.tiny_run import make_config, write_pairs
 
-from tfx_jax import build
+from tfx_jax import builders
+from tfx_jax.builders.validation import validate
+from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.data.example import Example
-from tfx_jax.data.tokenizer import CharacterTokenizer
 from tfx_jax.errors import UserError
-from tfx_jax.run import EXAMPLE, count_parameters
+from tfx_jax.run.run import EXAMPLE, count_parameters
 from tfx_jax.training.state import plan_params
-from tfx_jax.validation import validate
 
 TOKENIZERS = (CharacterTokenizer("abcdef "), CharacterTokenizer("ABCDEF !?"))
 
@@ -25,8 +25,8 @@ def shapes(changes):
   """The parameters' shapes by their joined names."""
   config = make_config(changes)
   validate(config)
-  model = build.make_model(config, (TOKENIZERS[1], TOKENIZERS[1]))
-  params = plan_params(model, EXAMPLE, build.make_parallel(config))[0]
+  model = builders.make_model(config, (TOKENIZERS[1], TOKENIZERS[1]))
+  params = plan_params(model, EXAMPLE, builders.make_parallel(config))[0]
   leaves = jax.tree_util.tree_leaves_with_path(params)
   return {"/".join(key.key for key in path): leaf.shape for path, leaf in leaves}, params
 
@@ -40,7 +40,7 @@ def ending(found, *ends):
 
 
 def test_positions_are_built_from_the_configuration():
-  kinds = {kind: names({"model.position": kind}) for kind in build.POSITIONS}
+  kinds = {kind: names({"model.position": kind}) for kind in builders.POSITIONS}
   usual = kinds["none"]
   assert usual == kinds["sinusoidal"] == kinds["rotary"] == kinds["alibi"]
   learned = {"source_position/embedding", "target_position/embedding"}
@@ -48,7 +48,7 @@ def test_positions_are_built_from_the_configuration():
   bias = {f"{side}_stack/relative_bias/embedding" for side in ("encoder", "decoder")}
   assert kinds["bucket"] - usual == bias
   made = {
-    kind: build.make_model(make_config({"model.position": kind}), TOKENIZERS) for kind in kinds
+    kind: builders.make_model(make_config({"model.position": kind}), TOKENIZERS) for kind in kinds
   }
   for kind, model in made.items():
     assert (model.position_source is not None) == (kind in ("sinusoidal", "learned"))
@@ -109,7 +109,7 @@ def test_vocabularies_are_those_of_their_sides():
   config.model.vocab_multiple = 4
   source, target = TOKENIZERS
   assert (source.vocab_size, target.vocab_size) == (11, 13)
-  model = build.make_model(config, TOKENIZERS)
+  model = builders.make_model(config, TOKENIZERS)
   assert model.embed_source().vocab_size == 12
   assert model.embed_target().vocab_size == model.head().vocab_size == 16
   assert model.head().num_tokens == 13
@@ -117,7 +117,7 @@ def test_vocabularies_are_those_of_their_sides():
 
 def test_the_type_of_the_products_is_that_of_the_device(monkeypatch):
   def dtype(name):
-    return build.make_model(make_config({"model.dtype": name}), TOKENIZERS).head().dtype
+    return builders.make_model(make_config({"model.dtype": name}), TOKENIZERS).head().dtype
 
   assert [dtype(name) for name in ("auto", "float32", "bfloat16")] == [
     np.float32,
@@ -174,12 +174,12 @@ def test_a_task_and_a_reader_of_the_users_own(tmp_path):
     }
   )
   validate(config)
-  assert build.make_task(config).settings["lowercase"] is False
-  examples = build.read_examples(config, "train")
+  assert builders.make_task(config).settings["lowercase"] is False
+  examples = builders.read_examples(config, "train")
   assert examples == [Example("hi anna", "HI ANNA"), Example("hi berta", "HI BERTA")]
-  assert build.read_examples(config, "train", 1) == examples[:1]
-  tokenizers = build.make_tokenizers(config, str(tmp_path / "run"))
-  corpus = build.make_corpus(config, "train", tokenizers)
+  assert builders.read_examples(config, "train", 1) == examples[:1]
+  tokenizers = builders.make_tokenizers(config, str(tmp_path / "run"))
+  corpus = builders.make_corpus(config, "train", tokenizers)
   assert tokenizers[1].decode([corpus.targets[1]]) == ["HI BERTA"]
   assert corpus.report["pairs_kept"] == 2
 
@@ -216,16 +216,16 @@ class Silent:
 )
 def test_what_is_no_task_is_not_called_or_told_at_once(name, told):
   config = make_config({"task.name": f"{__name__}:{name}"})
-  assert failure(build.make_task, config).startswith(f"task.name='{__name__}:{name}' {told}")
+  assert failure(builders.make_task, config).startswith(f"task.name='{__name__}:{name}' {told}")
 
 
 def test_data_that_is_missing_says_where_it_is_from():
   config = make_config({"data.test": "nowhere/test"})
-  assert failure(build.make_reader, config, "test") == (
+  assert failure(builders.make_reader, config, "test") == (
     "no file nowhere/test.en or nowhere/test.en.gz (data.test=nowhere/test)"
   )
   config.data.origin = "get it from https://example.org and set PLACE to its folder"
-  assert failure(build.make_reader, config, "test").endswith(
+  assert failure(builders.make_reader, config, "test").endswith(
     "(data.test=nowhere/test; this experiment's data: get it from https://example.org and set "
     "PLACE to its folder)"
   )
@@ -235,46 +235,48 @@ def test_what_is_tested_on_is_left_out_of_training(tmp_path):
   write_pairs(tmp_path)
   changes = {"data.remove_overlap": True, "data.cache_dir": str(tmp_path / "corpora")}
   plain, config = make_config({}, tmp_path), make_config(changes, tmp_path)
-  train, *others = ([*build.make_reader(plain, split)] for split in build.SPLITS)
+  train, *others = ([*builders.make_reader(plain, split)] for split in builders.SPLITS)
   held_out = {record["en"].replace(" ", "") for records in others for record in records}
   expected = [record for record in train if record["en"].replace(" ", "") not in held_out]
   assert 0 < len(expected) < len(train)
-  assert [*build.make_reader(config, "train")] == expected
-  for split, records in zip(build.SPLITS[1:], others, strict=True):
-    assert [*build.make_reader(config, split)] == records
+  assert [*builders.make_reader(config, "train")] == expected
+  for split, records in zip(builders.SPLITS[1:], others, strict=True):
+    assert [*builders.make_reader(config, split)] == records
   for _ in range(2):  # made, then found
-    report = build.make_corpus(config, "train", TOKENIZERS).report
+    report = builders.make_corpus(config, "train", TOKENIZERS).report
     assert report["records_removed"] == len(train) - len(expected)
     assert report["pairs_read"] == len(expected)
   config.task.name = f"{__name__}:Shouting"
-  assert "Shouting' has no overlap_keys" in failure(build.make_reader, config, "train")
+  assert "Shouting' has no overlap_keys" in failure(builders.make_reader, config, "train")
 
 
 def test_tokenizers_are_made_once_and_then_the_runs_own(tmp_path, monkeypatch):
   write_pairs(tmp_path)
   config = make_config({"model.share_embeddings": False}, tmp_path)
-  joint = build.make_tokenizers(config, str(tmp_path / "joint"))
+  joint = builders.make_tokenizers(config, str(tmp_path / "joint"))
   assert joint[0].fingerprint == joint[1].fingerprint
   assert joint[0].decode(joint[0].encode(["ab AB"])) == ["ab AB"]
   config.tokenizer.joint = False
-  own = build.make_tokenizers(config, str(tmp_path / "own"))
+  own = builders.make_tokenizers(config, str(tmp_path / "own"))
   assert [t.decode(t.encode(["aAbB"])) for t in own] == [["ab"], ["AB"]]
   config.tokenizer.path = str(tmp_path / "own" / "tokenizer")
-  taken = build.make_tokenizers(config, str(tmp_path / "taken"))
+  taken = builders.make_tokenizers(config, str(tmp_path / "taken"))
   assert [t.fingerprint for t in taken] == [t.fingerprint for t in own]
-  monkeypatch.setattr(build.data, "train_tokenizer", None)
+  monkeypatch.setattr(builders.data, "train_tokenizer", None)
   config.tokenizer.path = ""
-  again = build.make_tokenizers(config, str(tmp_path / "own"))
+  again = builders.make_tokenizers(config, str(tmp_path / "own"))
   assert [t.fingerprint for t in again] == [t.fingerprint for t in own]
 
 
 def test_a_split_without_data_names_its_key():
-  assert "data.test is empty" in failure(build.make_reader, make_config({"data.test": ""}), "test")
+  assert "data.test is empty" in failure(
+    builders.make_reader, make_config({"data.test": ""}), "test"
+  )
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch):
   monkeypatch.setenv("TFX_JAX_CACHE", "/own")
-  assert build.cache_folder() == "/own"
+  assert builders.cache_folder() == "/own"
   monkeypatch.delenv("TFX_JAX_CACHE")
   monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-  assert build.cache_folder() == "/xdg/tfx_jax"
+  assert builders.cache_folder() == "/xdg/tfx_jax"

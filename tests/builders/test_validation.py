@@ -4,11 +4,11 @@ import sys
 import types
 
 import pytest
-from tiny_run import make_config
+from support.tiny_run import make_config
 
-from tfx_jax import build
+from tfx_jax import builders
+from tfx_jax.builders.validation import validate
 from tfx_jax.errors import UserError
-from tfx_jax.validation import validate
 
 
 def failure(function, *args):
@@ -20,7 +20,7 @@ def failure(function, *args):
 
 def validate_all(config):
   validate(config)
-  build.make_parallel(config)
+  builders.make_parallel(config)
 
 
 @pytest.mark.parametrize(

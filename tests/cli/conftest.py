@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tfx_jax.commands import evaluate, train
+from tfx_jax.cli import evaluate, train
 
 
 @pytest.fixture

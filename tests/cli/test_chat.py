@@ -1,10 +1,10 @@
 import io
 
 import pytest
-from tiny_run import write_dialogues, write_experiment
+from support.tiny_run import write_dialogues, write_experiment
 
 from tfx_jax import load
-from tfx_jax.commands.chat import chat, typed
+from tfx_jax.cli.chat import chat, typed
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
 

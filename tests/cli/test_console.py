@@ -1,4 +1,4 @@
-from tfx_jax.commands.console import listing, table
+from tfx_jax.cli.console import listing, table
 
 
 def test_a_table_is_markdown_that_is_aligned():

@@ -1,7 +1,7 @@
 """Models without an encoder, from training to what they write."""
 
 import pytest
-from tiny_run import read_log, write_experiment
+from support.tiny_run import read_log, write_experiment
 
 from tfx_jax import load
 from tfx_jax.errors import UserError

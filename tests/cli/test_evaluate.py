@@ -4,9 +4,9 @@ import os
 import shutil
 
 import pytest
-from tiny_run import contents, read_log
+from support.tiny_run import contents, read_log
 
-from tfx_jax import config_io
+from tfx_jax.config import files as config_files
 from tfx_jax.main import main
 
 
@@ -24,7 +24,7 @@ def test_mode_evaluate_adds_a_line(copy, capsys, without_curves):
   scores = dict(line.split(maxsplit=1) for line in out.splitlines())
   assert scores["checkpoint"] == "12" and float(scores["loss"]) == pytest.approx(last["loss"], 1e-3)
   assert err.count("reference") == 3 and "chrf" not in err
-  assert config_io.read_config(workdir).evaluate.split == "test"
+  assert config_files.read_config(workdir).evaluate.split == "test"
 
 
 def test_an_ensemble_is_recorded_with_what_it_is_worth(copy, without_curves):
@@ -96,8 +96,8 @@ def test_a_baseline_that_cannot_be(trained, copy, tmp_path, capsys):
   assert "add bleu, chrf or bleu_moses" in refusal(trained[1], "--config.task.metrics=exact_match")
   validation = "--config.evaluate.split=validation"
   other = shutil.copytree(trained[1], tmp_path / "other")
-  config = config_io.read_config(other)
+  config = config_files.read_config(other)
   config.data.validation = config.data.test
-  config_io.write_config(other, config)
+  config_files.write_config(other, config)
   assert "its split has 20 examples, this run's has 24" in refusal(other, validation)
   assert contents(workdir) == before

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import tfx_jax
-from tfx_jax.data.marks import EOS
-from tfx_jax.evaluation.generate import Hypothesis
+from tfx_jax.codecs.special_tokens import EOS
+from tfx_jax.generation.generator import Hypothesis
 from tfx_jax.main import main
 
 TEXTS = ["ab", "", "cde fa", "  ", "f", " b"]
@@ -98,7 +98,7 @@ def test_an_output_never_breaks_a_line(trained, inputs, tmp_path, monkeypatch):
   """Bytes and characters may hold anything."""
   odd = Hypothesis("a\nb\tc\r", -1.0, -2.0, [4, EOS])
   monkeypatch.setattr(
-    tfx_jax.evaluation.generate.Generator,
+    tfx_jax.generation.generator.Generator,
     "__call__",
     lambda self, params, texts, *_: [[odd] for _ in texts],
   )
@@ -189,7 +189,7 @@ def test_a_stream_that_is_interrupted_leaves_whole_lines(trained, inputs, capsys
     yield from "xy" if number == 0 else "z"
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(tfx_jax.evaluation.generate.Generator, "stream", interrupted)
+  monkeypatch.setattr(tfx_jax.generation.generator.Generator, "stream", interrupted)
   code = main([f"--workdir={trained[1]}", "--mode=generate", f"--input={inputs}", *STREAM])
   out, err = capsys.readouterr()
   assert code == 128 + signal.SIGINT and out == "xy\n" and err.endswith("interrupted\n")

@@ -10,10 +10,10 @@ import subprocess
 import sys
 
 import pytest
-from tiny_run import contents, write_experiment
+from support.tiny_run import contents, write_experiment
 
 import tfx_jax
-from tfx_jax.commands import train
+from tfx_jax.cli import train
 from tfx_jax.errors import UserError
 from tfx_jax.main import _name, main
 
@@ -350,7 +350,7 @@ def test_code_is_run_from_what_is_trusted(theirs, trained, no_training, capfd, m
   assert not marker.exists()
   assert main([*prepare, "--config.task.metrics=their_code:share"]) == 0
   assert marker.exists()
-  monkeypatch.setattr("tfx_jax.commands.evaluate.draw_curves", lambda workdir: None)
+  monkeypatch.setattr("tfx_jax.cli.evaluate.draw_curves", lambda workdir: None)
   capfd.readouterr()
   assert main([f"--workdir={folder}", "--mode=evaluate", "--trust"]) == 0
   assert "share" in capfd.readouterr().out

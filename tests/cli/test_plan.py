@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from tiny_run import write_experiment
+from support.tiny_run import write_experiment
 
 from tfx_jax.main import main
 

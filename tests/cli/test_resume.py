@@ -6,7 +6,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from tiny_run import write_experiment
+from support.tiny_run import write_experiment
 
 import tfx_jax
 from tfx_jax.main import main

@@ -7,12 +7,12 @@ import os
 import signal
 
 import pytest
-from tiny_run import contents, read_log, write_experiment
+from support.tiny_run import contents, read_log, write_experiment
 
-from tfx_jax import config_io
-from tfx_jax.commands import sweep, train
+from tfx_jax.cli import sweep, train
+from tfx_jax.config import files as config_files
 from tfx_jax.main import main
-from tfx_jax.supervisor import RESTART
+from tfx_jax.runtime.supervisor import RESTART
 
 STEPS = [
   *("--config.train.num_steps=4", "--config.train.max_skipped_steps=1"),
@@ -60,7 +60,7 @@ def test_every_combination_is_a_run_in_the_order_given(swept):
   announced = [line for line in told.splitlines() if line.startswith("run ")]
   assert announced == [f"run {i} of 4: {name}" for i, name in enumerate(NAMES, 1)]
   assert {*os.listdir(workdir)} == {*NAMES, "sweep.md", "sweep.json", "sweep.png"}
-  seeds = [config_io.read_config(f"{workdir}/{name}").seed for name in NAMES]
+  seeds = [config_files.read_config(f"{workdir}/{name}").seed for name in NAMES]
   assert seeds == [3, 4, 3, 4]
   first, second = (read_log(f"{workdir}/{name}") for name in NAMES[:2])
   assert first[-1]["split"] == "test" and first[-1]["loss"] != second[-1]["loss"]

@@ -8,14 +8,15 @@ import signal
 import jax
 import numpy as np
 import pytest
-from tiny_run import COUNTS, SETTINGS, contents, read_log
+from support.tiny_run import COUNTS, SETTINGS, contents, read_log
 
 import tfx_jax
-from tfx_jax import build, config_io
-from tfx_jax.commands import evaluate, train
+from tfx_jax import builders
+from tfx_jax.cli import evaluate, train
+from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
-from tfx_jax.supervisor import RESTART
+from tfx_jax.runtime.supervisor import RESTART
 
 
 def test_a_run_leaves_all_that_is_promised(trained):
@@ -96,7 +97,7 @@ def test_more_steps_go_on_and_changed_settings_are_told(copy, capsys, without_cu
   assert "changed since this run began: generate.beam_size: 2 -> 1" in err
   assert "going on at step 12" in err
   assert read_log(workdir)[-1]["step"] == 14
-  assert config_io.read_config(workdir).train.num_steps == 14
+  assert config_files.read_config(workdir).train.num_steps == 14
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_a_run_stopped_and_resumed_is_the_run(
 
 
 def test_sigterm_while_the_step_compiles_saves(trained, tmp_path, capsys, monkeypatch):
-  make_step = build.make_step
+  make_step = builders.make_step
 
   def stopping(*args):
     step = make_step(*args)
@@ -168,7 +169,7 @@ def test_sigterm_while_the_step_compiles_saves(trained, tmp_path, capsys, monkey
 
     return traced
 
-  monkeypatch.setattr(build, "make_step", stopping)
+  monkeypatch.setattr(builders, "make_step", stopping)
   assert main([trained[0], f"--workdir={tmp_path}"]) == RESTART
   told = "stopped by SIGTERM at step 1; the same command goes on from there"
   assert capsys.readouterr().err.splitlines()[-1] == told
@@ -177,7 +178,7 @@ def test_sigterm_while_the_step_compiles_saves(trained, tmp_path, capsys, monkey
 
 @pytest.mark.parametrize("where", ["make_tokenizers", "make_model"])
 def test_sigterm_before_training(trained, tmp_path, capsys, monkeypatch, where):
-  monkeypatch.setattr(build, where, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+  monkeypatch.setattr(builders, where, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
   before = signal.getsignal(signal.SIGTERM)
   assert main([trained[0], f"--workdir={tmp_path}"]) == RESTART
   assert signal.getsignal(signal.SIGTERM) is before
@@ -233,7 +234,7 @@ def test_a_run_that_fails_keeps_the_save_that_was_on_its_way(trained, tmp_path, 
 def test_the_cache_may_move(trained, tmp_path, capfd):
   experiment, workdir = trained
   moved = f"--config.data.cache_dir={tmp_path}"
-  config = config_io.read_config(workdir)
+  config = config_files.read_config(workdir)
   copy = shutil.copytree(workdir, tmp_path / "run")
   assert main([experiment, f"--workdir={copy}", moved]) == 0
   assert f"changed since this run began: data.cache_dir: '{config.data.cache_dir}'" in (

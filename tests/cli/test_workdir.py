@@ -6,15 +6,15 @@ import shutil
 import types
 
 import pytest
-from tiny_run import make_config, write_pairs
+from support.tiny_run import make_config, write_pairs
 
-from tfx_jax import config_io
-from tfx_jax.commands import evaluate
-from tfx_jax.commands.train import check_end
-from tfx_jax.commands.workdir import check_workdir, opened, settle_config
+from tfx_jax.cli import evaluate
+from tfx_jax.cli.train import check_end
+from tfx_jax.cli.workdir import check_workdir, opened, settle_config
+from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
+from tfx_jax.runtime.workdir_lock import InUseError
 from tfx_jax.training.recorder import Counters
-from tfx_jax.workdir_lock import InUseError
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_the_same_data_elsewhere_are_the_same_run(data, workdir, tmp_path, capsy
   moved = shutil.move(data, tmp_path / "elsewhere")
   settle_config(make_config(folder=moved), workdir)
   assert f"changed since this run began: data.train: '{data}/train' -> " in capsys.readouterr().err
-  assert config_io.read_config(workdir).data.train == f"{moved}/train"
+  assert config_files.read_config(workdir).data.train == f"{moved}/train"
   change(moved, "train")
   assert "the data of train has changed" in refused(make_config(folder=moved), workdir)
 
@@ -99,7 +99,7 @@ def test_a_run_from_before_fingerprints_goes_on_and_has_them_then(data, workdir)
   moved = make_config({"data.train": f"{data}/validation"}, data)
   assert "holds another run (data.train: " in refused(moved, workdir)  # nobody knows what it was
   settle_config(make_config(folder=data), workdir)
-  assert config_io.recorded_fingerprints(workdir) == recorded and set(recorded) == {
+  assert config_files.recorded_fingerprints(workdir) == recorded and set(recorded) == {
     "train",
     "validation",
     "test",
@@ -166,10 +166,10 @@ def test_too_few_checkpoints_to_average_are_told(capsys):
 
 
 def test_a_workdir_in_use_is_not_touched(data, workdir, monkeypatch):
-  monkeypatch.setattr("tfx_jax.commands.workdir.locked", taken)
+  monkeypatch.setattr("tfx_jax.cli.workdir.locked", taken)
   with pytest.raises(InUseError), opened(make_config({"train.num_steps": 99}, data), workdir):
     pass
-  assert config_io.read_config(workdir).train.num_steps == 12
+  assert config_files.read_config(workdir).train.num_steps == 12
 
 
 def test_what_a_sweep_looks_at_beforehand_changes_nothing(data, workdir):

@@ -6,9 +6,7 @@ from typing import Protocol
 
 import pytest
 
-from tfx_jax.config import base
-from tfx_jax.errors import UserError
-from tfx_jax.names import (
+from tfx_jax.common.names import (
   KEYS,
   check_members,
   check_parameters,
@@ -17,6 +15,8 @@ from tfx_jax.names import (
   members,
   trusting,
 )
+from tfx_jax.config import base
+from tfx_jax.errors import UserError
 
 
 class Lamp(Protocol):

@@ -4,15 +4,15 @@ import math
 import re
 
 import pytest
-from tiny_run import make_config
+from support.tiny_run import make_config
 
-from tfx_jax import build
+from tfx_jax import builders
+from tfx_jax.builders.validation import validate
+from tfx_jax.common.ranges import RANGES
 from tfx_jax.config import base
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.generate_settings import GenerateSettings
-from tfx_jax.ranges import RANGES
+from tfx_jax.generation.settings import GenerateSettings
 from tfx_jax.training.optimizer import make_optimizer
-from tfx_jax.validation import validate
 
 
 def numeric_keys(config, prefix=""):
@@ -118,9 +118,9 @@ def test_numbers_of_optimizer_settings_and_groups_have_the_ranges_of_their_keys(
 
 @pytest.mark.parametrize("text", ["linear nan", "linear inf", "llama3 8 1 inf 8192"])
 def test_numbers_of_rotary_scaling_are_finite(text):
-  assert failure(build.rotary_scaling, text).startswith(f"model.rotary_scaling='{text}': use ")
+  assert failure(builders.rotary_scaling, text).startswith(f"model.rotary_scaling='{text}': use ")
 
 
 @pytest.mark.parametrize("text", ["²", str(2**31)])
 def test_windows_are_numbers_that_int32_holds(text):
-  assert failure(build.windows, text, 2).startswith(f"model.windows='{text}': use ")
+  assert failure(builders.windows, text, 2).startswith(f"model.windows='{text}': use ")

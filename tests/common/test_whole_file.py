@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tfx_jax.whole_file import whole_file, write_whole
+from tfx_jax.common.whole_file import whole_file, write_whole
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -83,4 +83,4 @@ def test_no_other_code_makes_up_names_of_temporary_files():
     if re.search(r"""\.tmp["']|os\.replace\(""", path.read_text())
   ]
   # The second puts a whole folder in its place.
-  assert found == ["tfx_jax/pretrained/export.py", "tfx_jax/whole_file.py"]
+  assert found == ["tfx_jax/pretrained/export.py", "tfx_jax/common/whole_file.py"]

@@ -9,14 +9,15 @@ import types
 import jax
 import numpy as np
 import pytest
-from tiny_run import make_config
+from support.tiny_run import make_config
 
-from tfx_jax import build, loading, run
-from tfx_jax.commands import evaluate, generate, train
+from tfx_jax import builders
+from tfx_jax.builders.validation import validate
+from tfx_jax.cli import evaluate, generate, train
+from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.config import base
-from tfx_jax.data.tokenizer import CharacterTokenizer
 from tfx_jax.errors import UserError
-from tfx_jax.validation import validate
+from tfx_jax.run import loading, run
 
 TOKENIZERS = (CharacterTokenizer("abcdef "), CharacterTokenizer("ABCDEF !?"))
 
@@ -140,7 +141,7 @@ def portrait(config, monkeypatch):
   told = []
 
   def spy(name, result=None, keep=lambda *args, **settings: (args, settings)):
-    module = build.training if name == "make_train_step" else build.data
+    module = builders.training if name == "make_train_step" else builders.data
 
     @functools.wraps(getattr(module, name))
     def spied(*args, **settings):
@@ -164,20 +165,20 @@ def portrait(config, monkeypatch):
   spy("Loader", None, lambda corpora, *args: args)
   spy("make_train_step", None, lambda model, optimizer, schedule, *args, **more: (args, more))
   monkeypatch.setattr(CharacterTokenizer, "save", lambda self, folder: told.append(folder))
-  for split in build.SPLITS:
-    build.make_corpora(config, split, TOKENIZERS)(0)
-  parallel = build.make_parallel(config)
-  build.make_loader(config, None, parallel)
-  told.append([side.marks for side in build.make_tokenizers(config, "no such folder")])
-  build.make_step(config, None, None, None, parallel)
-  optimizer, schedule = build.make_optimization(config)
+  for split in builders.SPLITS:
+    builders.make_corpora(config, split, TOKENIZERS)(0)
+  parallel = builders.make_parallel(config)
+  builders.make_loader(config, None, parallel)
+  told.append([side.marks for side in builders.make_tokenizers(config, "no such folder")])
+  builders.make_step(config, None, None, None, parallel)
+  optimizer, schedule = builders.make_optimization(config)
   told.append([float(schedule(step)) for step in (0, 10_000, 90_000)])
   told.append(jax.tree.map(lambda x: x.tolist(), updates(optimizer)))
-  told += [build.make_task(config), build.make_timetable(config)]
-  told += [build.make_generate_settings(config), parallel.sizes]
-  told.append(build.make_model(config, TOKENIZERS))
+  told += [builders.make_task(config), builders.make_timetable(config)]
+  told += [builders.make_generate_settings(config), parallel.sizes]
+  told.append(builders.make_model(config, TOKENIZERS))
   if config.lora.rank:
-    told.append(vars(build.make_adapted(config, None)))
+    told.append(vars(builders.make_adapted(config, None)))
   return re.sub(r" at 0x\w+", "", repr(told))
 
 
@@ -205,7 +206,7 @@ def test_the_same_configuration_makes_the_same(usual, monkeypatch):
 @pytest.mark.parametrize("key", list(keys(base())))
 def test_every_key_is_read(key, usual, monkeypatch):
   if key in READ_BY_COMMANDS:
-    readers = (train, evaluate, generate, run, loading, build.data)
+    readers = (train, evaluate, generate, run, loading, builders.data)
     assert any(f"config.{key}" in inspect.getsource(reader) for reader in readers)
     return
   where = WHERE.get(key, {})
@@ -214,7 +215,7 @@ def test_every_key_is_read(key, usual, monkeypatch):
   if key in ("task.name", "mesh.data"):  # there is one legal value here
     with pytest.raises(UserError, match=key):
       validate(changed)
-      build.make_parallel(changed)
+      builders.make_parallel(changed)
   else:
     before = portrait(make_config(where), monkeypatch) if where else usual
     assert portrait(changed, monkeypatch) != before

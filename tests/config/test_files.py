@@ -4,10 +4,10 @@ import py_compile
 import sys
 
 import pytest
-from tiny_run import make_config
+from support.tiny_run import make_config
 
-from tfx_jax import config_io
 from tfx_jax.config import base
+from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
 
 
@@ -63,7 +63,7 @@ def get_config(layers="2"):
 )
 def test_an_override_is_read_by_the_type_of_its_key(key, text, value):
   config = base()
-  config_io.override(config, key, text)
+  config_files.override(config, key, text)
   *section, name = key.split(".")
   found = config[section[0]][name] if section else config[name]
   assert (found, type(found)) == (value, type(value))
@@ -91,15 +91,15 @@ def test_an_override_is_read_by_the_type_of_its_key(key, text, value):
 )
 def test_an_override_that_means_nothing_is_one_line_and_changes_nothing(key, text, told):
   config = base()
-  message = failure(config_io.override, config, key, text)
+  message = failure(config_files.override, config, key, text)
   assert message.startswith(f"--config.{key}") and told in message
   assert config.to_dict() == base().to_dict()
 
 
 def test_an_experiment_is_called_with_its_argument(tmp_path):
   path = experiment(tmp_path, BODY.format("config.model.encoder_layers = int(layers)"))
-  assert config_io.read_experiment(path).model.encoder_layers == 2
-  assert config_io.read_experiment(f"{path}:5").model.encoder_layers == 5
+  assert config_files.read_experiment(path).model.encoder_layers == 2
+  assert config_files.read_experiment(f"{path}:5").model.encoder_layers == 5
 
 
 @pytest.mark.parametrize(
@@ -117,28 +117,28 @@ def test_an_experiment_is_called_with_its_argument(tmp_path):
 )
 def test_an_experiment_that_is_wrong_is_told_in_one_line(tmp_path, body, told):
   path = experiment(tmp_path, body)
-  message = failure(config_io.read_experiment, path)
+  message = failure(config_files.read_experiment, path)
   assert message.startswith(f"--config={path}: ") and told in message
 
 
 def test_no_bytecode_of_an_experiment_is_kept_or_read(tmp_path, monkeypatch):
   monkeypatch.setattr(sys, "dont_write_bytecode", False)
   path = experiment(tmp_path, BODY.format("config.train.num_steps = 5"))
-  assert config_io.read_experiment(path).train.num_steps == 5
+  assert config_files.read_experiment(path).train.num_steps == 5
   assert os.listdir(tmp_path) == [os.path.basename(path)]
   py_compile.compile(path)
   (cached,) = (tmp_path / "__pycache__").iterdir()
   cached.write_bytes(cached.read_bytes()[:-100])  # as a full disk leaves it
-  assert config_io.read_experiment(path).train.num_steps == 5
+  assert config_files.read_experiment(path).train.num_steps == 5
 
 
 def test_an_experiment_that_is_none_is_told_in_one_line(tmp_path):
   missing, text = str(tmp_path / "missing.py"), experiment(tmp_path, "", "run.txt")
-  assert failure(config_io.read_experiment, missing).endswith(f"there is no file {missing}")
-  assert failure(config_io.read_experiment, f"{missing}:big").endswith(f"no file {missing}")
-  assert failure(config_io.read_experiment, text).endswith(f"{text} is not a Python file")
+  assert failure(config_files.read_experiment, missing).endswith(f"there is no file {missing}")
+  assert failure(config_files.read_experiment, f"{missing}:big").endswith(f"no file {missing}")
+  assert failure(config_files.read_experiment, text).endswith(f"{text} is not a Python file")
   path = experiment(tmp_path, "def get_config():\n  return 5\n")
-  assert failure(config_io.read_experiment, f"{path}:big").startswith(f"--config={path}:big: ")
+  assert failure(config_files.read_experiment, f"{path}:big").startswith(f"--config={path}:big: ")
 
 
 def written(tmp_path, change=None):
@@ -147,7 +147,7 @@ def written(tmp_path, change=None):
   config.task.metrics = ("chrf",)
   config.train.num_steps = 5
   config.model.dropout = 0
-  config_io.write_config(str(tmp_path / "run"), config)
+  config_files.write_config(str(tmp_path / "run"), config)
   path = tmp_path / "run" / "config.json"
   if change:
     content = json.loads(path.read_text())
@@ -158,25 +158,25 @@ def written(tmp_path, change=None):
 
 def test_a_configuration_comes_back_as_it_was(tmp_path):
   workdir, config = written(tmp_path)
-  found = config_io.read_config(workdir)
+  found = config_files.read_config(workdir)
   assert found.to_dict() == config.to_dict()
   assert found.is_locked and type(found.task.metrics) is tuple
   assert type(found.model.dropout) is float
-  assert config_io.recorded_cpu_count(workdir) == config_io.cpu_count() >= 1
+  assert config_files.recorded_cpu_count(workdir) == config_files.cpu_count() >= 1
   assert os.listdir(workdir) == ["config.json"]
 
 
 def test_a_byte_order_mark_that_an_editor_has_put_is_left_out(tmp_path):
-  config_io.write_config(str(tmp_path), base())
+  config_files.write_config(str(tmp_path), base())
   path = tmp_path / "config.json"
   path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-  assert config_io.read_config(str(tmp_path)) == base()
+  assert config_files.read_config(str(tmp_path)) == base()
 
 
 def test_a_workdir_without_a_run_has_no_configuration(tmp_path):
-  assert config_io.read_config(str(tmp_path)) is None
-  assert config_io.read_config(str(tmp_path / "missing")) is None
-  assert config_io.recorded_cpu_count(str(tmp_path)) is None
+  assert config_files.read_config(str(tmp_path)) is None
+  assert config_files.read_config(str(tmp_path / "missing")) is None
+  assert config_files.recorded_cpu_count(str(tmp_path)) is None
 
 
 def test_keys_added_since_have_their_defaults(tmp_path):
@@ -184,7 +184,7 @@ def test_keys_added_since_have_their_defaults(tmp_path):
     del content["config"]["train"]["patience"], content["config"]["generate"]
 
   workdir, config = written(tmp_path, change)
-  assert config_io.read_config(workdir).to_dict() == config.to_dict()
+  assert config_files.read_config(workdir).to_dict() == config.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -201,20 +201,22 @@ def test_keys_added_since_have_their_defaults(tmp_path):
 )
 def test_a_configuration_that_cannot_be_read_is_one_line(tmp_path, change, told):
   workdir, _ = written(tmp_path, change)
-  message = failure(config_io.read_config, workdir)
+  message = failure(config_files.read_config, workdir)
   assert f"{workdir}/config.json" in message and told in message
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"[]", b"\xff\xfe", b"null", b"[" * 100_000])
 def test_a_damaged_file_is_one_line(tmp_path, content):
   (tmp_path / "config.json").write_bytes(content)
-  assert failure(config_io.read_config, str(tmp_path)).startswith(f"cannot read {tmp_path}/config")
+  assert failure(config_files.read_config, str(tmp_path)).startswith(
+    f"cannot read {tmp_path}/config"
+  )
 
 
 def test_a_workdir_that_cannot_be_written_is_one_line(tmp_path):
   (tmp_path / "file").write_text("")
   for workdir in (f"{tmp_path}/file", f"{tmp_path}/file/run"):
-    message = failure(config_io.write_config, workdir, base())
+    message = failure(config_files.write_config, workdir, base())
     assert message.startswith(f"cannot write to workdir {workdir}: ")
 
 
@@ -223,21 +225,23 @@ def test_differences_are_lines_of_keys():
     make_config(),
     make_config({"seed": 5, "train.num_steps": 99, "task.metrics": ("chrf",)}),
   )
-  assert config_io.differences(old.to_dict(), new.to_dict()) == [
+  assert config_files.differences(old.to_dict(), new.to_dict()) == [
     "seed: 0 -> 5",
     "task.metrics: ('bleu', 'chrf') -> ('chrf',)",
     "train.num_steps: 12 -> 99",
   ]
-  assert config_io.differences(old.to_dict(), old.to_dict()) == []
+  assert config_files.differences(old.to_dict(), old.to_dict()) == []
 
 
 def test_a_run_goes_on_with_the_defaults_that_it_began_with(tmp_path):
   old, new = make_config({"model.norm_epsilon": 1e-6}), make_config()
   assert new.model.norm_epsilon == 1e-5
-  assert config_io.keep_old_defaults(new, str(tmp_path)) == []
-  config_io.write_config(str(tmp_path), old)
-  assert config_io.read_config(str(tmp_path)).to_dict() == old.to_dict()
-  assert config_io.keep_old_defaults(new, str(tmp_path)) == ["model.norm_epsilon: 1e-05 -> 1e-06"]
+  assert config_files.keep_old_defaults(new, str(tmp_path)) == []
+  config_files.write_config(str(tmp_path), old)
+  assert config_files.read_config(str(tmp_path)).to_dict() == old.to_dict()
+  assert config_files.keep_old_defaults(new, str(tmp_path)) == [
+    "model.norm_epsilon: 1e-05 -> 1e-06"
+  ]
   assert new.to_dict() == old.to_dict()
   chosen = make_config({"model.norm_epsilon": 1e-3})
-  assert config_io.keep_old_defaults(chosen, str(tmp_path)) == []
+  assert config_files.keep_old_defaults(chosen, str(tmp_path)) == []

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from token_arrays import ragged, sequences
+from support.token_arrays import ragged, sequences
 
+from tfx_jax.codecs.special_tokens import BOS, EOS, OURS
 from tfx_jax.data.chains import unroll
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.layout import SequenceLayout
-from tfx_jax.data.marks import BOS, EOS, OURS
 
 MARKS = OURS._replace(after=())
 # Turns of two dialogues; the pieces 4 and 5 are the speakers' marks.

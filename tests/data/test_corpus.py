@@ -8,13 +8,13 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from tfx_jax.codecs.special_tokens import EOS
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer, CharacterTokenizer, without_end
 from tfx_jax.data import corpus as corpora
 from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
-from tfx_jax.data.marks import EOS
-from tfx_jax.data.reader import open_reader
-from tfx_jax.data.tokenizer import ByteTokenizer, CharacterTokenizer, without_end
 from tfx_jax.errors import UserError
+from tfx_jax.sources.reader import open_reader
 
 EXAMPLES = [Example("ein Haus", "a house", "noun"), Example("zwei", "2"), Example("ä", "drei")]
 TOKENIZER = ByteTokenizer()

@@ -1,9 +1,9 @@
 import pytest
 
+from tfx_jax.codecs.special_tokens import EOS
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer
 from tfx_jax.data.example import Example
 from tfx_jax.data.fitting import cut, encoded, kept
-from tfx_jax.data.marks import EOS
-from tfx_jax.data.tokenizer import ByteTokenizer
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from token_arrays import ragged, sequences
+from support.token_arrays import ragged, sequences
 
+from tfx_jax.codecs.special_tokens import BOS, EOS, Marks
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.fitting import kept
 from tfx_jax.data.layout import EncoderDecoderLayout, SequenceLayout
-from tfx_jax.data.marks import BOS, EOS, Marks
 from tfx_jax.data.ragged import Ragged
 from tfx_jax.data.stream import StreamLayout
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from tfx_jax.codecs.special_tokens import EOS
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.layout import EncoderDecoderLayout
 from tfx_jax.data.loader import Loader, Position
-from tfx_jax.data.marks import EOS
 from tfx_jax.data.ragged import Ragged
 from tfx_jax.errors import UserError
 

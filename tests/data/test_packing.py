@@ -3,8 +3,8 @@ import time
 import numpy as np
 import pytest
 
+from tfx_jax.codecs.special_tokens import BOS
 from tfx_jax.data import packing
-from tfx_jax.data.marks import BOS
 from tfx_jax.data.packing import pack, plan
 
 

@@ -2,12 +2,12 @@ import os
 
 import pytest
 
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer, train_tokenizer
 from tfx_jax.data import corpus as corpora
 from tfx_jax.data.example import Example
 from tfx_jax.data.layout import EncoderDecoderLayout
 from tfx_jax.data.loader import Loader, Position
 from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
-from tfx_jax.data.tokenizer import ByteTokenizer, train_tokenizer
 from tfx_jax.errors import UserError
 
 WORDS = ["haus", "maus", "katze", "tatze", "hund", "mund", "wald", "bald"]

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fake_model import EOS, PAD, FakeModel, PlainRules, batched
-from test_beam import MODEL, Reading, brute_force, nothing, penalty, read
+from support.fake_model import EOS, PAD, FakeModel, PlainRules, batched
+from support.plain_search import MODEL, Reading, brute_force, nothing, penalty, read
 
 from tfx_jax.decoding import beam, diverse
 from tfx_jax.decoding.loop import NO_TOKEN

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fake_model import FakeModel, PlainRules, batched
+from support.fake_model import FakeModel, PlainRules, batched
 
 from tfx_jax.decoding import beam, sample
 from tfx_jax.decoding.loop import NO_TOKEN

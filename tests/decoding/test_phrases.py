@@ -1,6 +1,6 @@
 import jax.numpy as jnp
 import numpy as np
-from fake_model import graph
+from support.fake_model import graph
 
 from tfx_jax.decoding.phrases import Phrases, forbid_phrases
 

@@ -3,7 +3,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
-from fake_model import EOS, PAD, PlainRules, batched, log_softmax
+from support.fake_model import EOS, PAD, PlainRules, batched, log_softmax
 
 from tfx_jax.decoding.rules import apply_rules
 

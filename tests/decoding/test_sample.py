@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fake_model import EOS, PAD, FakeModel, PlainRules, batched, cut, log_softmax
+from support.fake_model import EOS, PAD, FakeModel, PlainRules, batched, cut, log_softmax
 
 from tfx_jax.decoding import sample
 from tfx_jax.decoding.loop import NO_TOKEN

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tfx_jax.data.marks import EOS
+from tfx_jax.codecs.special_tokens import EOS
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer, CharacterTokenizer, train_tokenizer
 from tfx_jax.data.packing import pack
-from tfx_jax.data.tokenizer import ByteTokenizer, CharacterTokenizer, train_tokenizer
 from tfx_jax.evaluation.align import Aligner, Alignment, pharaoh
 
 

@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 
+from tfx_jax.codecs.special_tokens import EOS
 from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
 from tfx_jax.data.layout import EncoderDecoderLayout
 from tfx_jax.data.loader import Loader
-from tfx_jax.data.marks import EOS
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
 from tfx_jax.evaluation.score import Scorer
 from tfx_jax.training.step import make_loss_step

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from tfx_jax.data.marks import EOS
+from tfx_jax.codecs.special_tokens import EOS
 from tfx_jax.data.packing import pack
 from tfx_jax.evaluation.score import Scorer
 

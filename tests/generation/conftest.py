@@ -5,12 +5,12 @@ import types
 import jax
 import numpy as np
 import pytest
-from tiny_run import make_config
+from support.tiny_run import make_config
 
-from tfx_jax import build
-from tfx_jax.data.tokenizer import CharacterTokenizer
-from tfx_jax.evaluation import search
-from tfx_jax.run import EXAMPLE
+from tfx_jax import builders
+from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
+from tfx_jax.generation import search
+from tfx_jax.run.run import EXAMPLE
 from tfx_jax.training.state import plan_params
 
 CHANGES = {
@@ -60,16 +60,16 @@ def small_run(random_params, changes):
   """A configuration, tokenizer (of both sides), mesh, parameters and generator."""
   config = make_config(CHANGES | changes)
   tokenizer = CharacterTokenizer("abcdef ")
-  model = build.make_model(config, (tokenizer, tokenizer))
-  parallel = build.make_parallel(config)
+  model = builders.make_model(config, (tokenizer, tokenizer))
+  parallel = builders.make_parallel(config)
   return types.SimpleNamespace(
     config=config,
     tokenizer=tokenizer,
     model=model,
     parallel=parallel,
-    layout=build.make_layout(config),
+    layout=builders.make_layout(config),
     params=random_params(model, parallel),
-    generator=build.make_generator(config, model, (tokenizer, tokenizer), parallel),
+    generator=builders.make_generator(config, model, (tokenizer, tokenizer), parallel),
   )
 
 

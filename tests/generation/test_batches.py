@@ -3,10 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tfx_jax.codecs.special_tokens import BOS, EOS
 from tfx_jax.data.layout import EncoderDecoderLayout
-from tfx_jax.data.marks import BOS, EOS
-from tfx_jax.evaluation import batches
-from tfx_jax.evaluation.generate_settings import GenerateSettings
+from tfx_jax.generation import batches
+from tfx_jax.generation.settings import GenerateSettings
 
 SETTINGS = GenerateSettings(
   max_source_length=24, max_length=20, max_length_ratio=0.5, batch_size=16, min_length=3

@@ -8,12 +8,12 @@ import pytest
 from absl import logging
 from sacrebleu.metrics import CHRF
 
-from tfx_jax.data.marks import BOS, EOS, PAD, UNK
+from tfx_jax.codecs.special_tokens import BOS, EOS, PAD, UNK
 from tfx_jax.data.packing import pack
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import Aligner
-from tfx_jax.evaluation.generate import Generator, Hypothesis
 from tfx_jax.evaluation.score import Scorer
+from tfx_jax.generation.generator import Generator, Hypothesis
 
 BEAM, ALPHA, LONGEST = 4, 0.6, 16
 

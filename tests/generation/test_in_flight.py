@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from tfx_jax.evaluation.in_flight import compiled_by_one, in_flight
+from tfx_jax.generation.in_flight import compiled_by_one, in_flight
 
 
 def test_two_are_computed_side_by_side_and_come_in_order():

@@ -6,15 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from tfx_jax import build
+from tfx_jax import builders
+from tfx_jax.codecs.special_tokens import EOS
 from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
-from tfx_jax.data.marks import EOS
 from tfx_jax.evaluation.evaluate import loss_figures
 from tfx_jax.evaluation.score import Scorer
 from tfx_jax.parallel import Parallel
-from tfx_jax.run import EXAMPLE
+from tfx_jax.run.run import EXAMPLE
 from tfx_jax.training.state import plan_params
 from tfx_jax.training.step import make_loss_step
 
@@ -38,7 +38,7 @@ def results(small, parallel, folder):
   tokenizer = small.tokenizer
   _, shardings = plan_params(small.model, EXAMPLE, parallel)
   params = jax.device_put(small.params, shardings)
-  generator = build.make_generator(small.config, small.model, (tokenizer, tokenizer), parallel)
+  generator = builders.make_generator(small.config, small.model, (tokenizer, tokenizer), parallel)
   found = [h for texts in generator(params, TEXTS, **CHANGES) for h in texts]
   scorer = Scorer(small.model, parallel, small.layout, 8)
   corpus = prepare(

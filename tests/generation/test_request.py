@@ -2,12 +2,12 @@ import re
 
 import pytest
 
+from tfx_jax.codecs.special_tokens import EOS
+from tfx_jax.codecs.text.tokenizer import CharacterTokenizer, train_tokenizer
 from tfx_jax.data.layout import EncoderDecoderLayout, SequenceLayout
-from tfx_jax.data.marks import EOS
-from tfx_jax.data.tokenizer import CharacterTokenizer, train_tokenizer
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.generate_settings import GenerateSettings
-from tfx_jax.evaluation.request import make_request
+from tfx_jax.generation.request import make_request
+from tfx_jax.generation.settings import GenerateSettings
 
 LAYOUT = EncoderDecoderLayout(8, 8)
 SOURCE, TARGET = CharacterTokenizer("ab "), CharacterTokenizer("xyz")

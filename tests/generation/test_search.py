@@ -2,8 +2,8 @@
 
 import pytest
 
-from tfx_jax.evaluation.ensemble import combine
-from tfx_jax.evaluation.search import Searcher
+from tfx_jax.generation.search import Searcher
+from tfx_jax.models.ensemble import combine
 
 
 def layers(params, stack="decoder_stack"):

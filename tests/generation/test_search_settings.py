@@ -4,8 +4,8 @@ import pytest
 from tfx_jax.decoding.beam import BeamSettings
 from tfx_jax.decoding.diverse import DiverseSettings
 from tfx_jax.decoding.sample import SampleSettings
-from tfx_jax.evaluation.generate_settings import GenerateSettings
-from tfx_jax.evaluation.search_settings import search_settings
+from tfx_jax.generation.search_settings import search_settings
+from tfx_jax.generation.settings import GenerateSettings
 
 ARRAYS = {name: np.arange(3, dtype=np.int32) for name in ("number", "min_length", "max_length")}
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from tfx_jax import build
+from tfx_jax import builders
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.generate_settings import GenerateSettings
+from tfx_jax.generation.settings import GenerateSettings
 
 SETTINGS = GenerateSettings(beam_size=4, num_return=4)
 SAMPLING = {"search": "sample"}
@@ -80,7 +80,7 @@ def test_settings_of_the_search_that_is_not_chosen_may_stay():
 
 
 def test_the_settings_are_the_keys_of_the_configuration(small):
-  assert build.make_generate_settings(small.config) == GenerateSettings(
+  assert builders.make_generate_settings(small.config) == GenerateSettings(
     beam_size=4,
     num_return=4,
     max_source_length=24,

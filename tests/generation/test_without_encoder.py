@@ -5,14 +5,14 @@ import types
 import jax
 import numpy as np
 import pytest
-from tiny_run import make_config
+from support.tiny_run import make_config
 
-from tfx_jax import build
-from tfx_jax.data.marks import BOS, EOS
-from tfx_jax.data.tokenizer import CharacterTokenizer
+from tfx_jax import builders
+from tfx_jax.builders.validation import validate
+from tfx_jax.codecs.special_tokens import BOS, EOS
+from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.score import Scorer
-from tfx_jax.validation import validate
 
 LETTERS = CharacterTokenizer("abcdef \n")
 DECODER = {
@@ -36,15 +36,15 @@ KINDS = {
 def decoder(request, random_params):
   config = make_config(DECODER | KINDS[request.param])
   validate(config)
-  model = build.make_model(config, (LETTERS, LETTERS))
-  parallel = build.make_parallel(config)
+  model = builders.make_model(config, (LETTERS, LETTERS))
+  parallel = builders.make_parallel(config)
   return types.SimpleNamespace(
     kind=request.param,
     model=model,
     parallel=parallel,
-    layout=build.make_layout(config),
+    layout=builders.make_layout(config),
     params=random_params(model, parallel),
-    generator=build.make_generator(config, model, (LETTERS, LETTERS), parallel),
+    generator=builders.make_generator(config, model, (LETTERS, LETTERS), parallel),
   )
 
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 import yaml
 
-from tfx_jax.options import parse
+from tfx_jax.cli.options import parse
 from tfx_jax.sweep.grid import split_values
 
 LAUNCH = pathlib.Path(__file__).parent.parent.parent / "launch"

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tfx_jax.losses import chunked_cross_entropy, cross_entropy
+from tfx_jax.losses.cross_entropy import chunked_cross_entropy, cross_entropy
 
 B, T, D, V, TOKENS = 3, 8, 5, 12, 10
 SETTINGS = [(0.0, 0.0), (0.1, 0.0), (0.0, 0.03), (0.2, 0.01)]

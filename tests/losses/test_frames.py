@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tfx_jax.losses_frames import absolute_error, stop_cross_entropy
+from tfx_jax.losses.frames import absolute_error, stop_cross_entropy
 
 B, T, C = 2, 4, 3
 

@@ -83,7 +83,7 @@ def test_errors_of_the_user_are_one_line(call, words):
 
 def test_importing_costs_no_heavy_library():
   code = (
-    "import sys, tfx_jax.metrics.text, tfx_jax.report.metrics_log, tfx_jax.curves\n"
+    "import sys, tfx_jax.metrics.text, tfx_jax.report.metrics_log, tfx_jax.report.curves\n"
     "heavy = {'jax', 'numpy', 'sacrebleu', 'sacremoses', 'rouge_score', 'nltk', 'matplotlib'}\n"
     "heavy |= {'tensorboardX', 'tqdm'}\n"
     "print(sorted(heavy & set(sys.modules)))"

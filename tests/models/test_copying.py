@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import pytest
 from flax import linen as nn
-from tiny_run import make_config
+from support.tiny_run import make_config
 
-from tfx_jax import build
-from tfx_jax.data.marks import EOS
+from tfx_jax import builders
+from tfx_jax.codecs.special_tokens import EOS
+from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.data.packing import pack
-from tfx_jax.data.tokenizer import CharacterTokenizer
 from tfx_jax.training.state import TrainState, init_params
 
 STEPS, ROWS = 400, 32
@@ -34,9 +34,9 @@ def share_copied(**settings):
     {"model.features": 32, "model.tie_output": False, "train.num_steps": STEPS} | changes
   )
   tokenizers = (TOKENIZER, TOKENIZER)
-  model, parallel = build.make_model(config, tokenizers), build.make_parallel(config)
-  optimizer, schedule = build.make_optimization(config)
-  step = jax.jit(build.make_step(config, model, optimizer, schedule), donate_argnums=0)
+  model, parallel = builders.make_model(config, tokenizers), builders.make_parallel(config)
+  optimizer, schedule = builders.make_optimization(config)
+  step = jax.jit(builders.make_step(config, model, optimizer, schedule), donate_argnums=0)
 
   state = None
   for seed in range(STEPS):
@@ -47,7 +47,7 @@ def share_copied(**settings):
       state = TrainState(np.int32(0), params, optimizer.init(params), None)
     state, _ = step(state, batch)
   texts = list(words(100, STEPS, UNSEEN))
-  found = build.make_generator(config, model, tokenizers, parallel)(state.params, texts)
+  found = builders.make_generator(config, model, tokenizers, parallel)(state.params, texts)
   return np.mean([best[0].text == text for best, text in zip(found, texts, strict=True)])
 
 

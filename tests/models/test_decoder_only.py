@@ -4,9 +4,9 @@ import functools
 
 import jax
 import numpy as np
-import numpy_model
 import pytest
-from architectures import CONFIGS, LAYERS, TOKENS, Settings, build, forward, parameters
+from support import numpy_model
+from support.architectures import CONFIGS, LAYERS, TOKENS, Settings, build, forward, parameters
 
 from tfx_jax.data.layout import SequenceLayout, left_padded
 

@@ -6,9 +6,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy_model
 import pytest
-from architectures import (
+from support import numpy_model
+from support.architectures import (
   CONFIGS,
   FEATURES,
   LAYERS,

@@ -3,15 +3,15 @@
 import jax
 import numpy as np
 import pytest
-from tiny_run import make_config
+from support.tiny_run import make_config
 
-from tfx_jax import build
-from tfx_jax.data.marks import BOS, EOS
+from tfx_jax import builders
+from tfx_jax.codecs.special_tokens import BOS, EOS
 from tfx_jax.data.packing import pack
 from tfx_jax.evaluation.align import Aligner
-from tfx_jax.evaluation.ensemble import combine
 from tfx_jax.evaluation.score import Scorer
 from tfx_jax.layers.cache import coverage as coverage_of
+from tfx_jax.models.ensemble import combine
 from tfx_jax.training.step import make_loss_step
 
 OTHER = {
@@ -29,7 +29,7 @@ TARGETS = [[7, 4, 10, EOS], [5, 6, EOS]]
 @pytest.fixture(scope="module")
 def other(small, random_params):
   """A model of another architecture, which copies, and its parameters."""
-  model = build.make_model(make_config(OTHER), (small.tokenizer, small.tokenizer))
+  model = builders.make_model(make_config(OTHER), (small.tokenizer, small.tokenizer))
   return model, random_params(model, small.parallel)
 
 
@@ -117,7 +117,7 @@ def test_attention_is_the_mean_of_the_members(small, both, members):
 
 
 def generator(small, model):
-  return build.make_generator(small.config, model, (small.tokenizer,) * 2, small.parallel)
+  return builders.make_generator(small.config, model, (small.tokenizer,) * 2, small.parallel)
 
 
 def test_a_model_with_itself_is_the_model(small, texts):

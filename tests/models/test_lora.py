@@ -7,14 +7,14 @@ import numpy as np
 import optax
 import pytest
 from safetensors.numpy import load_file
-from small_model import small_batch, small_model
-from tiny_run import write_experiment
+from support.small_model import small_batch, small_model
+from support.tiny_run import write_experiment
 
 import tfx_jax
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
+from tfx_jax.models.lora import Adapted, adapters_only
 from tfx_jax.parallel import Parallel
-from tfx_jax.training.lora import Adapted, adapters_only
 from tfx_jax.training.state import plan_state
 from tfx_jax.training.step import make_train_step
 

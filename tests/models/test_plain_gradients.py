@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_run import make_config
+from support.tiny_run import make_config
 
-from tfx_jax import build
+from tfx_jax import builders
+from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.data.packing import pack
-from tfx_jax.data.tokenizer import CharacterTokenizer
-from tfx_jax.losses import chunked_cross_entropy
+from tfx_jax.losses.cross_entropy import chunked_cross_entropy
 
 SETTINGS = {"model.copy_head": True, "model.features": 8, "tokenizer.joint": True}
 
@@ -20,7 +20,7 @@ def setup(plain):
   """Parameters, and the training loss as a function of them."""
   tokenizer = CharacterTokenizer("abcdefg ")
   config = make_config({"model.plain_gradients": plain, **SETTINGS})
-  model = build.make_model(config, (tokenizer, tokenizer))
+  model = builders.make_model(config, (tokenizer, tokenizer))
   # A row is padded: nothing of it may become NaN, whatever is differentiated.
   batch = pack([[[4, 5, 6, 7]], [[8, 4]]], [[[5, 6, 1]], [[7, 8, 4, 1]]], 4, 4)
   params = random_like(jax.eval_shape(model.init, jax.random.key(0), batch)["params"], 0)

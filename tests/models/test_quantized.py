@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tfx_jax import load, run
-from tfx_jax.config_io import read_config
-from tfx_jax.evaluation import search
-from tfx_jax.quantization import dequantize, quantize
-from tfx_jax.run import count_parameters
+from tfx_jax import load
+from tfx_jax.config.files import read_config
+from tfx_jax.generation import search
+from tfx_jax.models.quantized import dequantize, quantize
+from tfx_jax.run import run
+from tfx_jax.run.run import count_parameters
 
 # The axes that a channel is made of.
 KERNELS = {

@@ -9,7 +9,7 @@ pytest.importorskip("transformers", reason="needs tfx_jax[reference]")
 
 import torch
 import transformers
-from foreign_models import KINDS, VARIANTS, make, read
+from support.foreign_models import KINDS, VARIANTS, make, read
 
 import tfx_jax
 from tfx_jax.training.step import make_loss_step

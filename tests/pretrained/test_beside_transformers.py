@@ -7,8 +7,8 @@ pytest.importorskip("transformers", reason="needs tfx_jax[reference]")
 
 import torch
 import transformers
-from foreign_models import make, read
-from from_scratch import architectures, make_run
+from support.foreign_models import make, read
+from support.from_scratch import architectures, make_run
 
 import tfx_jax
 

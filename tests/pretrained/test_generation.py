@@ -4,7 +4,7 @@ import pytest
 
 from tfx_jax.config import base
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.generate_settings import GenerateSettings
+from tfx_jax.generation.settings import GenerateSettings
 from tfx_jax.pretrained import generation
 
 # As of a decoder that begins with a start token and a forced one.

@@ -91,7 +91,7 @@ NULLS = (
 
 def test_null_is_the_default(run, tmp_path):
   nulls = dict.fromkeys(NULLS) | {"pad_token_id": -1}
-  config = tfx_jax.loading.read_config(write(tmp_path / "model", **nulls))
+  config = tfx_jax.run.loading.read_config(write(tmp_path / "model", **nulls))
   assert config.to_dict() == run.config.to_dict()
 
 
@@ -112,7 +112,7 @@ def test_null_is_the_default(run, tmp_path):
 )
 def test_a_token_that_the_model_does_not_have_is_one_line(changes, told, tmp_path):
   with pytest.raises(UserError, match=re.escape(told)) as info:
-    tfx_jax.loading.read_config(write(tmp_path / "model", **changes))
+    tfx_jax.run.loading.read_config(write(tmp_path / "model", **changes))
   assert "\n" not in str(info.value)
 
 

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from from_scratch import (
+from huggingface_hub.errors import RepositoryNotFoundError
+from safetensors.numpy import load_file, save_file
+from support.from_scratch import (
   EXPERIMENTS,
   GIVEN_AWAY,
   KEPT,
@@ -19,9 +21,7 @@ from from_scratch import (
   make_run,
   read_experiment,
 )
-from huggingface_hub.errors import RepositoryNotFoundError
-from safetensors.numpy import load_file, save_file
-from tiny_run import read_log, settings, write_pairs
+from support.tiny_run import read_log, settings, write_pairs
 
 import tfx_jax
 from tfx_jax.config import base

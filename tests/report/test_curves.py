@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from tfx_jax import curves
 from tfx_jax.errors import UserError
+from tfx_jax.report import curves
 from tfx_jax.report.records import read_metrics
 
 
@@ -81,7 +81,7 @@ def test_nothing_to_draw_draws_nothing(tmp_path):
 def test_pyplot_stays_out(tmp_path):
   workdir = write_log(tmp_path, FULL)
   code = (
-    "import sys; from tfx_jax.curves import draw_curves; draw_curves(sys.argv[1]);"
+    "import sys; from tfx_jax.report.curves import draw_curves; draw_curves(sys.argv[1]);"
     "print('matplotlib.pyplot' in sys.modules)"
   )
   command = [sys.executable, "-W", "error", "-c", code, workdir]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tfx_jax.errors import UserError
-from tfx_jax.heat_map import draw_heat_map
+from tfx_jax.report.heat_map import draw_heat_map
 
 SOURCE, TARGET = ["▁two", "▁$x_", "</s>"], ["▁zwei", "</s>"]
 WEIGHTS = np.array([[0.7, 0.2, 0.1], [0.0, 0.0, 1.0]], np.float32)
@@ -29,7 +29,7 @@ def test_it_names_every_piece_in_order(tmp_path):
 
 def test_pyplot_stays_out(tmp_path):
   code = (
-    "import sys; from tfx_jax.heat_map import draw_heat_map; import numpy as np;"
+    "import sys; from tfx_jax.report.heat_map import draw_heat_map; import numpy as np;"
     "draw_heat_map(sys.argv[1], ['a'], ['b'], np.ones((1, 1)));"
     "print('matplotlib.pyplot' in sys.modules)"
   )

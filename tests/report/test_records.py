@@ -4,8 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfx_jax.commands.workdir import read_log
-from tfx_jax.curves import draw_curves
+from tfx_jax.cli.workdir import read_log
+from tfx_jax.report.curves import draw_curves
 from tfx_jax.report.metrics_log import MetricsLog
 from tfx_jax.report.records import read_metrics, read_records
 from tfx_jax.training.recorder import SkippedLog

@@ -3,7 +3,7 @@ import struct
 import pytest
 
 from tfx_jax.errors import UserError
-from tfx_jax.sweep import picture
+from tfx_jax.report import sweep_picture
 from tfx_jax.sweep.results import Result, make_rows
 
 ROWS = make_rows(
@@ -19,7 +19,7 @@ def test_the_picture_is_a_png_that_grows_with_the_rows(tmp_path):
   heights = []
   for count in (1, 3):
     path = str(tmp_path / "sweep.png")
-    assert picture.draw_sweep(ROWS[:count], "bleu", path, "sweep_$\\oops$") == path
+    assert sweep_picture.draw_sweep(ROWS[:count], "bleu", path, "sweep_$\\oops$") == path
     head = (tmp_path / "sweep.png").read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">I", head[16:20])[0] == 1504
     heights.append(struct.unpack(">I", head[20:24])[0])
@@ -28,7 +28,7 @@ def test_the_picture_is_a_png_that_grows_with_the_rows(tmp_path):
 
 
 def test_points_means_and_deviations_are_where_they_belong():
-  (axes,) = picture._draw(ROWS, "bleu", "title").axes
+  (axes,) = sweep_picture._draw(ROWS, "bleu", "title").axes
   lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
   assert ([30.0, 32.0], [0, 0]) in lines and ([31.0], [0]) in lines and ([20.0], [2]) in lines
   of_two, of_one = (container.lines[2] for container in axes.containers)
@@ -39,10 +39,10 @@ def test_points_means_and_deviations_are_where_they_belong():
 
 
 def test_without_figures_nothing_is_drawn(tmp_path):
-  assert picture.draw_sweep(ROWS, "chrf", str(tmp_path / "sweep.png"), "title") is None
+  assert sweep_picture.draw_sweep(ROWS, "chrf", str(tmp_path / "sweep.png"), "title") is None
   assert not list(tmp_path.iterdir())
 
 
 def test_an_unwritable_picture_is_one_line(tmp_path):
   with pytest.raises(UserError, match=r"cannot draw .*No such file or directory"):
-    picture.draw_sweep(ROWS, "bleu", str(tmp_path / "nowhere" / "sweep.png"), "title")
+    sweep_picture.draw_sweep(ROWS, "bleu", str(tmp_path / "nowhere" / "sweep.png"), "title")

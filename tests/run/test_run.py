@@ -7,14 +7,14 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from tiny_run import COUNTS, read_log, settings
+from support.tiny_run import COUNTS, read_log, settings
 
 import tfx_jax
-from tfx_jax import config_io
-from tfx_jax.data.marks import EOS
-from tfx_jax.data.tokenizer import CharacterTokenizer, load_tokenizer
+from tfx_jax.codecs.special_tokens import EOS
+from tfx_jax.codecs.text.tokenizer import CharacterTokenizer, load_tokenizer
+from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.generate import Hypothesis
+from tfx_jax.generation.generator import Hypothesis
 
 # What a recorded evaluation says of the run, beside its figures.
 OF_THE_RUN = {"step", "split", "checkpoint", "checkpoint_step", "parameters"}
@@ -32,7 +32,7 @@ def as_texts(hypotheses):
 
 def test_an_opened_run_has_its_configuration_and_parameters(trained, run):
   assert run.step == 12
-  assert run.config.to_dict() == config_io.read_config(trained[1]).to_dict()
+  assert run.config.to_dict() == config_files.read_config(trained[1]).to_dict()
   folder = os.path.dirname(trained[1])
   for key, value in settings(folder).items():
     section, name = key.split(".")
@@ -267,7 +267,7 @@ def test_evaluate_gives_the_recorded_figures(trained, run):
 
 
 def test_a_run_is_opened_with_other_settings(trained, run):
-  config = config_io.read_config(trained[1])
+  config = config_files.read_config(trained[1])
   config.model.dtype = "bfloat16"
   config.generate.beam_size = 1
   other = tfx_jax.load(trained[1], config=config)

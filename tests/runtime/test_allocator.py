@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from tfx_jax.allocator import KEPT_BUFFERS
+from tfx_jax.runtime.allocator import KEPT_BUFFERS
 
 PROGRAM = """
 import os, resource, sys
-from tfx_jax.allocator import restart_with_kept_buffers
+from tfx_jax.runtime.allocator import restart_with_kept_buffers
 
 if len(sys.argv) == 2:
   print(os.getpid())
@@ -60,7 +60,7 @@ def test_large_buffers_are_in_huge_pages_and_kept():
 @pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="needs glibc")
 def test_free_memory_goes_back_to_the_system():
   program = """
-from tfx_jax.allocator import give_back_free_memory
+from tfx_jax.runtime.allocator import give_back_free_memory
 def held():
   with open("/proc/self/statm") as file:
     return int(file.read().split()[1]) * 4096 >> 20
@@ -80,7 +80,7 @@ print(before - held(), len(small))
 @pytest.mark.parametrize("kept", [True, False])
 def test_programs_run_in_the_thread_that_asks_where_that_keeps_buffers(kept):
   program = (
-    "from tfx_jax.allocator import compute_where_buffers_are_kept as choose; choose()\n"
+    "from tfx_jax.runtime.allocator import compute_where_buffers_are_kept as choose; choose()\n"
     "import jax; print(jax.config.read('jax_cpu_enable_async_dispatch'))"
   )
   known = {name: x for name, x in os.environ.items() if not name.startswith(("MALLOC", "GLIBC"))}

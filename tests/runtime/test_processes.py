@@ -10,13 +10,13 @@ import sys
 import jax
 import numpy as np
 import pytest
-from tiny_run import read_log
+from support.tiny_run import read_log
 
 import tfx_jax
-from tfx_jax import processes
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
-from tfx_jax.supervisor import RESTART
+from tfx_jax.runtime import processes
+from tfx_jax.runtime.supervisor import RESTART
 
 ROOT = os.path.dirname(os.path.dirname(__file__))
 
@@ -128,7 +128,7 @@ def test_all_processes_stop_at_one_step_when_one_is_told_before_the_first(traine
 def test_an_evaluation_ends_at_once_when_its_processes_are_told(trained):
   program = """
 import sys, time
-from tfx_jax.commands import evaluate
+from tfx_jax.cli import evaluate
 from tfx_jax.main import main
 
 def load(*_, **settings):

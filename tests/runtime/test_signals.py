@@ -8,7 +8,7 @@ import threading
 import jax
 import pytest
 
-from tfx_jax.training.signals import (
+from tfx_jax.runtime.signals import (
   Terminated,
   caught_signals,
   is_of_another_process,
@@ -72,7 +72,7 @@ PROCESS = """
 import sys, time
 import jax
 number, port = int(sys.argv[1]), sys.argv[2]
-from tfx_jax.training.signals import caught_signals, raising_terminated
+from tfx_jax.runtime.signals import caught_signals, raising_terminated
 with raising_terminated():
   jax.distributed.initialize(f"localhost:{port}", 2, number, initialization_timeout=60)
   with caught_signals() as stop_at:

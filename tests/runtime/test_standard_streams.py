@@ -13,8 +13,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 COMMAND = """
 import sys
 from tfx_jax.errors import UserError
-from tfx_jax.standard_streams import replace_missing
-from tfx_jax.text_files import read_lines, writing
+from tfx_jax.runtime.standard_streams import replace_missing
+from tfx_jax.cli.text_files import read_lines, writing
 replace_missing()
 try:
   lines = read_lines("-")

@@ -7,10 +7,10 @@ import sys
 import time
 
 import pytest
-from tiny_run import write_experiment
+from support.tiny_run import write_experiment
 
-from tfx_jax import supervisor
-from tfx_jax.supervisor import RESTART, Supervisor
+from tfx_jax.runtime import supervisor
+from tfx_jax.runtime.supervisor import RESTART, Supervisor
 
 CHILD = """
 import os, signal, sys, time
@@ -142,7 +142,7 @@ def test_when_they_end_so_does_the_child(monkeypatch, capfd, listens):
 PARENT = """
 import sys
 sys.path.insert(0, {root!r})
-from tfx_jax.supervisor import Supervisor
+from tfx_jax.runtime.supervisor import Supervisor
 sys.exit(Supervisor([sys.executable, "-c", {child!r}], restarts=5).run())
 """
 
@@ -218,7 +218,9 @@ for _ in range(600):
 
 
 def test_the_parent_stays_light():
-  code = "import sys, tfx_jax.supervisor; print(*{'jax', 'numpy', 'flax'} & set(sys.modules))"
+  code = (
+    "import sys, tfx_jax.runtime.supervisor; print(*{'jax', 'numpy', 'flax'} & set(sys.modules))"
+  )
   out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
   assert out.stdout.split() == []
 

@@ -13,14 +13,14 @@ import time
 
 import pytest
 
-from tfx_jax import workdir_lock
 from tfx_jax.errors import UserError
-from tfx_jax.workdir_lock import InUseError, locked
+from tfx_jax.runtime import workdir_lock
+from tfx_jax.runtime.workdir_lock import InUseError, locked
 
 ROOT = os.path.dirname(os.path.dirname(__file__))
 HOLD = """
 import sys, time
-from tfx_jax.workdir_lock import locked
+from tfx_jax.runtime.workdir_lock import locked
 with locked(sys.argv[1]):
   print("held", flush=True)
   time.sleep(600)

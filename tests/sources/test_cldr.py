@@ -8,10 +8,10 @@ import sys
 import babel
 import pytest
 
-from tfx_jax.data import cldr
-from tfx_jax.data.cldr import CldrReader, nearest_neighbour_exact_match, words
-from tfx_jax.data.cldr_text import CURRENCIES, LANGUAGES, TERRITORIES, UNITS, Locale, Side
 from tfx_jax.errors import UserError
+from tfx_jax.sources import cldr
+from tfx_jax.sources.cldr import CldrReader, nearest_neighbour_exact_match, words
+from tfx_jax.sources.cldr_text import CURRENCIES, LANGUAGES, TERRITORIES, UNITS, Locale, Side
 
 SPLITS = ("train", "validation", "test")
 MIDDLE = {"train": 10_000, "validation": 100, "test": 300}

@@ -1,6 +1,6 @@
 import pytest
 
-from tfx_jax.data.detokenize import detokenize
+from tfx_jax.sources.detokenize import detokenize
 
 WRITTEN = [
   "I don't know, Mr. O'Neil... It's 3.50 (or 4,000), isn't it?!",

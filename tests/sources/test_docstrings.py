@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 
-from tfx_jax.data.docstrings import MOST_CHARACTERS, docstring_pairs, split_docstring
+from tfx_jax.sources.docstrings import MOST_CHARACTERS, docstring_pairs, split_docstring
 
 LONG = "Twelve words are needed here, or else a docstring is left out entirely, as said."
 

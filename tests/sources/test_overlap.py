@@ -1,7 +1,7 @@
 import pytest
 
-from tfx_jax.data.overlap import WithoutOverlap, normalise
 from tfx_jax.errors import UserError
+from tfx_jax.sources.overlap import WithoutOverlap, normalise
 
 
 class Records:

@@ -3,10 +3,10 @@ import sysconfig
 
 import pytest
 
-from tfx_jax.data import python_files, python_text
-from tfx_jax.data.python_files import SPLITS, find_sources
-from tfx_jax.data.reader import open_reader
 from tfx_jax.errors import UserError
+from tfx_jax.sources import python_files, python_text
+from tfx_jax.sources.python_files import SPLITS, find_sources
+from tfx_jax.sources.reader import open_reader
 
 PACKAGES, MODULES = 40, 3
 FIELDS = ("body", "summary")

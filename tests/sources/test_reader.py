@@ -11,8 +11,8 @@ import types
 
 import pytest
 
-from tfx_jax.data.reader import open_reader
 from tfx_jax.errors import UserError
+from tfx_jax.sources.reader import open_reader
 
 FIELDS = ("de", "en")
 COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
@@ -360,7 +360,7 @@ def test_an_unknown_format_names_the_nearest():
 
 
 def test_cldr_is_handed_the_split_and_the_fields(monkeypatch):
-  module = types.ModuleType("tfx_jax.data.cldr")
+  module = types.ModuleType("tfx_jax.sources.cldr")
   module.CldrReader = lambda split, fields: (split, fields)
   monkeypatch.setitem(sys.modules, module.__name__, module)
   assert open_reader("cldr", "validation", FIELDS) == ("validation", FIELDS)

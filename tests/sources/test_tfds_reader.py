@@ -9,13 +9,13 @@ import tracemalloc
 
 import pytest
 import tensorflow_datasets as tfds
-from tiny_pairs import TinyPairs, pairs
-from tiny_run import SETTINGS
+from support.tiny_pairs import TinyPairs, pairs
+from support.tiny_run import SETTINGS
 
-from tfx_jax.data import tfds_reader
-from tfx_jax.data.reader import open_reader
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
+from tfx_jax.sources import tfds_reader
+from tfx_jax.sources.reader import open_reader
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 FIELDS = ("en", "de")
@@ -220,7 +220,7 @@ def test_no_tensorflow_and_no_network_is_needed(folder, tmp_path):
 import socket, sys
 def refuse(*_): raise AssertionError("the network was touched")
 socket.socket.connect = socket.getaddrinfo = refuse
-from tfx_jax.data.reader import open_reader
+from tfx_jax.sources.reader import open_reader
 from tfx_jax.errors import UserError
 print(len(list(open_reader("tfds", "tiny_pairs/de-en:train", {FIELDS}, tfds_dir={str(folder)!r}))))
 try:

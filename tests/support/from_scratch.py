@@ -5,11 +5,12 @@ import pathlib
 import jax
 import numpy as np
 
-from tfx_jax import build, config_io
+from tfx_jax import builders
+from tfx_jax.codecs.text.tokenizer import train_tokenizer
 from tfx_jax.config import base
-from tfx_jax.data.tokenizer import train_tokenizer
+from tfx_jax.config import files as config_files
 from tfx_jax.parallel import Parallel
-from tfx_jax.run import EXAMPLE, Run
+from tfx_jax.run.run import EXAMPLE, Run
 from tfx_jax.training.state import plan_state
 
 SIZES = ("features", "num_heads", "feed_forward", "encoder_layers", "decoder_layers")
@@ -44,7 +45,7 @@ KEPT = {
 def read_experiment(name):
   """The configuration of an experiment, 'NAME' or 'NAME:ARGUMENT'."""
   stem, _, argument = name.partition(":")
-  return config_io.read_experiment(f"{EXPERIMENTS / stem}.py:{argument}")
+  return config_files.read_experiment(f"{EXPERIMENTS / stem}.py:{argument}")
 
 
 def architectures():
@@ -73,7 +74,7 @@ def make_run(**changes):
   settings = base().tokenizer.to_dict() | {"kind": "bpe", "vocab_size": 41, "symbols": ()}
   others = {name: value for name, value in settings.items() if name not in ("joint", "path")}
   pair = (train_tokenizer(words, **others),) * 2
-  model, rng = build.make_model(config, pair), np.random.default_rng(0)
+  model, rng = builders.make_model(config, pair), np.random.default_rng(0)
   make_state, _ = plan_state(model, _NoOptimizer, 0, EXAMPLE, parallel)
   params = jax.tree.map(
     lambda x: x + (0.2 * rng.normal(size=x.shape)).astype(np.float32), make_state().params

@@ -18,7 +18,7 @@ import numpy as np
 jnp.float32 = jnp.float64
 
 from flax import linen as nn
-from small_model import small_batch, small_decoder, small_model
+from support.small_model import small_batch, small_decoder, small_model
 
 from tfx_jax.parallel import Parallel
 from tfx_jax.training.optimizer import make_optimizer, make_schedule

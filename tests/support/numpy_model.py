@@ -5,7 +5,7 @@ import math
 
 import jax
 import numpy as np
-from architectures import FEATURES, HEADS, LAYERS, TOKENS
+from support.architectures import FEATURES, HEADS, LAYERS, TOKENS
 
 # Of distances 0, 1, 2 … with 8 buckets and a greatest distance of 16, worked out by hand.
 DECODER_BUCKETS = [0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7, 7]

@@ -1,5 +1,5 @@
 import pytest
-from tiny_run import make_config
+from support.tiny_run import make_config
 
 from tfx_jax.errors import UserError
 from tfx_jax.sweep.grid import make_grid, split_values

@@ -1,8 +1,8 @@
 import pytest
 
 from tfx_jax.data.example import Example
-from tfx_jax.data.reader import open_reader
 from tfx_jax.errors import UserError
+from tfx_jax.sources.reader import open_reader
 from tfx_jax.tasks.dialogue import Dialogue, Turn, turns
 
 LINES = "#Person1#: Hi .\n#Person2#: Hello , Ann .\n#Person2#: How are you ?\n#Person1#: Fine ."

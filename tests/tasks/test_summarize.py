@@ -3,9 +3,9 @@ import json
 import pytest
 
 from tfx_jax.data.example import Example
-from tfx_jax.data.reader import open_reader
 from tfx_jax.errors import UserError
 from tfx_jax.metrics.rouge import ROUGE_METRICS, rouge
+from tfx_jax.sources.reader import open_reader
 from tfx_jax.tasks.summarize import Summarize
 
 SEVERAL = Summarize("dialogue", "summary", references=("summary1", "summary2"))

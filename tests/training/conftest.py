@@ -3,9 +3,9 @@
 import contextlib
 
 import pytest
-from saved_state import Run
+from support.saved_state import Run
 
-from tfx_jax.training.checkpoint import Checkpoints
+from tfx_jax.training.checkpoints.checkpoint import Checkpoints
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from clu import metrics
 
+from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
 from tfx_jax.data.layout import EncoderDecoderLayout
 from tfx_jax.data.loader import Loader, Position
-from tfx_jax.data.tokenizer import CharacterTokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.parallel import Parallel
 from tfx_jax.report.metrics_log import MetricsLog
-from tfx_jax.training.checkpoint import Checkpoints
+from tfx_jax.training.checkpoints.checkpoint import Checkpoints
 from tfx_jax.training.loop import Timetable, train
 from tfx_jax.training.recorder import Counters, SkippedLog
 from tfx_jax.training.state import TrainState

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import linen as nn
-from small_model import small_batch, small_decoder
+from support.small_model import small_batch, small_decoder
 
 from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.state import TrainState, init_params

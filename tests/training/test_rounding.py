@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_model import small_batch, small_decoder
+from support.small_model import small_batch, small_decoder
 
 from tfx_jax.parallel import Parallel
 from tfx_jax.training.optimizer import KNOWN, STATE_DTYPES, make_optimizer, make_schedule

@@ -5,10 +5,10 @@ import contextlib
 import jax
 import numpy as np
 import pytest
-from small_model import small_batch, small_model
+from support.small_model import small_batch, small_model
 
 from tfx_jax.parallel import Parallel
-from tfx_jax.training.checkpoint import Checkpoints
+from tfx_jax.training.checkpoints.checkpoint import Checkpoints
 from tfx_jax.training.optimizer import KNOWN, make_optimizer
 from tfx_jax.training.state import plan_state
 

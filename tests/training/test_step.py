@@ -4,10 +4,17 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
-from small_model import FEATURES, TARGET_LENGTH, TOKENS, VOCABULARY, small_batch, small_model
+from support.small_model import (
+  FEATURES,
+  TARGET_LENGTH,
+  TOKENS,
+  VOCABULARY,
+  small_batch,
+  small_model,
+)
 
 from tfx_jax.layers.dropout import Dropout
-from tfx_jax.losses import cross_entropy
+from tfx_jax.losses.cross_entropy import cross_entropy
 from tfx_jax.training import step as steps
 from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.state import TrainState, init_params

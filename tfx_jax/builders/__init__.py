@@ -1,6 +1,6 @@
 """From the configuration to the parts of a run; the only reader of the configuration."""
 
-from tfx_jax.build.data import (
+from tfx_jax.builders.data import (
   SPLITS,
   TASKS,
   cache_folder,
@@ -16,9 +16,9 @@ from tfx_jax.build.data import (
   saved_tokenizers,
   with_marks,
 )
-from tfx_jax.build.generation import make_generate_settings, make_generator
-from tfx_jax.build.mesh import make_parallel, mesh_sizes
-from tfx_jax.build.model import (
+from tfx_jax.builders.generation import make_generate_settings, make_generator
+from tfx_jax.builders.mesh import make_parallel, mesh_sizes
+from tfx_jax.builders.model import (
   ARCHITECTURES,
   DTYPES,
   NORMS,
@@ -27,8 +27,8 @@ from tfx_jax.build.model import (
   rotary_scaling,
   windows,
 )
-from tfx_jax.build.plan import make_size, planned_tokenizers
-from tfx_jax.build.training import (
+from tfx_jax.builders.plan import make_size, planned_tokenizers
+from tfx_jax.builders.training import (
   make_adapted,
   make_optimization,
   make_step,

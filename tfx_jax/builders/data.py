@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterator
 
 from ml_collections import ConfigDict
 
-from tfx_jax.build.named import arguments_of
+from tfx_jax.builders.named import arguments_of
+from tfx_jax.codecs.special_tokens import OURS
+from tfx_jax.codecs.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer, without_end
+from tfx_jax.common.names import check_members, check_parameters, imported, members
 from tfx_jax.data.corpus import Corpus, prepare, remove_old
 from tfx_jax.data.example import Example
 from tfx_jax.data.layout import EncoderDecoderLayout, Layout, SequenceLayout
 from tfx_jax.data.loader import Loader
-from tfx_jax.data.marks import OURS
-from tfx_jax.data.overlap import WithoutOverlap
-from tfx_jax.data.reader import Reader, open_reader
 from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
 from tfx_jax.data.stream import StreamLayout
-from tfx_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer, without_end
 from tfx_jax.errors import MissingFile, UserError
-from tfx_jax.names import check_members, check_parameters, imported, members
 from tfx_jax.parallel import Parallel
+from tfx_jax.sources.overlap import WithoutOverlap
+from tfx_jax.sources.reader import Reader, open_reader
 from tfx_jax.tasks.dialogue import Dialogue
 from tfx_jax.tasks.summarize import Summarize
 from tfx_jax.tasks.task import Task

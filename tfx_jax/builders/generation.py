@@ -3,11 +3,11 @@
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from tfx_jax.build.data import make_layout
-from tfx_jax.build.named import arguments_of
-from tfx_jax.data.tokenizer import Tokenizer
-from tfx_jax.evaluation.generate import Generator
-from tfx_jax.evaluation.generate_settings import GenerateSettings
+from tfx_jax.builders.data import make_layout
+from tfx_jax.builders.named import arguments_of
+from tfx_jax.codecs.text.tokenizer import Tokenizer
+from tfx_jax.generation.generator import Generator
+from tfx_jax.generation.settings import GenerateSettings
 from tfx_jax.parallel import Parallel
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from tfx_jax.build.data import make_layout
+from tfx_jax.builders.data import make_layout
 from tfx_jax.errors import UserError
 from tfx_jax.parallel import Parallel, filled
-from tfx_jax.processes import check_joined
+from tfx_jax.runtime.processes import check_joined
 
 
 def make_parallel(config: ConfigDict) -> Parallel:

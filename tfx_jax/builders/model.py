@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from tfx_jax.build.data import make_layout
-from tfx_jax.data.tokenizer import Tokenizer
+from tfx_jax.builders.data import make_layout
+from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.layers import norm as norms
 from tfx_jax.layers.attention import Attention

@@ -6,9 +6,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tfx_jax.build.data import make_layout
+from tfx_jax.builders.data import make_layout
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer
 from tfx_jax.cost import Size
-from tfx_jax.data.tokenizer import ByteTokenizer
 from tfx_jax.layers.embed import padded_size
 from tfx_jax.training.step import default_chunks
 

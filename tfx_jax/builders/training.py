@@ -6,10 +6,10 @@ from typing import Any
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from tfx_jax.build.named import arguments_of
+from tfx_jax.builders.named import arguments_of
+from tfx_jax.models.lora import Adapted, adapters_only
 from tfx_jax.parallel import Parallel
 from tfx_jax.training.loop import Timetable
-from tfx_jax.training.lora import Adapted, adapters_only
 from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.step import make_train_step
 

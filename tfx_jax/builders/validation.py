@@ -5,7 +5,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tfx_jax import build
+from tfx_jax import builders
+from tfx_jax.common.ranges import check_range
 from tfx_jax.config import base as base_config
 from tfx_jax.data.fitting import LONG_SOURCES
 from tfx_jax.errors import UserError, nearest
@@ -13,22 +14,21 @@ from tfx_jax.layers.block import NORM_PLACEMENTS
 from tfx_jax.layers.feed_forward import ACTIVATIONS
 from tfx_jax.layers.stack import REMAT_POLICIES
 from tfx_jax.metrics.perplexity import LOSS_METRICS
-from tfx_jax.quantization import WEIGHTS
-from tfx_jax.ranges import check_range
-from tfx_jax.training import restore
+from tfx_jax.models.quantized import WEIGHTS
+from tfx_jax.training.checkpoints import restore
 from tfx_jax.training.optimizer import STATE_DTYPES, arguments
 
 CHOICES = {
   "data.long_sources": LONG_SOURCES,
-  "model.architecture": build.ARCHITECTURES,
+  "model.architecture": builders.ARCHITECTURES,
   "model.activation": ACTIVATIONS,
-  "model.norm": build.NORMS,
+  "model.norm": builders.NORMS,
   "model.norm_placement": NORM_PLACEMENTS,
-  "model.position": build.POSITIONS,
+  "model.position": builders.POSITIONS,
   "model.remat": REMAT_POLICIES,
-  "model.dtype": (*build.DTYPES, "auto"),
+  "model.dtype": (*builders.DTYPES, "auto"),
   "optimizer.state_dtype": STATE_DTYPES,
-  "evaluate.split": build.SPLITS,
+  "evaluate.split": builders.SPLITS,
   "evaluate.weights": WEIGHTS,
 }
 
@@ -43,7 +43,7 @@ def validate(config: ConfigDict) -> None:
   for key, choices in CHOICES.items():
     _choice(key, _value(config, key), choices)
   _check_heads(config.model)
-  build.make_task(config)
+  builders.make_task(config)
   _check_architecture(config)
   _check_lengths(config)
   _check_chunks(config)
@@ -62,7 +62,7 @@ def validate(config: ConfigDict) -> None:
       f"evaluate.average_last={config.evaluate.average_last} is more than "
       f"train.keep_checkpoints={config.train.keep_checkpoints}"
     )
-  build.make_generate_settings(config)
+  builders.make_generate_settings(config)
   layer, layers = config.generate.alignment_layer, config.model.decoder_layers
   if not -layers <= layer < layers:
     raise UserError(
@@ -70,9 +70,9 @@ def validate(config: ConfigDict) -> None:
       f"for model.decoder_layers={layers}"
     )
   _check_optimizer(config)
-  build.make_adapted(config, None)
-  build.rotary_scaling(config.model.rotary_scaling)
-  build.windows(config.model.windows, config.model.decoder_layers)
+  builders.make_adapted(config, None)
+  builders.rotary_scaling(config.model.rotary_scaling)
+  builders.windows(config.model.windows, config.model.decoder_layers)
 
 
 def _check_batch(config: ConfigDict) -> None:
@@ -151,12 +151,12 @@ def _check_heads(model: ConfigDict) -> None:
 def _check_architecture(config: ConfigDict) -> None:
   """What a decoder alone can and cannot do."""
   alone = config.model.architecture == "decoder_only"
-  if config.data.stream and (not alone or build.make_task(config).reads):
+  if config.data.stream and (not alone or builders.make_task(config).reads):
     raise UserError(
       "data.stream=True needs model.architecture='decoder_only' and a task that only writes, "
       "such as task.name='text'"
     )
-  if not config.tokenizer.joint and not build.make_task(config).reads:
+  if not config.tokenizer.joint and not builders.make_task(config).reads:
     raise UserError(f"task.name='{config.task.name}' needs tokenizer.joint=True")
   if not alone:
     return
@@ -179,7 +179,7 @@ def _check_lengths(config: ConfigDict) -> None:
   """Learned positions end: nothing may be longer."""
   if config.model.position != "learned":
     return
-  if window := build.make_layout(config).window:
+  if window := builders.make_layout(config).window:
     prompt, length = min(config.generate.max_source_length, window), config.generate.max_length
     lengths = {
       "the length of a row": window,
@@ -210,7 +210,7 @@ def _check_copying(config: ConfigDict) -> None:
 
 def _check_chunks(config: ConfigDict) -> None:
   chunks = config.train.loss_chunks or 1
-  length = build.make_layout(config).window or config.data.target_length
+  length = builders.make_layout(config).window or config.data.target_length
   if length % chunks:
     raise UserError(f"train.loss_chunks={chunks} does not divide a row's {length} target tokens")
 
@@ -236,4 +236,4 @@ def _check_optimizer(config: ConfigDict) -> None:
       raise UserError(
         f"optimizer.{key}={value} has no effect: optax.{config.optimizer.name} takes no {key}"
       )
-  build.make_optimization(config)
+  builders.make_optimization(config)

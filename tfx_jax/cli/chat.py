@@ -7,12 +7,12 @@ from typing import TextIO
 
 from ml_collections import ConfigDict
 
-from tfx_jax import build
-from tfx_jax.commands.console import BREAKS, say
+from tfx_jax import builders
+from tfx_jax.cli.console import BREAKS, say
 from tfx_jax.errors import UserError
-from tfx_jax.loading import load
-from tfx_jax.run import Run
-from tfx_jax.standard_streams import standard_input
+from tfx_jax.run.loading import load
+from tfx_jax.run.run import Run
+from tfx_jax.runtime.standard_streams import standard_input
 from tfx_jax.tasks.conversation import Conversation
 
 HELP = "/reset forgets what was said, /quit ends; Ctrl-C stops an answer"
@@ -36,7 +36,7 @@ def chat(config: ConfigDict, workdir: str, turns: Iterable[str], target: TextIO)
     UserError: if the run is not of a task of dialogues.
   """
   run = load(workdir, config=config)
-  task = build.make_task(config)
+  task = builders.make_task(config)
   if not hasattr(task, "source_of"):
     raise UserError(f"--mode=chat needs a run of task.name='dialogue', not '{config.task.name}'")
   conversation = Conversation(task.source_of, run.reads_whole)

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfx_jax.processes import is_first
-from tfx_jax.standard_streams import standard_output
+from tfx_jax.runtime.processes import is_first
+from tfx_jax.runtime.standard_streams import standard_output
 
 # What a text may not hold where it is one line, or one column, of several; each becomes a space.
 BREAKS = str.maketrans("\t\n\r", "   ")

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from tfx_jax import build
-from tfx_jax.commands.console import bar, listing, say, show, table
-from tfx_jax.curves import draw_curves
+from tfx_jax import builders
+from tfx_jax.cli.console import bar, listing, say, show, table
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.compare import check_same, compare, comparison_figures, comparison_rows
 from tfx_jax.evaluation.evaluate import best_texts
-from tfx_jax.loading import load
-from tfx_jax.processes import is_first
+from tfx_jax.report.curves import draw_curves
 from tfx_jax.report.metrics_log import MetricsLog
 from tfx_jax.report.samples import write_samples
-from tfx_jax.run import Run, count_parameters
-from tfx_jax.training.signals import raising_terminated
-from tfx_jax.workdir_lock import InUseError, locked
+from tfx_jax.run.loading import load
+from tfx_jax.run.run import Run, count_parameters
+from tfx_jax.runtime.processes import is_first
+from tfx_jax.runtime.signals import raising_terminated
+from tfx_jax.runtime.workdir_lock import InUseError, locked
 
 
 @raising_terminated()  # again, because JAX takes SIGTERM over when processes are connected
@@ -34,7 +34,7 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
   """
   split = config.evaluate.split
   run = load(workdir, config=config)
-  examples = build.read_examples(config, split)
+  examples = builders.read_examples(config, split)
   other = _open_baseline(config, baseline, examples) if baseline else None
   with bar(len(examples), f"decoding {split}") as progress:
     figures, rows = run.evaluate(split, progress.update)
@@ -51,7 +51,7 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
     with bar(len(examples), "decoding with the baseline") as progress:
       texts = best_texts(other.generator, other.params, examples, progress.update)
     comparisons = compare(
-      build.make_task(config).corpus_metrics(),
+      builders.make_task(config).corpus_metrics(),
       [row["output"] for row in rows],
       texts,
       [example.judged_by for example in examples],
@@ -83,14 +83,14 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
 
 def _open_baseline(config: ConfigDict, baseline: str, examples: Sequence[Example]) -> Run:
   """The run to compare with, once it is sure that this can be done."""
-  if not build.make_task(config).corpus_metrics():
+  if not builders.make_task(config).corpus_metrics():
     raise UserError(
       f"--baseline={baseline}: none of task.metrics={', '.join(config.task.metrics)} can be "
       "compared by; add bleu, chrf or bleu_moses"
     )
   try:
     run = load(baseline)
-    check_same(examples, build.read_examples(run.config, config.evaluate.split))
+    check_same(examples, builders.read_examples(run.config, config.evaluate.split))
   except UserError as error:
     raise UserError(f"--baseline={baseline}: {error}") from error
   return run

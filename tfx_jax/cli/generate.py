@@ -5,12 +5,12 @@ from typing import TextIO
 
 from ml_collections import ConfigDict
 
-from tfx_jax.commands.console import BREAKS, bar
+from tfx_jax.cli.console import BREAKS, bar
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import pharaoh
-from tfx_jax.loading import load
-from tfx_jax.run import Run
-from tfx_jax.training.signals import raising_terminated
+from tfx_jax.run.loading import load
+from tfx_jax.run.run import Run
+from tfx_jax.runtime.signals import raising_terminated
 
 
 @raising_terminated()  # again, because JAX takes SIGTERM over when processes are connected

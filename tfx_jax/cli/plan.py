@@ -11,12 +11,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from tfx_jax import build, config_io
-from tfx_jax.commands.console import say, show, table
+from tfx_jax import builders
+from tfx_jax.cli.console import say, show, table
+from tfx_jax.common.names import trusting
+from tfx_jax.config import files as config_files
 from tfx_jax.cost import cost
 from tfx_jax.errors import UserError
-from tfx_jax.names import trusting
-from tfx_jax.run import EXAMPLE, count_parameters
+from tfx_jax.run.run import EXAMPLE, count_parameters
 from tfx_jax.training.state import TrainState, plan_state
 
 NOTE = """\
@@ -47,8 +48,8 @@ def plan(config: ConfigDict, devices: int) -> int:
     )
   if config.model.dtype == "auto":
     config.model.dtype = "bfloat16"
-  mesh = build.mesh_sizes(config, devices)
-  size = build.make_size(config, build.planned_tokenizers(config), mesh)
+  mesh = builders.mesh_sizes(config, devices)
+  size = builders.make_size(config, builders.planned_tokenizers(config), mesh)
   reckoned = cost(size, mesh)
   shown = ", ".join(f"{axis} {count}" for axis, count in mesh.items() if count > 1) or "one device"
   say(f"compiling for {devices} devices ({shown})")
@@ -92,9 +93,9 @@ def _compile_elsewhere(config: ConfigDict, devices: int) -> dict[str, Any]:
   """What `compile_step` returns, in a process that has so many devices."""
   flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
   with tempfile.TemporaryDirectory() as folder:
-    config_io.write_config(folder, config)
+    config_files.write_config(folder, config)
     done = subprocess.run(
-      [sys.executable, "-m", "tfx_jax.commands.plan", folder],
+      [sys.executable, "-m", "tfx_jax.cli.plan", folder],
       env=os.environ | {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"},
       capture_output=True,
       text=True,
@@ -112,9 +113,9 @@ def compile_step(config: ConfigDict) -> dict[str, Any]:
     `parameters`; `flops`, `argument_bytes` and `temporary_bytes` of a device, by XLA; and, by the
     shape of their shards, the bytes of a device of `gradients` and, by name, of `state`.
   """
-  parallel = build.make_parallel(config)
-  model = build.make_model(config, build.planned_tokenizers(config))
-  optimizer, schedule = build.make_optimization(config)
+  parallel = builders.make_parallel(config)
+  model = builders.make_model(config, builders.planned_tokenizers(config))
+  optimizer, schedule = builders.make_optimization(config)
   ema = config.train.ema_decay > 0
   make_state, shardings = plan_state(model, optimizer, config.seed, EXAMPLE, parallel, ema)
   state = jax.tree.map(
@@ -122,13 +123,13 @@ def compile_step(config: ConfigDict) -> dict[str, Any]:
     jax.eval_shape(make_state.jitted),
     shardings,
   )
-  layout = build.make_layout(config)
+  layout = builders.make_layout(config)
   batch = {
     name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=parallel.by_row)
     for name, x in layout.arrays([layout.empty] * config.data.batch_size).items()
   }
   step = parallel.jit(
-    build.make_step(config, model, optimizer, schedule, parallel),
+    builders.make_step(config, model, optimizer, schedule, parallel),
     donate_argnums=0,
     out_shardings=(shardings, None),
   )
@@ -162,4 +163,4 @@ def _shard_bytes(tree: Any) -> int:
 
 if __name__ == "__main__":
   with trusting(True):  # the folder is of the process that started this one
-    print(json.dumps(compile_step(config_io.read_config(sys.argv[1]))))
+    print(json.dumps(compile_step(config_files.read_config(sys.argv[1]))))

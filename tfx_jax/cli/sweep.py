@@ -7,18 +7,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tfx_jax.commands.console import say, show, table
-from tfx_jax.commands.train import check, train
-from tfx_jax.commands.workdir import check_workdir, final_figures, held, read_counters, read_log
-from tfx_jax.config_io import recorded_config
+from tfx_jax.builders.validation import validate
+from tfx_jax.cli.console import say, show, table
+from tfx_jax.cli.train import check, train
+from tfx_jax.cli.workdir import check_workdir, final_figures, held, read_counters, read_log
+from tfx_jax.common.whole_file import write_whole
+from tfx_jax.config.files import recorded_config
 from tfx_jax.errors import UserError
 from tfx_jax.metrics.perplexity import LOSS_METRICS
 from tfx_jax.report.records import is_number
+from tfx_jax.report.sweep_picture import draw_sweep
 from tfx_jax.sweep.grid import Cell
-from tfx_jax.sweep.picture import draw_sweep
 from tfx_jax.sweep.results import Result, Row, as_json, as_table, make_rows, metric_names
-from tfx_jax.validation import validate
-from tfx_jax.whole_file import write_whole
 
 
 def sweep(cells: Sequence[Cell], workdir: str) -> int:

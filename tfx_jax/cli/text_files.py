@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from typing import TextIO
 
-from tfx_jax.data.file import decoded_lines, decompressed
+from tfx_jax.common.whole_file import whole_file
 from tfx_jax.errors import UserError
-from tfx_jax.standard_streams import standard_input, standard_output
-from tfx_jax.whole_file import whole_file
+from tfx_jax.runtime.standard_streams import standard_input, standard_output
+from tfx_jax.sources.file import decoded_lines, decompressed
 
 
 def read_lines(path: str) -> list[str]:

@@ -10,29 +10,29 @@ import jax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from tfx_jax import build
-from tfx_jax.commands.console import listing, say, show
-from tfx_jax.commands.evaluate import evaluate
-from tfx_jax.commands.workdir import final_figures, open_log, opened, read_counters
-from tfx_jax.curves import draw_curves
+from tfx_jax import builders
+from tfx_jax.cli.console import listing, say, show
+from tfx_jax.cli.evaluate import evaluate
+from tfx_jax.cli.workdir import final_figures, open_log, opened, read_counters
+from tfx_jax.common.heartbeat import beat
+from tfx_jax.common.whole_file import write_whole
 from tfx_jax.data.loader import Loader
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
-from tfx_jax.heartbeat import beat
-from tfx_jax.loading import load
+from tfx_jax.models.lora import Adapted
 from tfx_jax.parallel import Parallel
-from tfx_jax.processes import first_goes_ahead, is_first
+from tfx_jax.report.curves import draw_curves
 from tfx_jax.report.samples import write_samples
-from tfx_jax.run import EXAMPLE, count_parameters
-from tfx_jax.supervisor import RESTART
-from tfx_jax.training.checkpoint import Checkpoints
+from tfx_jax.run.loading import load
+from tfx_jax.run.run import EXAMPLE, count_parameters
+from tfx_jax.runtime.processes import first_goes_ahead, is_first
+from tfx_jax.runtime.supervisor import RESTART
+from tfx_jax.training.checkpoints.checkpoint import Checkpoints
 from tfx_jax.training.loop import Validate
 from tfx_jax.training.loop import train as train_loop
-from tfx_jax.training.lora import Adapted
 from tfx_jax.training.recorder import Counters, SkippedLog
 from tfx_jax.training.state import begin_with, plan_state
 from tfx_jax.training.step import make_loss_step
-from tfx_jax.whole_file import write_whole
 
 
 def train(config: ConfigDict, workdir: str) -> int:
@@ -53,24 +53,24 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
   source = functools.cache(lambda: load(config.train.init_from))
   given = (lambda: source().tokenizers) if config.train.init_from else None
   with first_goes_ahead("data"):
-    tokenizers = build.make_tokenizers(config, workdir, given)
+    tokenizers = builders.make_tokenizers(config, workdir, given)
     loader, validation, _ = (
-      _open_data(config, tokenizers, parallel, split) for split in build.SPLITS
+      _open_data(config, tokenizers, parallel, split) for split in builders.SPLITS
     )
 
-  model = build.make_model(config, tokenizers)
-  optimizer, schedule = build.make_optimization(config)
-  trained = build.make_adapted(config, model)
+  model = builders.make_model(config, tokenizers)
+  optimizer, schedule = builders.make_optimization(config)
+  trained = builders.make_adapted(config, model)
   make_state, shardings = plan_state(
     trained, optimizer, config.seed, EXAMPLE, parallel, ema=config.train.ema_decay > 0
   )
   # Left to itself, the compiler names the same shardings otherwise, and step 2 compiles again.
   train_step = parallel.jit(
-    build.make_step(config, trained, optimizer, schedule, parallel),
+    builders.make_step(config, trained, optimizer, schedule, parallel),
     donate_argnums=0,
     out_shardings=(shardings, None),
   )
-  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints, build.state_settings(config))
+  checkpoints = Checkpoints(workdir, config.train.keep_checkpoints, builders.state_settings(config))
   latest = checkpoints.latest()
   if latest is None:
     state, counters = make_state(), Counters()
@@ -97,7 +97,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
       log=log,
       skipped=SkippedLog(workdir, int(state.step), loader.examples),
       validate=_make_validate(config, workdir, trained, tokenizers, parallel, validation),
-      timetable=build.make_timetable(config),
+      timetable=builders.make_timetable(config),
     )
   except UserError:
     checkpoints.close()  # the save that may be on its way is a good one
@@ -136,15 +136,15 @@ def check_end(config: ConfigDict, counters: Counters, checkpoints: int) -> None:
 
 def check(config: ConfigDict) -> Parallel:
   """Looks whether all data is there and the mesh fits; returns the mesh."""
-  for split in build.SPLITS:
-    build.make_reader(config, split)
-  return build.make_parallel(config)
+  for split in builders.SPLITS:
+    builders.make_reader(config, split)
+  return builders.make_parallel(config)
 
 
 def _open_data(config: ConfigDict, tokenizers: tuple, parallel: Parallel, split: str) -> Loader:
   """The loader of a split; says what it holds and what was dropped."""
-  corpora = build.make_corpora(config, split, tokenizers)
-  loader = build.make_loader(config, corpora, parallel, tokenizers)
+  corpora = builders.make_corpora(config, split, tokenizers)
+  loader = builders.make_loader(config, corpora, parallel, tokenizers)
   beat()
   counts = loader.report
   long, empty = counts["pairs_too_long"], counts["pairs_empty"]
@@ -171,10 +171,10 @@ def _make_validate(
   model, merge = trained, lambda params: params
   if isinstance(trained, Adapted):
     model, merge = trained.model, parallel.jit(trained.merge)
-  generator = build.make_generator(config, model, tokenizers, parallel)
+  generator = builders.make_generator(config, model, tokenizers, parallel)
   loss_step = parallel.jit(make_loss_step(model, parallel.batch_parts))
-  task = build.make_task(config)
-  examples = build.read_examples(config, "validation", config.train.decode_examples)
+  task = builders.make_task(config)
+  examples = builders.read_examples(config, "validation", config.train.decode_examples)
 
   def validate(
     params: Any, step: int, decode: bool, between_batches: Callable[[], None]

@@ -7,21 +7,22 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tfx_jax import build, config_io
-from tfx_jax.commands.console import say
+from tfx_jax import builders
+from tfx_jax.cli.console import say
+from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
-from tfx_jax.processes import fail_together, is_first
 from tfx_jax.report.metrics_log import MetricsLog, NoLog
 from tfx_jax.report.records import read_metrics
+from tfx_jax.runtime.processes import fail_together, is_first
+from tfx_jax.runtime.workdir_lock import locked
+from tfx_jax.training.checkpoints.restore import read_progress
 from tfx_jax.training.recorder import Counters
-from tfx_jax.training.restore import read_progress
-from tfx_jax.workdir_lock import locked
 
 # Beginnings of the keys that a run cannot change once it has begun, and those of them that it can.
 FIXED = ("task.", "data.", "tokenizer.", "model.", "optimizer.", "lora.", "seed")
 MOVABLE = ("data.cache_dir", "data.tfds_dir", "data.origin")
 # Where data lies may change if it is known what it was.
-PATHS = tuple(f"data.{split}:" for split in build.SPLITS)
+PATHS = tuple(f"data.{split}:" for split in builders.SPLITS)
 
 
 @contextlib.contextmanager
@@ -54,7 +55,7 @@ def opened(config: ConfigDict, workdir: str) -> Iterator[None]:
       yield
     except UserError:
       if is_first() and not _made(workdir):
-        config_io.remove_config(workdir)
+        config_files.remove_config(workdir)
       raise
 
 
@@ -64,15 +65,15 @@ def check_workdir(config: ConfigDict, workdir: str) -> list[str] | None:
   Raises:
     UserError: if the workdir holds another run, or the data it trains on are others now.
   """
-  old, made = config_io.recorded_config(workdir), _made(workdir)
+  old, made = config_files.recorded_config(workdir), _made(workdir)
   if old is None and os.path.exists(os.path.join(workdir, "config.json")):
     raise UserError(f"{workdir} holds a model of another library: choose another --workdir")
   if not made:
     return None
   if old is None:
     raise UserError(f"{workdir} holds {made[0]} but no config.json: choose another --workdir")
-  changes = config_io.differences(old.to_dict(), config.to_dict())
-  recorded = config_io.recorded_fingerprints(workdir)
+  changes = config_files.differences(old.to_dict(), config.to_dict())
+  recorded = config_files.recorded_fingerprints(workdir)
   movable = MOVABLE + (PATHS if recorded else ())
   fixed_keys = FIXED
   if bool(old.train.ema_decay) != bool(config.train.ema_decay):
@@ -88,7 +89,7 @@ def check_workdir(config: ConfigDict, workdir: str) -> list[str] | None:
 def _changed_data(config: ConfigDict, recorded: Mapping[str, str]) -> list[str]:
   """Lines of what data has another content than recorded; only that of the test may."""
   lines = []
-  for split, fingerprint in build.data_fingerprints(config).items() if recorded else ():
+  for split, fingerprint in builders.data_fingerprints(config).items() if recorded else ():
     if fingerprint == recorded.get(split, fingerprint):
       continue
     path = f"data.{split}={config.data[split]}"
@@ -110,13 +111,15 @@ def settle_config(config: ConfigDict, workdir: str) -> None:
   if changes is not None:
     for line in changes:
       say(f"changed since this run began: {line}")
-    cores = config_io.recorded_cpu_count(workdir)
-    if cores != config_io.cpu_count():
-      say(f"begun on {cores} processors, now {config_io.cpu_count()}: results differ by rounding")
-  if changes != [] or not config_io.recorded_fingerprints(workdir):
-    fingerprints = build.data_fingerprints(config)
+    cores = config_files.recorded_cpu_count(workdir)
+    if cores != config_files.cpu_count():
+      say(
+        f"begun on {cores} processors, now {config_files.cpu_count()}: results differ by rounding"
+      )
+  if changes != [] or not config_files.recorded_fingerprints(workdir):
+    fingerprints = builders.data_fingerprints(config)
     if is_first():
-      config_io.write_config(workdir, config, fingerprints)
+      config_files.write_config(workdir, config, fingerprints)
 
 
 def _made(workdir: str) -> list[str]:

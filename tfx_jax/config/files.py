@@ -13,10 +13,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from tfx_jax.common.names import check_trust
+from tfx_jax.common.whole_file import write_whole
 from tfx_jax.config import base
 from tfx_jax.errors import UserError, first_line, nearest
-from tfx_jax.names import check_trust
-from tfx_jax.whole_file import write_whole
 
 FORMAT_VERSION = 1
 _FILE = "config.json"

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from tfx_jax.codecs.text.tokenizer import Tokenizer
+from tfx_jax.common.heartbeat import beat
 from tfx_jax.data.chains import chain_offsets
 from tfx_jax.data.example import Example
 from tfx_jax.data.fitting import encoded, kept
 from tfx_jax.data.ragged import Ragged
-from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
-from tfx_jax.heartbeat import beat
 
 _FORMAT = 3
 _REPORT = "report.json"

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from tfx_jax.codecs.special_tokens import OURS, Marks
+from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.data.example import Example
-from tfx_jax.data.marks import OURS, Marks
-from tfx_jax.data.tokenizer import Tokenizer
 
 # What is done with a source that is too long.
 LONG_SOURCES = ("drop", "cut_end", "cut_start")

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tfx_jax.codecs.special_tokens import OURS, Marks
 from tfx_jax.data.chains import Pair
 from tfx_jax.data.corpus import Corpus
-from tfx_jax.data.marks import OURS, Marks
 from tfx_jax.data.packing import Plan, lay_out, pack, pack_sequences, plan
 
 Arrays = dict[str, np.ndarray]

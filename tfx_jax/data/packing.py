@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfx_jax.codecs.special_tokens import OURS, Marks
 from tfx_jax.data.chains import Pair, unroll
-from tfx_jax.data.marks import OURS, Marks
 
 # Pairs that are packed together: enough to fill rows well, few enough to keep epochs random.
 WINDOW = 1024

@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from tfx_jax.codecs.text.tokenizer import SentencePieceTokenizer, Tokenizer
 from tfx_jax.data.corpus import Corpus
-from tfx_jax.data.tokenizer import SentencePieceTokenizer, Tokenizer
 from tfx_jax.errors import UserError
 
 

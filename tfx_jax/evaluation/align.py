@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from tfx_jax.codecs.special_tokens import EOS, SPECIALS, UNK
 from tfx_jax.data.layout import Layout
-from tfx_jax.data.marks import EOS, SPECIALS, UNK
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.pairs import in_batches
 from tfx_jax.parallel import Parallel

@@ -4,10 +4,10 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from tfx_jax.common.heartbeat import beat
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
-from tfx_jax.evaluation.generate import Generator
-from tfx_jax.heartbeat import beat
+from tfx_jax.generation.generator import Generator
 from tfx_jax.metrics import perplexity
 from tfx_jax.metrics.corpus import CorpusMetric
 from tfx_jax.parallel import Parallel

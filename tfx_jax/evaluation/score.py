@@ -11,7 +11,7 @@ from flax import linen as nn
 from tfx_jax.data.layout import Layout
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.pairs import in_batches
-from tfx_jax.losses import log_probs
+from tfx_jax.losses.cross_entropy import log_probs
 from tfx_jax.parallel import Parallel
 
 

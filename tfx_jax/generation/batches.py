@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfx_jax.data.layout import Layout
-from tfx_jax.evaluation.generate_settings import GenerateSettings
+from tfx_jax.generation.settings import GenerateSettings
 
 # Tokens that an output may always have, whatever the ratio to its source, or beyond a prefix.
 SPARE_LENGTH = 10

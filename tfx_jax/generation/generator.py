@@ -6,18 +6,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import linen as nn
 
+from tfx_jax.codecs.text.tokenizer import Tokenizer
+from tfx_jax.common.heartbeat import beat
 from tfx_jax.data.layout import Layout
-from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation import batches, mbr
-from tfx_jax.evaluation.constraints import Prefixes, encode_prefix
-from tfx_jax.evaluation.generate_settings import GenerateSettings
-from tfx_jax.evaluation.in_flight import in_flight
-from tfx_jax.evaluation.request import Request, make_request
-from tfx_jax.evaluation.search import Coverage, Found, Search, Searcher, check_scores, trimmed
-from tfx_jax.evaluation.search_settings import search_settings
-from tfx_jax.evaluation.stream import follow, go_on_to_stops
-from tfx_jax.heartbeat import beat
+from tfx_jax.generation import batches
+from tfx_jax.generation.in_flight import in_flight
+from tfx_jax.generation.request import Request, make_request
+from tfx_jax.generation.search import Coverage, Found, Search, Searcher, check_scores, trimmed
+from tfx_jax.generation.search_settings import search_settings
+from tfx_jax.generation.settings import GenerateSettings
+from tfx_jax.generation.text import mbr
+from tfx_jax.generation.text.constraints import Prefixes, encode_prefix
+from tfx_jax.generation.text.stream import follow, go_on_to_stops
 from tfx_jax.parallel import Parallel
 
 

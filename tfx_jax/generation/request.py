@@ -7,21 +7,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfx_jax.codecs.special_tokens import Marks
+from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.data.layout import Layout
-from tfx_jax.data.marks import Marks
-from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.decoding.phrases import Phrases
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.constraints import (
+from tfx_jax.generation.inputs import cut_long
+from tfx_jax.generation.settings import GenerateSettings
+from tfx_jax.generation.text.constraints import (
   Prefixes,
   encode_prefix,
   encode_prefixes,
   forbidden_mask,
   spellings,
 )
-from tfx_jax.evaluation.generate_settings import GenerateSettings
-from tfx_jax.evaluation.inputs import cut_long
-from tfx_jax.evaluation.stop import Stop, find_stop
+from tfx_jax.generation.text.stop import Stop, find_stop
 
 
 class Request(NamedTuple):

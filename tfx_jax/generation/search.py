@@ -18,11 +18,11 @@ from tfx_jax.decoding import beam, diverse, sample
 from tfx_jax.decoding.coverage import coverage_penalty
 from tfx_jax.decoding.loop import NO_TOKEN
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.in_flight import compiled_by_one
+from tfx_jax.generation.in_flight import compiled_by_one
 from tfx_jax.layers import cache as caches
 from tfx_jax.layers import cpu_layout
+from tfx_jax.models.quantized import dequantize
 from tfx_jax.parallel import Parallel
-from tfx_jax.quantization import dequantize
 
 # Steps that a cache first has room for; it is doubled, up to what an output may be long.
 FIRST_LENGTH = 16

@@ -10,8 +10,8 @@ from tfx_jax.decoding import beam, diverse, sample
 from tfx_jax.decoding.phrases import Phrases
 from tfx_jax.decoding.rules import Rules
 from tfx_jax.decoding.truncation import Truncation
-from tfx_jax.evaluation.generate_settings import GenerateSettings
-from tfx_jax.evaluation.search import Settings
+from tfx_jax.generation.search import Settings
+from tfx_jax.generation.settings import GenerateSettings
 
 
 def search_settings(

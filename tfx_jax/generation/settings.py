@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tfx_jax.common.ranges import RANGES, check_range
 from tfx_jax.decoding.beam import PENALTY_OFFSETS
 from tfx_jax.errors import UserError, nearest, shown
-from tfx_jax.ranges import RANGES, check_range
 
 SEARCHES = ("beam", "sample", "mbr")
 # Of 1e30: a log-probability divided or multiplied by that still is a float32 of full precision.

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tfx_jax.common.names import check_parameters, imported
 from tfx_jax.errors import UserError
 from tfx_jax.metrics.corpus import CORPUS_METRICS, check, corpus_metric
 from tfx_jax.metrics.form import OUTPUT_METRICS, length_ratio, novelty
 from tfx_jax.metrics.rouge import ROUGE_METRICS, rouge
-from tfx_jax.names import check_parameters, imported
 
 TEXT_METRICS = (
   *(*CORPUS_METRICS, *ROUGE_METRICS, "exact_match", "length_ratio", "novelty"),

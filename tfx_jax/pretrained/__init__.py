@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tfx_jax.data.tokenizer import Tokenizer
+from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.pretrained import generation, tokenizers, weights
 from tfx_jax.pretrained.bart import BART

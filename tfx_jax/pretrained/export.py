@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from tfx_jax.data.tokenizer import Tokenizer
+from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.pretrained import FAMILIES, generation, tokenizers, weights
 from tfx_jax.pretrained.family import Family, Foreign, Settings

@@ -5,10 +5,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tfx_jax.data import tokenizer_files as files
-from tfx_jax.data.foreign_tokenizer import HuggingFaceTokenizer, MarianTokenizer, beside
-from tfx_jax.data.marks import Marks
-from tfx_jax.data.tokenizer import SentencePieceTokenizer, Tokenizer
+from tfx_jax.codecs.special_tokens import Marks
+from tfx_jax.codecs.text import files
+from tfx_jax.codecs.text.foreign import HuggingFaceTokenizer, MarianTokenizer, beside
+from tfx_jax.codecs.text.tokenizer import SentencePieceTokenizer, Tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.pretrained.folder import read_json
 

@@ -5,9 +5,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tfx_jax.common.whole_file import whole_file
 from tfx_jax.errors import UserError
 from tfx_jax.report.records import is_number, read_metrics
-from tfx_jax.whole_file import whole_file
 
 _SCORES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match %"}
 _TEST_FIGURES = _SCORES | {"loss": "loss", "perplexity": "perplexity"}

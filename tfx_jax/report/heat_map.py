@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfx_jax.common.whole_file import whole_file
 from tfx_jax.errors import UserError
-from tfx_jax.whole_file import whole_file
 
 # Inches of a cell and of a letter; cells are no smaller, however many there are.
 _CELL, _LETTER = 0.3, 0.085

@@ -3,8 +3,8 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from tfx_jax.common.whole_file import write_whole
 from tfx_jax.report.writing import writing
-from tfx_jax.whole_file import write_whole
 
 
 def write_samples(

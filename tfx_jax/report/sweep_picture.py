@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from tfx_jax.common.whole_file import whole_file
 from tfx_jax.errors import UserError
 from tfx_jax.sweep.results import Row
-from tfx_jax.whole_file import whole_file
 
 _BLUE, _GREY = "#3b6fb6", "#5b6470"
 

@@ -5,18 +5,19 @@ from collections.abc import Sequence
 import jax
 from ml_collections import ConfigDict
 
-from tfx_jax import build, config_io, pretrained
+from tfx_jax import builders, pretrained
+from tfx_jax.builders.validation import validate
+from tfx_jax.common.names import trusting
 from tfx_jax.config import base
+from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError, as_path
-from tfx_jax.evaluation.ensemble import combine
-from tfx_jax.evaluation.inputs import as_texts
-from tfx_jax.names import trusting
+from tfx_jax.generation.inputs import as_texts
+from tfx_jax.models.ensemble import combine
+from tfx_jax.models.quantized import Quantized, quantize
 from tfx_jax.pretrained.export import OF_RUNNING
-from tfx_jax.quantization import Quantized, quantize
-from tfx_jax.run import EXAMPLE, Run
-from tfx_jax.training.restore import restore_params
+from tfx_jax.run.run import EXAMPLE, Run
+from tfx_jax.training.checkpoints.restore import restore_params
 from tfx_jax.training.state import plan_params
-from tfx_jax.validation import validate
 
 
 def load(
@@ -74,7 +75,7 @@ def _member(name: str, workdir: str, first: Run) -> Run:
   if not at or "/" in checkpoint:
     folder, checkpoint = name, ""
   try:
-    config = config_io.read_config(folder) if folder else first.config
+    config = config_files.read_config(folder) if folder else first.config
     if config is not None:
       config.mesh = first.config.mesh
     member = _open(folder or workdir, checkpoint or None, config)
@@ -98,7 +99,7 @@ def read_config(workdir: str) -> ConfigDict:
     UserError: if the folder holds neither, or names code and is not trusted.
   """
   workdir = pretrained.fetched(workdir)
-  recorded = config_io.read_config(workdir)
+  recorded = config_files.read_config(workdir)
   if recorded is not None:
     return recorded
   if pretrained.is_foreign(workdir):
@@ -114,18 +115,18 @@ def adopt(config: ConfigDict, workdir: str) -> list[str]:
   Returns:
     what was changed, a line for each key.
   """
-  source = config_io.recorded_config(workdir) or read_config(config.train.init_from)
+  source = config_files.recorded_config(workdir) or read_config(config.train.init_from)
   old = config.to_dict()
   for section in ("model", "tokenizer"):
     for key, value in source[section].items():
       if key not in OF_RUNNING:
         config[section][key] = value
-  return config_io.differences(old, config.to_dict())
+  return config_files.differences(old, config.to_dict())
 
 
 def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None) -> Run:
   foreign, workdir = None, pretrained.fetched(workdir)
-  read = config_io.read_config if config is None else config_io.recorded_config
+  read = config_files.read_config if config is None else config_files.recorded_config
   recorded = read(workdir)
   if recorded is None:
     if not pretrained.is_foreign(workdir):
@@ -134,18 +135,18 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
     recorded = _config_of(foreign)
   config = recorded if config is None else config
   validate(config)
-  for line in config_io.differences(recorded.to_dict(), config.to_dict()):
+  for line in config_files.differences(recorded.to_dict(), config.to_dict()):
     # How results and gradients are computed may change, what the parameters mean may not.
     how = line.startswith(("model.dtype", "model.plain_gradients"))
     if line.startswith(("model.", "tokenizer.", "lora.")) and not how:
       raise UserError(f"{workdir} holds another model ({line}): leave that setting as it was")
-  parallel = build.make_parallel(config)
+  parallel = builders.make_parallel(config)
   if foreign:
-    tokenizers = build.with_marks(config, foreign.tokenizers)
+    tokenizers = builders.with_marks(config, foreign.tokenizers)
   else:
-    tokenizers = build.saved_tokenizers(config, workdir)
-  model = build.make_model(config, tokenizers)
-  trained = build.make_adapted(config, model)
+    tokenizers = builders.saved_tokenizers(config, workdir)
+  model = builders.make_model(config, tokenizers)
+  trained = builders.make_adapted(config, model)
   abstract, shardings = plan_params(trained, EXAMPLE, parallel)
   if foreign:
     params, step = jax.device_put(foreign.params(abstract), shardings), 0
@@ -157,7 +158,7 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
       shardings,
       average_last=config.evaluate.average_last or config.train.keep_checkpoints,
       ema=config.train.ema_decay > 0,
-      settings=build.state_settings(config),
+      settings=builders.state_settings(config),
     )
   parts = {"model": model, "tokenizers": tokenizers, "parallel": parallel}
   if config.lora.rank:

@@ -9,20 +9,20 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from tfx_jax import build
+from tfx_jax import builders
+from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.config import base
 from tfx_jax.data.packing import pack
-from tfx_jax.data.tokenizer import Tokenizer
 from tfx_jax.errors import UserError, as_path, shown
 from tfx_jax.evaluation.align import Aligner, Alignment
-from tfx_jax.evaluation.constraints import Prefixes
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
-from tfx_jax.evaluation.generate import Hypothesis
-from tfx_jax.evaluation.inputs import as_targets, as_text, as_texts, cut_long
 from tfx_jax.evaluation.score import Scorer
-from tfx_jax.heat_map import draw_heat_map
+from tfx_jax.generation.generator import Hypothesis
+from tfx_jax.generation.inputs import as_targets, as_text, as_texts, cut_long
+from tfx_jax.generation.text.constraints import Prefixes
+from tfx_jax.models.quantized import dequantize
 from tfx_jax.pretrained.export import write_huggingface, write_safetensors
-from tfx_jax.quantization import dequantize
+from tfx_jax.report.heat_map import draw_heat_map
 from tfx_jax.training.step import make_loss_step
 
 # Rows and columns of the batch that parameters are shaped by; they depend on neither.
@@ -192,26 +192,26 @@ class Run:
     Raises:
       UserError: for an unknown split.
     """
-    if split not in build.SPLITS:
-      raise UserError(f"evaluate: split={shown(split)}: use {', '.join(build.SPLITS)}")
-    examples = build.read_examples(self.config, split)
-    corpus = build.make_corpus(self.config, split, self.tokenizers)
-    loader = build.make_loader(self.config, lambda epoch: corpus, self.parallel, self.tokenizers)
+    if split not in builders.SPLITS:
+      raise UserError(f"evaluate: split={shown(split)}: use {', '.join(builders.SPLITS)}")
+    examples = builders.read_examples(self.config, split)
+    corpus = builders.make_corpus(self.config, split, self.tokenizers)
+    loader = builders.make_loader(self.config, lambda epoch: corpus, self.parallel, self.tokenizers)
     loss_step = self.parallel.jit(make_loss_step(self.model, self.parallel.batch_parts))
     figures = loss_figures(loss_step, self.params, loader, self.parallel)
-    task = build.make_task(self.config)
+    task = builders.make_task(self.config)
     texts, rows = text_figures(self.generator, self.params, task, examples, on_batch)
     return figures | texts, rows
 
   @functools.cached_property
   def layout(self) -> Any:
     """How the model reads inputs."""
-    return build.make_layout(self.config, self.tokenizers)
+    return builders.make_layout(self.config, self.tokenizers)
 
   @functools.cached_property
   def generator(self) -> Any:
     """Generates texts by the run's settings."""
-    return build.make_generator(self.config, self.model, self.tokenizers, self.parallel)
+    return builders.make_generator(self.config, self.model, self.tokenizers, self.parallel)
 
   @functools.cached_property
   def _scorer(self) -> Scorer:

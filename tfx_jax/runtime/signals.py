@@ -34,7 +34,7 @@ def caught_signals() -> Iterator[Callable[[int], int]]:
   """
   from jax.experimental import multihost_utils
 
-  from tfx_jax.processes import several
+  from tfx_jax.runtime.processes import several
 
   if several():
     with _handling(lambda *_: os.kill(os.getpid(), signal.SIGTERM), signal.SIGINT):

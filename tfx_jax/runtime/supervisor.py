@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from tfx_jax.heartbeat import VARIABLE
+from tfx_jax.common.heartbeat import VARIABLE
 
 # Exit code of a run that ended but is not finished: the same command goes on with it. It is
 # EX_TEMPFAIL of sysexits.h; a user's error is 2, a fault of ours 1.

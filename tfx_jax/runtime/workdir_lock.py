@@ -17,8 +17,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from tfx_jax.common.heartbeat import beat
 from tfx_jax.errors import UserError
-from tfx_jax.heartbeat import beat
 
 NAME = "lock"
 

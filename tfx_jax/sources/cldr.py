@@ -17,8 +17,8 @@ from typing import Any
 import babel
 import numpy as np
 
-from tfx_jax.data.cldr_text import SECONDS, Item, Locale, Side, inventory
 from tfx_jax.errors import UserError, nearest
+from tfx_jax.sources.cldr_text import SECONDS, Item, Locale, Side, inventory
 
 SIZES = {"train": 30_000, "validation": 500, "test": 1_000}
 MAX_CHARACTERS = 120

@@ -6,8 +6,8 @@ import itertools
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from tfx_jax.data.reader import Reader
 from tfx_jax.errors import UserError
+from tfx_jax.sources.reader import Reader
 
 
 class _Letters(dict):

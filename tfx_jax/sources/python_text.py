@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from absl import logging
 
-from tfx_jax.data.docstrings import docstring_pairs
-from tfx_jax.data.python_files import SPLITS, find_sources
 from tfx_jax.errors import UserError, nearest
+from tfx_jax.sources.docstrings import docstring_pairs
+from tfx_jax.sources.python_files import SPLITS, find_sources
 
 FIELDS = {"docstrings": ("body", "summary"), "python": ("text",)}
 # Most docstrings of a split, so that to decode them all takes minutes.

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from absl import logging
 
-from tfx_jax.data.file import FileReader
-from tfx_jax.data.text_reader import AlignedReader, FilesReader, LinesReader
+from tfx_jax.common.names import check_members, check_parameters, imported, members
 from tfx_jax.errors import UserError, nearest
-from tfx_jax.names import check_members, check_parameters, imported, members
+from tfx_jax.sources.file import FileReader
+from tfx_jax.sources.text_reader import AlignedReader, FilesReader, LinesReader
 
 FORMATS = ("text", "lines", "files", "tsv", "jsonl", "tfds", "cldr", "docstrings", "python")
 # The formats of files that have such a name. What ends in .txt has a record a line, of one field.
@@ -94,15 +94,15 @@ def _open_one(
     case "jsonl":
       return _JsonlReader(path, fields)
     case "tfds":
-      from tfx_jax.data.tfds_reader import TfdsReader
+      from tfx_jax.sources.tfds_reader import TfdsReader
 
       return TfdsReader(path, fields, tfds_dir)
     case "cldr":
-      from tfx_jax.data.cldr import CldrReader
+      from tfx_jax.sources.cldr import CldrReader
 
       return CldrReader(split=path, fields=fields)
     case "docstrings" | "python":
-      from tfx_jax.data.python_text import PythonReader
+      from tfx_jax.sources.python_text import PythonReader
 
       return PythonReader(format, path, fields)
   return _own_reader(format, path, fields)

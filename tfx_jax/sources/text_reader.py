@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from tfx_jax.data.file import FileReader
-from tfx_jax.data.paths import find_files
 from tfx_jax.errors import MissingFile, UserError
+from tfx_jax.sources.file import FileReader
+from tfx_jax.sources.paths import find_files
 
 # PATH[:90%] and PATH[99.5%:], as TensorFlow Datasets writes parts; and what may be meant for one.
 _PART = re.compile(r"(.*)\[(?:(\d+(?:\.\d+)?)%)?:(?:(\d+(?:\.\d+)?)%)?\]")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from tfx_jax import config_io
+from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
 
 # Bytes that file systems allow to a name.
@@ -92,5 +92,5 @@ def _values(config: ConfigDict, key: str, text: str) -> list[str]:
 def _changed(config: ConfigDict, settings: dict[str, str]) -> ConfigDict:
   config = copy.deepcopy(config)
   for key, value in settings.items():
-    config_io.override(config, key, value, "--sweep")
+    config_files.override(config, key, value, "--sweep")
   return config

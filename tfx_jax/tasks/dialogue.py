@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tfx_jax.data.detokenize import detokenize
 from tfx_jax.data.example import Example
-from tfx_jax.data.overlap import normalise
 from tfx_jax.errors import UserError, nearest
+from tfx_jax.sources.detokenize import detokenize
+from tfx_jax.sources.overlap import normalise
 from tfx_jax.tasks.scored import Scored
 
 ANSWERS = ("all", "last")
@@ -35,7 +35,7 @@ class Dialogue(Scored):
     source: the field that holds a dialogue, see `turns`.
     answers: which turns are written: 'all', or the 'last' one of a dialogue.
     history_turns: how many turns before an answer are read, at most; 0: all.
-    detokenize: whether turns are cleaned by `tfx_jax.data.detokenize`, which is for English.
+    detokenize: whether turns are cleaned by `tfx_jax.sources.detokenize`, which is for English.
   """
 
   source: str = "dialogue"

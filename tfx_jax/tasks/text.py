@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from tfx_jax.data.example import Example
-from tfx_jax.data.overlap import normalise
 from tfx_jax.metrics.corpus import CorpusMetric
+from tfx_jax.sources.overlap import normalise
 
 # Samples go on from beginnings of this many characters; what really follows is shown beside them.
 PROMPT, FOLLOWING = 100, 400

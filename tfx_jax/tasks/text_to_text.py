@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from tfx_jax.data.example import Example
-from tfx_jax.data.overlap import normalise
+from tfx_jax.sources.overlap import normalise
 from tfx_jax.tasks.scored import Scored
 
 

@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tfx_jax.allocator import give_back_free_memory
+from tfx_jax.common.heartbeat import beat
 from tfx_jax.data.loader import Loader, Position
 from tfx_jax.errors import UserError
-from tfx_jax.heartbeat import beat
 from tfx_jax.metrics.perplexity import LOSS_METRICS
 from tfx_jax.parallel import Parallel
-from tfx_jax.processes import is_first
 from tfx_jax.report.metrics_log import MetricsLog
 from tfx_jax.report.progress import Progress
-from tfx_jax.training.checkpoint import Checkpoints
+from tfx_jax.runtime.allocator import give_back_free_memory
+from tfx_jax.runtime.processes import is_first
+from tfx_jax.runtime.signals import caught_signals
+from tfx_jax.training.checkpoints.checkpoint import Checkpoints
 from tfx_jax.training.recorder import SKIPPED, Counters, Recorder, SkippedLog
-from tfx_jax.training.signals import caught_signals
 from tfx_jax.training.state import TrainState
 
 Validate = Callable[[Any, int, bool, Callable[[], None]], dict[str, float | str]]

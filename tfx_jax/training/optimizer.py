@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
+from tfx_jax.common.ranges import check_range
 from tfx_jax.errors import UserError, nearest
-from tfx_jax.ranges import check_range
 from tfx_jax.training.rounding import in_bfloat16
 
 Schedule = Callable[[jax.Array], jax.Array]

@@ -9,12 +9,12 @@ from typing import Any
 
 import jax
 
+from tfx_jax.common.whole_file import write_whole
 from tfx_jax.data.loader import Position
 from tfx_jax.errors import UserError
 from tfx_jax.report.metrics_log import MetricsLog
 from tfx_jax.report.progress import Progress
 from tfx_jax.report.records import read_records
-from tfx_jax.whole_file import write_whole
 
 SKIPPED = "skipped.jsonl"
 

@@ -9,7 +9,7 @@ import optax
 from clu import metrics
 from flax import linen as nn
 
-from tfx_jax.losses import chunked_cross_entropy, cross_entropy, split
+from tfx_jax.losses.cross_entropy import chunked_cross_entropy, cross_entropy, split
 from tfx_jax.training.optimizer import Schedule
 from tfx_jax.training.state import TrainState, update_ema
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tfx_jax.data import tokenizer_files as files
+from tfx_jax.codecs.text import files
 from tfx_jax.errors import UserError
 
 SPEC = {"kind": "sentencepiece", "fingerprint": "f"}

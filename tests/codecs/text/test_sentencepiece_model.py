@@ -1,7 +1,7 @@
 import numpy as np
 
-from tfx_jax.data import sentencepiece_model
-from tfx_jax.data.sentencepiece_model import _fields, draw, essence
+from tfx_jax.codecs.text import sentencepiece_model
+from tfx_jax.codecs.text.sentencepiece_model import _fields, draw, essence
 
 SETTINGS = dict(vocab_size=17, character_coverage=1.0, input_sentence_size=0)
 TEXTS = ["haus maus laus", "hund mund rund"]

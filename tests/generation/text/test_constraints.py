@@ -3,11 +3,11 @@ import itertools
 import numpy as np
 import pytest
 
-from tfx_jax.data.marks import BOS, EOS, PAD, UNK
-from tfx_jax.data.tokenizer import ByteTokenizer, CharacterTokenizer, train_tokenizer
+from tfx_jax.codecs.special_tokens import BOS, EOS, PAD, UNK
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer, CharacterTokenizer, train_tokenizer
 from tfx_jax.decoding.phrases import END, START
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.constraints import (
+from tfx_jax.generation.text.constraints import (
   SPACE,
   encode_prefix,
   encode_prefixes,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sacrebleu.metrics import CHRF
 
-from tfx_jax.evaluation import mbr
+from tfx_jax.generation.text import mbr
 
 TEXTS = [
   *("a dog runs", "a dog ran", "dogs run", "", "a", "Katze", "a dog runs", " a  dog runs", "aa a"),

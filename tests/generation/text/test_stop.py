@@ -1,8 +1,8 @@
 import random
 
-from tfx_jax.data.marks import EOS
-from tfx_jax.data.tokenizer import ByteTokenizer, CharacterTokenizer
-from tfx_jax.evaluation.stop import find_stop, settled
+from tfx_jax.codecs.special_tokens import EOS
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer, CharacterTokenizer
+from tfx_jax.generation.text.stop import find_stop, settled
 
 LETTERS, BYTES = CharacterTokenizer("abcd"), ByteTokenizer()
 

@@ -6,12 +6,12 @@ import types
 import numpy as np
 import pytest
 
-from tfx_jax.data.marks import EOS
-from tfx_jax.data.tokenizer import ByteTokenizer, train_tokenizer
+from tfx_jax.codecs.special_tokens import EOS
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer, train_tokenizer
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.generate_settings import GenerateSettings
-from tfx_jax.evaluation.stop import find_stop
-from tfx_jax.evaluation.stream import STOP_EVERY, follow, go_on_to_stops
+from tfx_jax.generation.settings import GenerateSettings
+from tfx_jax.generation.text.stop import find_stop
+from tfx_jax.generation.text.stream import STOP_EVERY, follow, go_on_to_stops
 
 SEARCHES = [{"beam_size": 1}, {"search": "sample", "top_p": 0.9}]
 

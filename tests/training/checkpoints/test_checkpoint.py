@@ -6,11 +6,11 @@ import sys
 
 import jax
 import pytest
-from saved_state import Run, bits
+from support.saved_state import Run, bits
 
 from tfx_jax.errors import UserError
-from tfx_jax.training.checkpoint import Checkpoints
-from tfx_jax.training.restore import restore_params
+from tfx_jax.training.checkpoints.checkpoint import Checkpoints
+from tfx_jax.training.checkpoints.restore import restore_params
 
 
 def folders(workdir):
@@ -105,8 +105,8 @@ def test_a_workdir_that_cannot_be_written_is_refused(tmp_path):
 FULL_DISK = """
 import resource, sys
 from tfx_jax.errors import UserError
-from tfx_jax.training.checkpoint import Checkpoints
-from saved_state import Run
+from tfx_jax.training.checkpoints.checkpoint import Checkpoints
+from support.saved_state import Run
 
 run, checkpoints = Run(fsdp=8), Checkpoints(sys.argv[1])
 checkpoints.save(run.state(1), {"best_step": None})

@@ -16,10 +16,10 @@ import jax
 number, count, port, workdir, act = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
 if count > 1:
   jax.distributed.initialize(f"localhost:{port}", count, number, initialization_timeout=60)
-from saved_state import BATCH, OPTIMIZER, Kernel
+from support.saved_state import BATCH, OPTIMIZER, Kernel
 from tfx_jax.parallel import Parallel
-from tfx_jax.training.checkpoint import Checkpoints
-from tfx_jax.training.checksum import checksums
+from tfx_jax.training.checkpoints.checkpoint import Checkpoints
+from tfx_jax.training.checkpoints.checksum import checksums
 from tfx_jax.training.state import plan_state
 
 parallel = Parallel(data=1, fsdp=8)

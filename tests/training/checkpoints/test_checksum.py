@@ -8,7 +8,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tfx_jax.parallel import Parallel
-from tfx_jax.training.checksum import checksums
+from tfx_jax.training.checkpoints.checksum import checksums
 
 RNG = np.random.default_rng(0)
 MATRIX = RNG.normal(size=(8, 16)).astype(np.float32)

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from tfx_jax.training.manifest import MISSING, find_damage, write_manifest
+from tfx_jax.training.checkpoints.manifest import MISSING, find_damage, write_manifest
 
 CONTENTS = {"a": b"first", "sub/b": b"\0" * 3_000_000, "sub/deep/c": b""}
 

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from saved_state import Run, bits
+from support.saved_state import Run, bits
 
 from tfx_jax.errors import UserError
-from tfx_jax.training.checkpoint import Checkpoints
-from tfx_jax.training.restore import read_progress, restore_params
+from tfx_jax.training.checkpoints.checkpoint import Checkpoints
+from tfx_jax.training.checkpoints.restore import read_progress, restore_params
 
 
 def test_the_progress_is_read_without_the_state(tmp_path, save):

@@ -10,17 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding
-from saved_state import Run, bits
+from support.saved_state import Run, bits
 
 from tfx_jax.errors import UserError
 from tfx_jax.main import is_news
 from tfx_jax.parallel import Parallel
-from tfx_jax.training import checkpoint
-from tfx_jax.training.checkpoint import Checkpoints
-from tfx_jax.training.manifest import MANIFEST, find_damage, write_manifest
-from tfx_jax.training.restore import read_progress, restore_params
+from tfx_jax.training.checkpoints import checkpoint
+from tfx_jax.training.checkpoints.checkpoint import Checkpoints
+from tfx_jax.training.checkpoints.manifest import MANIFEST, find_damage, write_manifest
+from tfx_jax.training.checkpoints.restore import read_progress, restore_params
+from tfx_jax.training.checkpoints.verify import Damaged
 from tfx_jax.training.state import TrainState
-from tfx_jax.training.verify import Damaged
 
 
 def truncate(path):

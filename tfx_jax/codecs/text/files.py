@@ -5,8 +5,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from tfx_jax.common.whole_file import write_whole
 from tfx_jax.errors import UserError
-from tfx_jax.whole_file import write_whole
 
 FORMAT = 1
 SPEC, MODEL = "tokenizer.json", "sentencepiece.model"

@@ -8,9 +8,9 @@ from typing import Any
 
 import sentencepiece
 
-from tfx_jax.data import tokenizer_files as files
-from tfx_jax.data.marks import Marks
-from tfx_jax.data.tokenizer import Tokenizer, fingerprint_of
+from tfx_jax.codecs.special_tokens import Marks
+from tfx_jax.codecs.text import files
+from tfx_jax.codecs.text.tokenizer import Tokenizer, fingerprint_of
 from tfx_jax.errors import UserError
 
 _CONTENT = "huggingface.json"

@@ -12,9 +12,8 @@ from typing import Protocol
 
 import sentencepiece
 
-from tfx_jax.data import sentencepiece_model
-from tfx_jax.data import tokenizer_files as files
-from tfx_jax.data.marks import BOS, EOS, OURS, PAD, SPECIALS, UNK, Marks
+from tfx_jax.codecs.special_tokens import BOS, EOS, OURS, PAD, SPECIALS, UNK, Marks
+from tfx_jax.codecs.text import files, sentencepiece_model
 from tfx_jax.errors import UserError, nearest
 
 KINDS = ("unigram", "bpe", "bytes", "characters")
@@ -149,9 +148,9 @@ def load_tokenizer(folder: str) -> Tokenizer:
         model = os.path.join(folder, files.MODEL)
         tokenizer = SentencePieceTokenizer(files.read(model), model)
       case "huggingface" | "marian":
-        from tfx_jax.data import foreign_tokenizer
+        from tfx_jax.codecs.text import foreign
 
-        tokenizer = foreign_tokenizer.load(folder, spec)
+        tokenizer = foreign.load(folder, spec)
       case kind:
         raise UserError(f"{path} has a tokenizer of unknown kind '{kind}'")
     if spec["fingerprint"] != tokenizer.fingerprint:

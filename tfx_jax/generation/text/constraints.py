@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from tfx_jax.data.tokenizer import Tokenizer
+from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.decoding.phrases import END, START, Phrases
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.inputs import as_ids, as_list, check_ids
+from tfx_jax.generation.inputs import as_ids, as_list, check_ids
 
 # Texts, or token lists without EOS.
 Prefixes = Sequence[str] | Sequence[Sequence[int]]

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tfx_jax.evaluation.request import Request
-from tfx_jax.evaluation.search import Search
-from tfx_jax.evaluation.stop import settled
+from tfx_jax.generation.request import Request
+from tfx_jax.generation.search import Search
+from tfx_jax.generation.text.stop import settled
 
 # Tokens between two looks for what stops an output.
 STOP_EVERY = 16

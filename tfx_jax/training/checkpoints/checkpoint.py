@@ -13,10 +13,9 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as managers
 
 from tfx_jax.errors import UserError
-from tfx_jax.training.checksum import checksums
-from tfx_jax.training.manifest import write_manifest
-from tfx_jax.training.state import TrainState
-from tfx_jax.training.verify import (
+from tfx_jax.training.checkpoints.checksum import checksums
+from tfx_jax.training.checkpoints.manifest import write_manifest
+from tfx_jax.training.checkpoints.verify import (
   CHECKSUMS,
   SETTINGS,
   SHAPES,
@@ -27,6 +26,7 @@ from tfx_jax.training.verify import (
   reason_of,
   shapes,
 )
+from tfx_jax.training.state import TrainState
 
 # What a checkpoint takes beside its arrays, at most.
 SPARE_BYTES = 1_000_000

@@ -4,7 +4,7 @@ import json
 import os
 import zlib
 
-from tfx_jax.whole_file import UNFINISHED, write_whole
+from tfx_jax.common.whole_file import UNFINISHED, write_whole
 
 MANIFEST = "manifest.json"
 MISSING = f"{MANIFEST} is missing: it was not written to its end"

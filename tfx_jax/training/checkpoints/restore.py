@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from tfx_jax.errors import UserError
-from tfx_jax.training.verify import Damaged, read, read_progress_of
+from tfx_jax.training.checkpoints.verify import Damaged, read, read_progress_of
 
 # What `evaluate.checkpoint` may be, beside a step.
 SELECTIONS = ("best", "latest", "ema", "average")

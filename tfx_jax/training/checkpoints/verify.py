@@ -13,8 +13,8 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from tfx_jax.errors import UserError
-from tfx_jax.training.checksum import checksums, paths
-from tfx_jax.training.manifest import MISSING, find_damage
+from tfx_jax.training.checkpoints.checksum import checksums, paths
+from tfx_jax.training.checkpoints.manifest import MISSING, find_damage
 
 # Where among what is saved beside the arrays their checksums are.
 CHECKSUMS = "checksums"

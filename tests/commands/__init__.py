@@ -1,1 +1,0 @@
-"""A package, for tests/evaluation has files of the same names."""

@@ -1,0 +1,1 @@
+"""Codecs: from values (texts, images, sounds) to sequences of elements, and back."""

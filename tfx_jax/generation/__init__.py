@@ -1,0 +1,1 @@
+"""Generation: values in, outputs out, batch by batch."""

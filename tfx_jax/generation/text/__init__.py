@@ -1,0 +1,1 @@
+"""Generation of texts: constraints, stop strings, streams, minimum Bayes risk."""

@@ -1,0 +1,1 @@
+"""Losses, each as a sum and the weight to divide it by."""

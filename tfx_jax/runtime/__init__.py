@@ -1,0 +1,1 @@
+"""The process that a run lives in: signals, supervision, memory, several processes, caches."""

@@ -1,0 +1,1 @@
+"""Sources of records: files, TensorFlow Datasets, and corpora that are built in."""
