@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tfx_jax.cli import chat, generate
 from tfx_jax.cli.text_files import read_lines, writing
-from tfx_jax.codecs.text.tokenizer import ByteTokenizer, load_tokenizer, train_tokenizer
+from tfx_jax.codecs.text.loading import load_tokenizer, train_tokenizer
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer
 from tfx_jax.config import base
 from tfx_jax.generation.generator import Hypothesis
 from tfx_jax.report.metrics_log import MetricsLog

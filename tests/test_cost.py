@@ -8,7 +8,7 @@ from tfx_jax import builders
 from tfx_jax.builders.validation import validate
 from tfx_jax.cli.plan import compile_step
 from tfx_jax.cost import activation_bytes, cost, count_parameters, flops
-from tfx_jax.run.run import EXAMPLE
+from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.training.state import init_params
 
 ONE = {"slices": 1, "data": 1, "fsdp": 1, "sequence": 1, "tensor": 1}

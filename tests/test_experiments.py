@@ -14,7 +14,6 @@ from tfx_jax.config import base
 from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
-from tfx_jax.run import run
 from tfx_jax.training.state import plan_params
 
 EXPERIMENTS = sorted((pathlib.Path(__file__).parent.parent / "experiments").glob("*.py"))
@@ -76,8 +75,8 @@ def test_dialogue_is_small_in_both_architectures(architecture):
   tokenizer = CharacterTokenizer("".join(map(chr, range(5000, 12_996))))
   assert tokenizer.vocab_size == config.tokenizer.vocab_size
   model = builders.make_model(config, (tokenizer, tokenizer))
-  params = plan_params(model, run.EXAMPLE, builders.make_parallel(config))[0]
-  assert 4e6 < run.count_parameters(params) < 6.05e6
+  params = plan_params(model, EXAMPLE, builders.make_parallel(config))[0]
+  assert 4e6 < count_parameters(params) < 6.05e6
 
 
 def differences(argument):

@@ -60,7 +60,8 @@ def train(point: dict, steps: int) -> tuple[Callable, dict]:
 
   from tfx_jax import builders
   from tfx_jax.data.packing import pack
-  from tfx_jax.run.run import EXAMPLE, count_parameters
+  from tfx_jax.models.parameters import EXAMPLE
+  from tfx_jax.models.quantized import count_parameters
   from tfx_jax.training.state import plan_state
 
   config = make_config(point)
@@ -112,7 +113,7 @@ def decode(point: dict, steps: int) -> tuple[Callable, dict]:
   from flax import linen as nn
 
   from tfx_jax import builders
-  from tfx_jax.run.run import EXAMPLE
+  from tfx_jax.models.parameters import EXAMPLE
   from tfx_jax.training.state import init_params
 
   config = make_config(point)

@@ -17,7 +17,8 @@ def train(folder: str, per_round: int) -> tuple[Callable, dict]:
 
   from tfx_jax import builders
   from tfx_jax.config import files as config_files
-  from tfx_jax.run.run import EXAMPLE, count_parameters
+  from tfx_jax.models.parameters import EXAMPLE
+  from tfx_jax.models.quantized import count_parameters
   from tfx_jax.training.state import plan_state
 
   config = config_files.read_config(folder)
@@ -64,7 +65,8 @@ def decode(folder: str, per_round: int, beam: int, tokens: int) -> tuple:
 
   from tfx_jax import builders
   from tfx_jax.config import files as config_files
-  from tfx_jax.run.run import EXAMPLE, count_parameters
+  from tfx_jax.models.parameters import EXAMPLE
+  from tfx_jax.models.quantized import count_parameters
   from tfx_jax.training.state import init_params, plan_params
 
   config = config_files.read_config(folder)

@@ -8,7 +8,8 @@ from tfx_jax.builders.validation import validate
 from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
-from tfx_jax.run.run import EXAMPLE, count_parameters
+from tfx_jax.models.parameters import EXAMPLE
+from tfx_jax.models.quantized import count_parameters
 from tfx_jax.training.state import plan_params
 
 TOKENIZERS = (CharacterTokenizer("abcdef "), CharacterTokenizer("ABCDEF !?"))

@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from tfx_jax.codecs.text.tokenizer import ByteTokenizer, train_tokenizer
+from tfx_jax.codecs.text.loading import train_tokenizer
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer
 from tfx_jax.data import corpus as corpora
 from tfx_jax.data.example import Example
 from tfx_jax.data.layout import EncoderDecoderLayout

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tfx_jax.codecs.special_tokens import EOS
-from tfx_jax.codecs.text.tokenizer import ByteTokenizer, CharacterTokenizer, train_tokenizer
+from tfx_jax.codecs.text.loading import train_tokenizer
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer, CharacterTokenizer
 from tfx_jax.data.packing import pack
 from tfx_jax.evaluation.align import Aligner, Alignment, pharaoh
 

@@ -10,7 +10,7 @@ from support.tiny_run import make_config
 from tfx_jax import builders
 from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.generation import search
-from tfx_jax.run.run import EXAMPLE
+from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.training.state import plan_params
 
 CHANGES = {

@@ -13,8 +13,8 @@ from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
 from tfx_jax.evaluation.evaluate import loss_figures
 from tfx_jax.evaluation.score import Scorer
+from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.parallel import Parallel
-from tfx_jax.run.run import EXAMPLE
 from tfx_jax.training.state import plan_params
 from tfx_jax.training.step import make_loss_step
 

@@ -3,7 +3,8 @@ import re
 import pytest
 
 from tfx_jax.codecs.special_tokens import EOS
-from tfx_jax.codecs.text.tokenizer import CharacterTokenizer, train_tokenizer
+from tfx_jax.codecs.text.loading import train_tokenizer
+from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.data.layout import EncoderDecoderLayout, SequenceLayout
 from tfx_jax.errors import UserError
 from tfx_jax.generation.request import make_request

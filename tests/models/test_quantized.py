@@ -10,9 +10,8 @@ from safetensors.numpy import load_file
 from tfx_jax import load
 from tfx_jax.config.files import read_config
 from tfx_jax.generation import search
-from tfx_jax.models.quantized import dequantize, quantize
+from tfx_jax.models.quantized import count_parameters, dequantize, quantize
 from tfx_jax.run import run
-from tfx_jax.run.run import count_parameters
 
 # The axes that a channel is made of.
 KERNELS = {

@@ -11,7 +11,8 @@ from support.tiny_run import COUNTS, read_log, settings
 
 import tfx_jax
 from tfx_jax.codecs.special_tokens import EOS
-from tfx_jax.codecs.text.tokenizer import CharacterTokenizer, load_tokenizer
+from tfx_jax.codecs.text.loading import load_tokenizer
+from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
 from tfx_jax.generation.generator import Hypothesis

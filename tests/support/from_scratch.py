@@ -6,11 +6,12 @@ import jax
 import numpy as np
 
 from tfx_jax import builders
-from tfx_jax.codecs.text.tokenizer import train_tokenizer
+from tfx_jax.codecs.text.loading import train_tokenizer
 from tfx_jax.config import base
 from tfx_jax.config import files as config_files
+from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.parallel import Parallel
-from tfx_jax.run.run import EXAMPLE, Run
+from tfx_jax.run.run import Run
 from tfx_jax.training.state import plan_state
 
 SIZES = ("features", "num_heads", "feed_forward", "encoder_layers", "decoder_layers")

@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from tfx_jax.builders.named import arguments_of
 from tfx_jax.codecs.special_tokens import OURS
-from tfx_jax.codecs.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer, without_end
+from tfx_jax.codecs.text.loading import load_tokenizer, train_tokenizer
+from tfx_jax.codecs.text.tokenizer import Tokenizer, without_end
 from tfx_jax.common.names import check_members, check_parameters, imported, members
 from tfx_jax.data.corpus import Corpus, prepare, remove_old
 from tfx_jax.data.example import Example

@@ -10,11 +10,12 @@ from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.compare import check_same, compare, comparison_figures, comparison_rows
 from tfx_jax.evaluation.evaluate import best_texts
+from tfx_jax.models.quantized import count_parameters
 from tfx_jax.report.curves import draw_curves
 from tfx_jax.report.metrics_log import MetricsLog
 from tfx_jax.report.samples import write_samples
 from tfx_jax.run.loading import load
-from tfx_jax.run.run import Run, count_parameters
+from tfx_jax.run.run import Run
 from tfx_jax.runtime.processes import is_first
 from tfx_jax.runtime.signals import raising_terminated
 from tfx_jax.runtime.workdir_lock import InUseError, locked

@@ -17,7 +17,8 @@ from tfx_jax.common.names import trusting
 from tfx_jax.config import files as config_files
 from tfx_jax.cost import cost
 from tfx_jax.errors import UserError
-from tfx_jax.run.run import EXAMPLE, count_parameters
+from tfx_jax.models.parameters import EXAMPLE
+from tfx_jax.models.quantized import count_parameters
 from tfx_jax.training.state import TrainState, plan_state
 
 NOTE = """\

@@ -20,11 +20,12 @@ from tfx_jax.data.loader import Loader
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
 from tfx_jax.models.lora import Adapted
+from tfx_jax.models.parameters import EXAMPLE
+from tfx_jax.models.quantized import count_parameters
 from tfx_jax.parallel import Parallel
 from tfx_jax.report.curves import draw_curves
 from tfx_jax.report.samples import write_samples
 from tfx_jax.run.loading import load
-from tfx_jax.run.run import EXAMPLE, count_parameters
 from tfx_jax.runtime.processes import first_goes_ahead, is_first
 from tfx_jax.runtime.supervisor import RESTART
 from tfx_jax.training.checkpoints.checkpoint import Checkpoints

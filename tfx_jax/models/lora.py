@@ -12,7 +12,7 @@ from flax import linen as nn
 from flax import traverse_util
 
 from tfx_jax.errors import UserError
-from tfx_jax.training.optimizer import input_axes
+from tfx_jax.models.parameters import input_axes
 
 _TARGET = re.compile(r"(\S+)(?: (\d+)-(\d+))?")
 

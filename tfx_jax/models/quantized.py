@@ -5,9 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
-from tfx_jax.training.optimizer import MATRICES, input_axes
+from tfx_jax.models.parameters import MATRICES, input_axes
 
 WEIGHTS = ("float32", "int8")
 _VALUES, _SCALE = "int8", "scale"
@@ -55,6 +56,11 @@ def dequantize(params: Any) -> Any:
   return jax.tree.map(
     lambda x: x[_VALUES] * x[_SCALE] if _is_matrix(x) else x, params, is_leaf=_is_matrix
   )
+
+
+def count_parameters(params: Any) -> int:
+  """Returns the number of parameters; a quantized matrix counts as the one it stands for."""
+  return int(sum(np.prod(x.shape) for x in jax.tree.leaves(jax.eval_shape(dequantize, params))))
 
 
 def _is_matrix(x: Any) -> bool:

@@ -13,9 +13,10 @@ from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError, as_path
 from tfx_jax.generation.inputs import as_texts
 from tfx_jax.models.ensemble import combine
+from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import Quantized, quantize
 from tfx_jax.pretrained.export import OF_RUNNING
-from tfx_jax.run.run import EXAMPLE, Run
+from tfx_jax.run.run import Run
 from tfx_jax.training.checkpoints.restore import restore_params
 from tfx_jax.training.state import plan_params
 

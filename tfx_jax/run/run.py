@@ -5,14 +5,11 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from tfx_jax import builders
 from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.config import base
-from tfx_jax.data.packing import pack
 from tfx_jax.errors import UserError, as_path, shown
 from tfx_jax.evaluation.align import Aligner, Alignment
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
@@ -24,9 +21,6 @@ from tfx_jax.models.quantized import dequantize
 from tfx_jax.pretrained.export import write_huggingface, write_safetensors
 from tfx_jax.report.heat_map import draw_heat_map
 from tfx_jax.training.step import make_loss_step
-
-# Rows and columns of the batch that parameters are shaped by; they depend on neither.
-EXAMPLE = pack([[]], [[]], 8, 8)
 
 
 class Run:
@@ -223,8 +217,3 @@ class Run:
     return Aligner(
       self.model, self.parallel, self.layout, settings.batch_size, settings.alignment_layer
     )
-
-
-def count_parameters(params: Any) -> int:
-  """How many numbers parameters are; a quantized matrix counts as the one it stands for."""
-  return int(sum(np.prod(x.shape) for x in jax.tree.leaves(jax.eval_shape(dequantize, params))))

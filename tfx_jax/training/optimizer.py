@@ -13,13 +13,13 @@ import optax.contrib
 
 from tfx_jax.common.ranges import check_range
 from tfx_jax.errors import UserError, nearest
+from tfx_jax.models.parameters import MATRICES, input_axes
 from tfx_jax.training.rounding import in_bfloat16
 
 Schedule = Callable[[jax.Array], jax.Array]
 
 KNOWN = ("adam", "adamw", "sgd", "lion", "adafactor", "muon", "lamb", "radam", "novograd")
 STATE_DTYPES = ("float32", "bfloat16")
-MATRICES = ("kernel", "embedding")
 
 SHAPES: dict[str, Callable[[jax.Array, float, float], jax.Array]] = {
   "rsqrt": lambda step, warmup, total: jnp.sqrt(warmup / jnp.maximum(step, warmup)),
@@ -117,14 +117,6 @@ def arguments(name: str) -> set[str]:
 def decays(params: Any) -> Any:
   """Which parameters weight decay applies to: kernels and embeddings, not biases and norms."""
   return jax.tree.map_with_path(lambda path, _: _names(path)[-1] in MATRICES, params)
-
-
-def input_axes(names: Sequence[str], ndim: int) -> int:
-  """How many axes of a layer's kernel [L,…], of these names and in all so many axes, are inputs.
-
-  The heads of queries, keys and values are outputs; those of attention's last product are inputs.
-  """
-  return ndim - 2 if names[-2] == "out" else 1
 
 
 def matrix_axes(params: Any) -> Any:

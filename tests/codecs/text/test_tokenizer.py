@@ -9,7 +9,7 @@ import pytest
 import sentencepiece
 
 from tfx_jax.codecs.special_tokens import BOS, EOS, PAD, UNK
-from tfx_jax.codecs.text.tokenizer import load_tokenizer, train_tokenizer
+from tfx_jax.codecs.text.loading import load_tokenizer, train_tokenizer
 from tfx_jax.errors import UserError
 
 WORDS = ["haus", "maus", "laus", "katze", "tatze", "hund", "mund", "rund", "wald", "bald", "kalt"]

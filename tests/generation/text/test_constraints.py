@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tfx_jax.codecs.special_tokens import BOS, EOS, PAD, UNK
-from tfx_jax.codecs.text.tokenizer import ByteTokenizer, CharacterTokenizer, train_tokenizer
+from tfx_jax.codecs.text.loading import train_tokenizer
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer, CharacterTokenizer
 from tfx_jax.decoding.phrases import END, START
 from tfx_jax.errors import UserError
 from tfx_jax.generation.text.constraints import (

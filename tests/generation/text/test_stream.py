@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tfx_jax.codecs.special_tokens import EOS
-from tfx_jax.codecs.text.tokenizer import ByteTokenizer, train_tokenizer
+from tfx_jax.codecs.text.loading import train_tokenizer
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.generation.settings import GenerateSettings
 from tfx_jax.generation.text.stop import find_stop

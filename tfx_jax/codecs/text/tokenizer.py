@@ -1,23 +1,18 @@
 """Text to token ids and back: sentencepiece, bytes or characters, saved with the run."""
 
-import collections
 import copy
 import functools
 import hashlib
-import json
-import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import sentencepiece
 
 from tfx_jax.codecs.special_tokens import BOS, EOS, OURS, PAD, SPECIALS, UNK, Marks
 from tfx_jax.codecs.text import files, sentencepiece_model
-from tfx_jax.errors import UserError, nearest
+from tfx_jax.errors import UserError
 
-KINDS = ("unigram", "bpe", "bytes", "characters")
-NORMALIZATIONS = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity", "lossless")
 # sentencepiece has one random generator for the process.
 _SAMPLING = threading.Lock()
 
@@ -54,112 +49,11 @@ class Tokenizer(Protocol):
     ...
 
 
-def train_tokenizer(
-  texts: Iterable[str],
-  kind: str,
-  vocab_size: int,
-  character_coverage: float,
-  normalization: str,
-  byte_fallback: bool,
-  max_sentences: int,
-  symbols: Sequence[str] = (),
-) -> Tokenizer:
-  """Makes a tokenizer of the texts; the same texts and settings give the same tokenizer.
-
-  Args:
-    texts: read once, as a stream; not read at all for 'bytes'.
-    kind: 'unigram' or 'bpe' (sentencepiece), 'bytes' (of UTF-8, always 260 ids) or 'characters'
-      (the most frequent ones, none normalised). What follows but `vocab_size` is sentencepiece's.
-    vocab_size: number of pieces, the four specials included; for 'characters' at most so many.
-    character_coverage: the share of characters that become pieces; others are UNK, or bytes.
-    normalization: a rule of sentencepiece; 'identity' changes nothing but runs of spaces,
-      'lossless' nothing at all.
-    byte_fallback: whether 256 pieces are bytes, so that nothing is UNK.
-    max_sentences: how many lines, drawn over the whole stream, are trained on; 0 for all.
-    symbols: strings that are one piece each wherever they stand, a space in front of one included;
-      also what normalisation would change, such as a line feed.
-
-  Raises:
-    UserError: for a setting out of its range, or a vocabulary that the texts cannot fill.
-  """
-  if kind not in KINDS:
-    raise UserError(f"tokenizer.kind='{kind}' is unknown{nearest(kind, KINDS)}")
-  if normalization not in NORMALIZATIONS:
-    hint = nearest(normalization, NORMALIZATIONS)
-    raise UserError(f"tokenizer.normalization='{normalization}' is unknown{hint}")
-  for symbol in symbols:
-    if not symbol.strip(" ") or symbol in SPECIALS or list(symbols).count(symbol) > 1:
-      raise UserError(f"tokenizer.symbols: {symbol!r} is empty, a special piece, or there twice")
-  if kind == "bytes":
-    return ByteTokenizer()
-  if vocab_size <= len(SPECIALS):
-    raise UserError(f"tokenizer.vocab_size={vocab_size} leaves no room beside the four specials")
-  if kind == "characters":
-    counts = collections.Counter()
-    for text in texts:
-      counts.update(text)
-    if not counts:
-      raise UserError("no text to train the tokenizer on")
-    order = sorted(counts, key=lambda character: (-counts[character], character))
-    return CharacterTokenizer("".join(order[: vocab_size - len(SPECIALS)]))
-  model = sentencepiece_model.train(
-    texts,
-    model_type=kind,
-    vocab_size=vocab_size,
-    character_coverage=character_coverage,
-    normalization_rule_name=normalization,
-    byte_fallback=byte_fallback,
-    input_sentence_size=max_sentences,
-    symbols=symbols,
-    pad_id=PAD,
-    eos_id=EOS,
-    unk_id=UNK,
-    bos_id=BOS,
-  )
-  return SentencePieceTokenizer(model)
-
-
 def without_end(tokenizer: Tokenizer) -> Tokenizer:
   """The tokenizer with marks by which nothing ends what is read."""
   changed = copy.copy(tokenizer)
   changed.marks = tokenizer.marks._replace(after=())
   return changed
-
-
-def load_tokenizer(folder: str) -> Tokenizer:
-  """Loads what `save` wrote, or a sentencepiece model file of other origin (NAME.model).
-
-  Raises:
-    UserError: if it is missing, damaged, or numbers the special pieces in another way.
-  """
-  if folder.endswith(".model") and not os.path.isdir(folder):
-    return SentencePieceTokenizer(files.read(folder), folder)
-  path = os.path.join(folder, files.SPEC)
-  try:
-    spec = json.loads(files.read(path))
-    if spec["format"] != files.FORMAT:
-      raise UserError(f"{path} has format {spec['format']}, this version reads {files.FORMAT}")
-    match spec["kind"]:
-      case "bytes":
-        tokenizer = ByteTokenizer()
-      case "characters":
-        tokenizer = CharacterTokenizer(spec["characters"])
-      case "sentencepiece":
-        model = os.path.join(folder, files.MODEL)
-        tokenizer = SentencePieceTokenizer(files.read(model), model)
-      case "huggingface" | "marian":
-        from tfx_jax.codecs.text import foreign
-
-        tokenizer = foreign.load(folder, spec)
-      case kind:
-        raise UserError(f"{path} has a tokenizer of unknown kind '{kind}'")
-    if spec["fingerprint"] != tokenizer.fingerprint:
-      raise UserError(f"the tokenizer in {folder} is damaged: its files do not belong together")
-  except UserError:
-    raise
-  except (ValueError, KeyError, TypeError) as error:
-    raise UserError(f"{path} is damaged: {type(error).__name__} {error}") from error
-  return tokenizer
 
 
 class SentencePieceTokenizer:
