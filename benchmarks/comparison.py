@@ -15,7 +15,7 @@ from sizes import SIZES
 
 from tfx_jax.runtime.allocator import KEPT_BUFFERS
 
-OURS = "tfx_jax"
+DEFAULT = "tfx_jax"
 
 
 def make_parser(description: str, peers: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -67,7 +67,7 @@ def _missing(need: str) -> str:
 def ours(options: argparse.Namespace, target: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
   """The arguments of `rounds.Child` for ours."""
   return {
-    "name": OURS,
+    "name": DEFAULT,
     "target": target,
     "arguments": arguments,
     "threads": options.threads,

@@ -46,13 +46,13 @@ def main() -> None:
   )
   peak = options.peak or matmul.peak(options.threads, options.dtype)
   child = {
-    "name": comparison.OURS,
+    "name": comparison.DEFAULT,
     "target": "systems.growing:train",
     "arguments": {"point": point, "steps": options.steps},
     "threads": options.threads,
   }
   with rounds.children([child]) as systems:
-    figures = rounds.interleave(systems, options.rounds)[comparison.OURS]
+    figures = rounds.interleave(systems, options.rounds)[comparison.DEFAULT]
     facts = systems[0].facts
   tokens = options.rows * point["length"] * options.steps
   each = [f | {"target_tokens": tokens} for f in figures]

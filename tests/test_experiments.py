@@ -14,6 +14,8 @@ from tfx_jax.config import base
 from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
+from tfx_jax.models.parameters import EXAMPLE
+from tfx_jax.models.quantized import count_parameters
 from tfx_jax.training.state import plan_params
 
 EXPERIMENTS = sorted((pathlib.Path(__file__).parent.parent / "experiments").glob("*.py"))

@@ -1,6 +1,7 @@
 """Who may import whom, read from the sources without running them."""
 
 import ast
+import graphlib
 import pathlib
 import subprocess
 import sys
@@ -9,68 +10,38 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# A file or folder of tfx_jax (or one module of a folder) and what it may import of tfx_jax besides
-# its own folder and what stands in `FREE`, which all may.
-FREE = ("errors", "heartbeat", "names", "ranges", "whole_file")
-LEAVES = (
-  "layers",
-  "decoding",
-  "losses",
-  "losses_frames",
-  "metrics",
-  "data",
-  "report",
-  "heat_map",
-  "parallel",
-  "processes",
-  "workdir_lock",
-  "compilation_cache",
-  "allocator",
-  "cost",
-  "options",
-  "standard_streams",
-)
-LEARNING = (
-  *("allocator", "parallel", "processes", "losses", "metrics", "decoding"),
-  *("report", "curves", "data"),
-)
-BELOW_BUILD = (*LEAVES, "config", "models", "tasks", "training", "evaluation", "pretrained")
-COMMANDS_ALSO = ("cost", "supervisor", "tasks", "sweep", "standard_streams", "workdir_lock")
-TOP = ("build", "validation", "config_io", "training", "evaluation", "pretrained")
+# What every folder may import, beside itself.
+EVERYWHERE = ("errors", "common")
+# What a folder, or a file of the root, may import, too.
+LEARNED = ("models", "layers", "decoding", "losses", "metrics", "data", "codecs", "report")
+PARTS = (*LEARNED, "sources", "tasks", "training", "generation", "parallel", "cost", "runtime")
+PROGRAM = ("run", "builders", "config", "evaluation", "sweep", *PARTS)
 MAY_IMPORT = {
   "experiments": ("config",),
-  "__init__": ("loading", "run"),
-  "main": (
-    *TOP,
-    *("allocator", "commands", "compilation_cache", "loading", "options", "processes"),
-    *("standard_streams", "supervisor", "sweep", "text_files"),
-  ),
-  "commands": (*TOP, "loading", "run", *LEARNING, *COMMANDS_ALSO),
-  "run": (*TOP, "config", "data", "heat_map", "quantization"),
-  "loading": (*TOP, "config", "quantization", "run"),
-  "quantization": ("training",),
-  "validation": ("build", "quantization", *BELOW_BUILD),
-  "build": BELOW_BUILD,
-  "config_io": ("config",),
-  "sweep": ("config_io",),
+  "__init__": ("run",),
+  "main": ("cli", *PROGRAM),
+  "cli": PROGRAM,
+  "run": ("builders", "config", "evaluation", "pretrained", *PARTS),
+  "builders": ("config", "evaluation", *PARTS),
+  "sweep": ("config",),
+  "evaluation": ("generation", *LEARNED, "parallel", "runtime"),
+  "generation": (*LEARNED, "parallel", "runtime"),
+  "training": (*LEARNED, "parallel", "runtime"),
+  "pretrained": ("models", "codecs"),
+  "tasks": ("data", "metrics", "sources"),
+  "models": ("layers",),
+  "losses": ("layers.gradients",),
+  "data": ("codecs", "sources"),
+  "report": ("sweep",),
   "config": (),
   "errors": (),
-  "ranges": (),
-  "heartbeat": (),
-  "text_files": ("data.file", "standard_streams"),
-  "curves": ("report",),
-  "whole_file": (),
-  "names": (),
-  "supervisor": (),
-  "training": LEARNING,
-  "evaluation": (*LEARNING, "layers.cache", "layers.cpu_layout", "quantization"),
-  "pretrained": ("data.tokenizer", "data.marks", "data.foreign_tokenizer", "data.tokenizer_files"),
-  "tasks": ("data", "metrics"),
-  "models": ("layers",),
-} | dict.fromkeys(LEAVES, ())
-MAY_IMPORT["losses"] = ("layers.gradients",)
+} | dict.fromkeys(
+  ("layers", "decoding", "metrics", "sources", "codecs", "runtime", "common", "parallel", "cost"),
+  (),
+)
 FOREIGN = ("tensorflow", "torch")  # not at import
-NOT_IN_DATA = ("jax", "flax", "optax", "orbax", "clu")
+WITHOUT_JAX = ("data", "codecs", "sources", "config", "common")
+JAX = ("jax", "flax", "optax", "orbax", "clu")
 
 
 def sources():
@@ -109,10 +80,10 @@ def forbidden(importer, text):
       ours.append(name)
     elif name.split(".")[0] in ("tfx_jax", "experiments"):
       path = name.removeprefix("tfx_jax").removeprefix(".")
-      allowed = (*FREE, importer, *MAY_IMPORT.get(importer, ()))
+      allowed = (*EVERYWHERE, importer, *MAY_IMPORT.get(importer, ()))
       if not any(f"{path}.".startswith(f"{module}.") for module in allowed):
         ours.append(name)
-    elif importer == "data" and name.split(".")[0] in NOT_IN_DATA:
+    elif importer in WITHOUT_JAX and name.split(".")[0] in JAX:
       foreign.append(name)
   at_import = imported(without_functions(ast.parse(text)))
   foreign += [name for name in at_import if name.split(".")[0] in FOREIGN]
@@ -121,6 +92,23 @@ def forbidden(importer, text):
 
 def test_every_file_has_its_place():
   assert {importer for importer, _ in sources()} - MAY_IMPORT.keys() == set()
+
+
+def module_name(path):
+  parts = path.relative_to(ROOT).with_suffix("").parts
+  return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_module_imports_itself_in_a_circle():
+  paths = {module_name(path): path for path in ROOT.glob("tfx_jax/**/*.py")}
+  graph = {name: set() for name in paths}
+  for name, path in paths.items():
+    for found in imported(without_functions(ast.parse(path.read_text()))):
+      # `from package import module` or `from module import name`.
+      target = found if found in paths else found.rpartition(".")[0]
+      if target in paths and target != name:
+        graph[name].add(target)
+  tuple(graphlib.TopologicalSorter(graph).static_order())
 
 
 def test_imports_follow_the_arrows():
@@ -143,10 +131,10 @@ def test_imports_follow_the_arrows():
     ("models", "from ..layers import head"),
     ("pretrained", "from tfx_jax.data import corpus"),
     ("pretrained", "import tfx_jax.data"),
-    ("experiments", "from tfx_jax import build"),
-    ("build", "import experiments.wmt"),
+    ("experiments", "from tfx_jax import builders"),
+    ("builders", "import experiments.wmt"),
     ("data", "import jax.numpy as jnp"),
-    ("data", "def f():\n  from flax import linen"),
+    ("codecs", "def f():\n  from flax import linen"),
     ("report", "from tensorflow import io"),
     ("report", "try:\n  import torch\nexcept ImportError:\n  pass"),
   ],
@@ -161,10 +149,8 @@ def test_a_wrong_arrow_is_found(importer, text):
     ("layers", "from tfx_jax.layers.linear import add"),
     ("layers", "from tfx_jax.errors import UserError"),
     ("models", "from tfx_jax.layers import head"),
-    (
-      "pretrained",
-      "from tfx_jax.data import tokenizer\nfrom tfx_jax.codecs.text.tokenizer import EOS",
-    ),
+    ("pretrained", "from tfx_jax.codecs.text import files\nfrom tfx_jax.models import lora"),
+    ("decoding", "from tfx_jax.common.ranges import Range"),
     ("report", "def f():\n  import tensorflow"),
     ("training", "import jax"),
   ],

@@ -12,9 +12,9 @@ class Numbers:
   """A tokenizer whose pieces are numbers, "5 6 7"; of any size."""
 
   def __init__(self, vocab_size: int):
-    from tfx_jax.codecs.special_tokens import OURS
+    from tfx_jax.codecs.special_tokens import DEFAULT
 
-    self.vocab_size, self.marks, self.fingerprint = vocab_size, OURS, f"numbers-{vocab_size}"
+    self.vocab_size, self.marks, self.fingerprint = vocab_size, DEFAULT, f"numbers-{vocab_size}"
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
     return [[int(word) for word in text.split()] for text in texts]

@@ -305,8 +305,8 @@ def rewrite(workdir, section, key, value):
   [
     ["--workdir=THEIRS"],
     *(["--workdir=THEIRS", f"--mode={mode}"] for mode in ("evaluate", "generate", "chat", "plan")),
-    ["--workdir=OURS", "--mode=evaluate", "--baseline=THEIRS"],
-    ["--workdir=OURS", "--mode=generate", "--config.generate.ensemble=THEIRS"],
+    ["--workdir=DEFAULT", "--mode=evaluate", "--baseline=THEIRS"],
+    ["--workdir=DEFAULT", "--mode=generate", "--config.generate.ensemble=THEIRS"],
     ["EXPERIMENT", "--workdir=NEW", "--config.train.init_from=THEIRS"],
     ["EXPERIMENT", "--workdir=NEW", "--config.train.init_from=THEIRS", "--mode=prepare"],
   ],
@@ -316,7 +316,7 @@ def test_a_folder_runs_no_code(options, theirs, trained, no_training, capfd, tmp
   folder, marker = theirs
   for key in ("task.name", "data.format"):
     rewrite(folder, *key.split("."), "their_code:share")
-  places = {"EXPERIMENT": trained[0], "OURS": trained[1], "THEIRS": folder}
+  places = {"EXPERIMENT": trained[0], "DEFAULT": trained[1], "THEIRS": folder}
   places |= {"NEW": str(tmp_path / "new")}
   (tmp_path / "in").write_text("ab\n")
   before = contents(folder)

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from support.token_arrays import ragged, sequences
 
-from tfx_jax.codecs.special_tokens import BOS, EOS, OURS
+from tfx_jax.codecs.special_tokens import BOS, DEFAULT, EOS
 from tfx_jax.data.chains import unroll
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.layout import SequenceLayout
 
-MARKS = OURS._replace(after=())
+MARKS = DEFAULT._replace(after=())
 # Turns of two dialogues; the pieces 4 and 5 are the speakers' marks.
 DIALOGUES = [[[4, 10, 11], [5, 12], [4, 13, 14, 15]], [[4, 10, 11], [5, 12, 16], [4, 17]]]
 

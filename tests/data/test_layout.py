@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from support.token_arrays import ragged, sequences
 
-from tfx_jax.codecs.special_tokens import BOS, EOS, Marks
+from tfx_jax.codecs.special_tokens import BOS, EOS, SpecialTokens
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.fitting import kept
 from tfx_jax.data.layout import EncoderDecoderLayout, SequenceLayout
@@ -142,7 +142,7 @@ def test_pairs_are_scored_by_their_targets(layout):
 
 def test_a_tokenizer_says_what_marks_texts():
   """As of mBART: a language before each text, and the decoder begins with EOS."""
-  source = Marks(eos=2, bos=2, unk=3, pad=1, before=(57,), after=(2,))
+  source = SpecialTokens(eos=2, bos=2, unk=3, pad=1, before=(57,), after=(2,))
   target = source._replace(before=(58,))
   layout = EncoderDecoderLayout(9, 9, marks=(source, target))
   assert layout.prompt([7]) == layout.source([7]) == [57, 7, 2]

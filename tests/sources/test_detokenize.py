@@ -22,7 +22,7 @@ def test_what_is_written_well_stays(text):
     ("I don \u2019 t know , sir . Do you ?", "I don't know, sir. Do you?"),
     ("I \u2018 d say it ' s ten o \u2019 clock .", "I'd say it's ten o'clock."),
     ("I ' Ve seen it and We'Re off , You 'Ll see", "I've seen it and We're off, You'll see"),
-    ("YOU ' LL SEE . IT ' S OURS", "YOU'LL SEE. IT'S OURS"),
+    ("YOU ' LL SEE . IT ' S DEFAULT", "YOU'LL SEE. IT'S DEFAULT"),
     ("Well . . . it costs $ 30 , 5 % less ( or so ) .", "Well... it costs $30, 5% less (or so)."),
     ("She said , “ Come in . ” And left", 'She said, "Come in." And left'),
     ('He is a " paper tiger " , yes', 'He is a "paper tiger", yes'),

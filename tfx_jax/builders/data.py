@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.named import arguments_of
-from tfx_jax.codecs.special_tokens import OURS
+from tfx_jax.codecs.special_tokens import DEFAULT
 from tfx_jax.codecs.text.loading import load_tokenizer, train_tokenizer
 from tfx_jax.codecs.text.tokenizer import Tokenizer, without_end
 from tfx_jax.common.names import check_members, check_parameters, imported, members
@@ -200,7 +200,7 @@ def make_layout(
 
   Without tokenizers their texts have the marks of those that are trained here.
   """
-  source, target = (OURS, OURS) if tokenizers is None else (t.marks for t in tokenizers)
+  source, target = (DEFAULT, DEFAULT) if tokenizers is None else (t.marks for t in tokenizers)
   data, reads = config.data, make_task(config).reads
   shared = {"continues": not reads, "cut_start": not reads or data.long_sources == "cut_start"}
   if config.model.architecture == "encoder_decoder":

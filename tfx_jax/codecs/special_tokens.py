@@ -11,7 +11,7 @@ PAD, EOS, UNK, BOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "</s>", "<unk>", "<s>")
 
 
-class Marks(NamedTuple):
+class SpecialTokens(NamedTuple):
   """The ids of what is no part of a text.
 
   Attributes:
@@ -58,4 +58,4 @@ class Marks(NamedTuple):
 
 
 # Those of tokenizers that are trained here.
-OURS = Marks()
+DEFAULT = SpecialTokens()

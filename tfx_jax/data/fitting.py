@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from tfx_jax.codecs.special_tokens import OURS, Marks
+from tfx_jax.codecs.special_tokens import DEFAULT, SpecialTokens
 from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.data.example import Example
 
@@ -31,7 +31,7 @@ def kept(
   longest_target: int,
   long_sources: str,
   context: bool,
-  marks: tuple[Marks, Marks] = (OURS, OURS),
+  marks: tuple[SpecialTokens, SpecialTokens] = (DEFAULT, DEFAULT),
 ) -> list[tuple[list[int], list[int]]] | str:
   """The pairs that an example makes, with their marks; or why it is dropped: "empty" or "too_long".
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tfx_jax.codecs.special_tokens import OURS, Marks
+from tfx_jax.codecs.special_tokens import DEFAULT, SpecialTokens
 from tfx_jax.data.chains import Pair
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.packing import Plan, lay_out, pack, pack_sequences, plan
@@ -104,7 +104,7 @@ class EncoderDecoderLayout:
   target_length: int
   continues: bool = False
   cut_start: bool = False
-  marks: tuple[Marks, Marks] = (OURS, OURS)
+  marks: tuple[SpecialTokens, SpecialTokens] = (DEFAULT, DEFAULT)
 
   window = None
 
@@ -180,7 +180,7 @@ class SequenceLayout:
   length: int
   continues: bool = False
   cut_start: bool = False
-  marks: Marks = OURS
+  marks: SpecialTokens = DEFAULT
 
   @property
   def window(self) -> int:  # noqa: D102

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfx_jax.codecs.special_tokens import OURS, Marks
+from tfx_jax.codecs.special_tokens import DEFAULT, SpecialTokens
 from tfx_jax.data.chains import Pair, unroll
 
 # Pairs that are packed together: enough to fill rows well, few enough to keep epochs random.
@@ -97,7 +97,7 @@ def pack(
   targets: Sequence[Sequence[np.ndarray]],
   source_length: int,
   target_length: int,
-  marks: Marks = OURS,
+  marks: SpecialTokens = DEFAULT,
 ) -> dict[str, np.ndarray]:
   """Lays rows of sequences out as a batch.
 
@@ -122,7 +122,7 @@ def pack(
 
 
 def pack_sequences(
-  rows: Sequence[Sequence[Sequence[Pair]]], length: int, marks: Marks = OURS
+  rows: Sequence[Sequence[Sequence[Pair]]], length: int, marks: SpecialTokens = DEFAULT
 ) -> dict[str, np.ndarray]:
   """Lays rows of sequences out for a decoder alone, each source before its target.
 
@@ -164,7 +164,7 @@ def decoder_arrays(
   }
 
 
-def _shifted(rows: Sequence[Sequence[np.ndarray]], marks: Marks) -> list[list[np.ndarray]]:
+def _shifted(rows: Sequence[Sequence[np.ndarray]], marks: SpecialTokens) -> list[list[np.ndarray]]:
   """Each sequence with BOS in front and without its last token."""
   return [[np.concatenate([[marks.bos], tokens[:-1]]) for tokens in row] for row in rows]
 

@@ -231,7 +231,7 @@ def expand(
 
 
 def finish_rows(state: BeamState, finished: jax.Array) -> BeamState:
-  """Marks rows as finished, bool [B], and empties their beams, so that their pools stay."""
+  """SpecialTokens rows as finished, bool [B], and empties their beams, so that their pools stay."""
   live_sum = jnp.where(finished[:, None], NEG_INF, state.live_sum)  # [B,1], [B,W] -> [B,W]
   return state.replace(live_sum=live_sum, finished=finished)
 

@@ -99,7 +99,7 @@ def keep_typical(logits: jax.Array, mass: jax.Array) -> jax.Array:
 
 
 def _greatest(values: jax.Array, weights: jax.Array, enough: jax.Array) -> jax.Array:
-  """Marks the fewest greatest values whose weights sum to `enough`, or all; bool [B,W,V].
+  """SpecialTokens the fewest greatest values whose weights sum to `enough`, or all; bool [B,W,V].
 
   Finds the least of these values by bisection over the bits of float32, 32 sums, which on a CPU is
   several times faster than sorting.

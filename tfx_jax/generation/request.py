@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfx_jax.codecs.special_tokens import Marks
+from tfx_jax.codecs.special_tokens import SpecialTokens
 from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.data.layout import Layout
 from tfx_jax.decoding.phrases import Phrases
@@ -46,7 +46,7 @@ class Request(NamedTuple):
   continues: bool = False
 
   @property
-  def marks(self) -> Marks:
+  def marks(self) -> SpecialTokens:
     """Those of outputs."""
     return self.tokenizer.marks
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tfx_jax.codecs.special_tokens import Marks
+from tfx_jax.codecs.special_tokens import SpecialTokens
 from tfx_jax.codecs.text import files
 from tfx_jax.codecs.text.foreign import HuggingFaceTokenizer, MarianTokenizer, beside
 from tfx_jax.codecs.text.tokenizer import SentencePieceTokenizer, Tokenizer
@@ -36,7 +36,9 @@ def read(
   if not ids["eos"]:
     raise UserError(f"{folder}: neither config.json nor generation_config.json has an eos_token_id")
   (eos, *others), pad = ids["eos"], _one(ids["pad"])
-  marks = Marks(eos=eos, bos=None, unk=None, pad=pad, after=(eos,), other_ends=tuple(others))
+  marks = SpecialTokens(
+    eos=eos, bos=None, unk=None, pad=pad, after=(eos,), other_ends=tuple(others)
+  )
   if encodes:
     start = _one(ids["decoder_start"])
     start = marks.pad if start is None else start
@@ -76,7 +78,7 @@ def _one(ids: tuple[int, ...]) -> int | None:
 
 
 def _read_huggingface(
-  path: str, marks: Marks, forced: tuple[int, ...] | None, vocab_size: int, encodes: bool
+  path: str, marks: SpecialTokens, forced: tuple[int, ...] | None, vocab_size: int, encodes: bool
 ) -> tuple[Tokenizer, Tokenizer]:
   content, others = files.read(path).decode(), beside(os.path.dirname(path))
   model = read_json(path).get("model") or {}
@@ -94,7 +96,7 @@ def _read_huggingface(
 
 
 def _read_marian(
-  folder: str, marks: Marks, forced: tuple[int, ...] | None, vocab_size: int
+  folder: str, marks: SpecialTokens, forced: tuple[int, ...] | None, vocab_size: int
 ) -> tuple[Tokenizer, Tokenizer]:
   models = [files.read(os.path.join(folder, name)) for name in ("source.spm", "target.spm")]
   vocabulary = read_json(os.path.join(folder, "vocab.json"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import sentencepiece
 
-from tfx_jax.codecs.special_tokens import Marks
+from tfx_jax.codecs.special_tokens import SpecialTokens
 from tfx_jax.codecs.text import files
 from tfx_jax.codecs.text.tokenizer import Tokenizer, fingerprint_of
 from tfx_jax.errors import UserError
@@ -23,7 +23,7 @@ class HuggingFaceTokenizer:
 
   Args:
     content: of the file.
-    marks: see `Marks`.
+    marks: see `SpecialTokens`.
     vocab_size: of the model, which may have more than the tokenizer has pieces, or fewer: then a
       text may hold none of those beyond.
     origin: of the file, for errors.
@@ -36,7 +36,7 @@ class HuggingFaceTokenizer:
   def __init__(
     self,
     content: str,
-    marks: Marks,
+    marks: SpecialTokens,
     vocab_size: int,
     origin: str = _CONTENT,
     beside: Mapping[str, bytes] | None = None,
@@ -104,7 +104,7 @@ class MarianTokenizer:
   Args:
     models: sentencepiece models of the sources and of the targets.
     vocabulary: from pieces to ids.
-    marks: see `Marks`.
+    marks: see `SpecialTokens`.
     vocab_size: of the model.
     side: 0 for a tokenizer of sources, 1 of targets.
     origin: for errors.
@@ -118,7 +118,7 @@ class MarianTokenizer:
     self,
     models: Sequence[bytes],
     vocabulary: dict[str, int],
-    marks: Marks,
+    marks: SpecialTokens,
     vocab_size: int,
     side: int,
     origin: str = "the tokenizer",
@@ -173,7 +173,9 @@ class MarianTokenizer:
 
 def load(folder: str, spec: dict[str, Any]) -> Tokenizer:
   """What `save` wrote."""
-  marks = Marks(**{k: tuple(v) if isinstance(v, list) else v for k, v in spec["marks"].items()})
+  marks = SpecialTokens(
+    **{k: tuple(v) if isinstance(v, list) else v for k, v in spec["marks"].items()}
+  )
   if spec["kind"] == "huggingface":
     path = os.path.join(folder, _CONTENT)
     content = files.read(path).decode()

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import sentencepiece
 
-from tfx_jax.codecs.special_tokens import BOS, EOS, OURS, PAD, SPECIALS, UNK, Marks
+from tfx_jax.codecs.special_tokens import BOS, DEFAULT, EOS, PAD, SPECIALS, UNK, SpecialTokens
 from tfx_jax.codecs.text import files, sentencepiece_model
 from tfx_jax.errors import UserError
 
@@ -22,12 +22,12 @@ class Tokenizer(Protocol):
 
   Attributes:
     vocab_size: number of pieces, the specials included.
-    marks: see `Marks`.
+    marks: see `SpecialTokens`.
     fingerprint: changes exactly when `encode` or `decode` may give something else.
   """
 
   vocab_size: int
-  marks: Marks
+  marks: SpecialTokens
 
   @property
   def fingerprint(self) -> str: ...  # noqa: D102
@@ -75,7 +75,7 @@ class SentencePieceTokenizer:
       )
     self.model = model
     self.vocab_size = processor.vocab_size()
-    self.marks = OURS
+    self.marks = DEFAULT
 
   @functools.cached_property
   def fingerprint(self) -> str:
@@ -121,7 +121,7 @@ class SentencePieceTokenizer:
 class ByteTokenizer:
   """The bytes of UTF-8, each byte b as the id 4 + b."""
 
-  vocab_size, marks = len(SPECIALS) + 256, OURS
+  vocab_size, marks = len(SPECIALS) + 256, DEFAULT
   fingerprint = "bytes"
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
@@ -146,7 +146,7 @@ class CharacterTokenizer:
   def __init__(self, characters: str) -> None:
     self._names = [*SPECIALS, *characters]
     self._ids = {character: i for i, character in enumerate(characters, len(SPECIALS))}
-    self.vocab_size, self.marks = len(self._names), OURS
+    self.vocab_size, self.marks = len(self._names), DEFAULT
     self.fingerprint = fingerprint_of("characters", characters)
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
