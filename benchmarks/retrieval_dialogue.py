@@ -40,7 +40,7 @@ def main() -> None:
     found = nearest([words(e.source, last) for e in train], [words(e.source, last) for e in test])
     answers = [train[place].target for place in found]
     seconds = round(time.perf_counter() - start, 1)
-    figures = task.figures(answers, test)
+    figures = task.score(answers, test)
     print(
       json.dumps({"system": "bm25", "last_turns": last, **counts, "seconds": seconds, **figures})
     )

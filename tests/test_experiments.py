@@ -45,7 +45,7 @@ def test_data_that_must_be_fetched_has_an_origin(path, tmp_path, monkeypatch):
 def tiny_data(config, folder):
   """Settings that let a task read the tiny run's files."""
   task = builders.make_task(config)
-  if not task.reads:
+  if not task.has_source:
     return {"data.format": "lines"} | {f"data.{s}": f"{folder}/{s}.en" for s in builders.SPLITS}
   settings = {"data.format": "text", "task.metrics": "chrf"}
   settings |= {f"data.{split}": f"{folder}/{split}" for split in builders.SPLITS}

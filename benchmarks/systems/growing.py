@@ -14,7 +14,11 @@ class Numbers:
   def __init__(self, vocab_size: int):
     from tfx_jax.codecs.special_tokens import DEFAULT
 
-    self.vocab_size, self.marks, self.fingerprint = vocab_size, DEFAULT, f"numbers-{vocab_size}"
+    self.vocab_size, self.special_tokens, self.fingerprint = (
+      vocab_size,
+      DEFAULT,
+      f"numbers-{vocab_size}",
+    )
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
     return [[int(word) for word in text.split()] for text in texts]

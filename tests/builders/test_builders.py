@@ -132,7 +132,7 @@ def test_the_type_of_the_products_is_that_of_the_device(monkeypatch):
 class Shouting:
   """A task."""
 
-  reads, identity, metrics = True, "shouting", ("chrf",)
+  has_source, identity, metrics = True, "shouting", ("chrf",)
 
   def __init__(self, source, target, **settings):
     self.source, self.settings = source, settings
@@ -143,9 +143,9 @@ class Shouting:
   def examples(self, record):
     yield Example(record[self.source], record[self.source].upper())
 
-  questions = examples
+  eval_examples = examples
 
-  def figures(self, predictions, examples):
+  def score(self, predictions, examples):
     return {}
 
   def corpus_metrics(self):
@@ -202,8 +202,8 @@ class Vague(Shouting):
 class Silent:
   """A task without metrics, not even none."""
 
-  reads, identity = True, "silent"
-  fields = examples = questions = figures = corpus_metrics = Shouting.fields
+  has_source, identity = True, "silent"
+  fields = examples = eval_examples = score = corpus_metrics = Shouting.fields
 
 
 @pytest.mark.parametrize(

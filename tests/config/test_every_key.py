@@ -169,7 +169,7 @@ def portrait(config, monkeypatch):
     builders.make_corpora(config, split, TOKENIZERS)(0)
   parallel = builders.make_parallel(config)
   builders.make_loader(config, None, parallel)
-  told.append([side.marks for side in builders.make_tokenizers(config, "no such folder")])
+  told.append([side.special_tokens for side in builders.make_tokenizers(config, "no such folder")])
   builders.make_step(config, None, None, None, parallel)
   optimizer, schedule = builders.make_optimization(config)
   told.append([float(schedule(step)) for step in (0, 10_000, 90_000)])

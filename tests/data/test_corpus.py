@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfx_jax.codecs.special_tokens import EOS
-from tfx_jax.codecs.text.tokenizer import ByteTokenizer, CharacterTokenizer, without_end
+from tfx_jax.codecs.text.tokenizer import ByteTokenizer, CharacterTokenizer, without_source_suffix
 from tfx_jax.data import corpus as corpora
 from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
@@ -59,13 +59,13 @@ def test_every_pair_is_stored_in_order_and_ends_with_eos(tmp_path, monkeypatch, 
 
 
 def test_sources_can_be_without_an_end(tmp_path):
-  open_ended = without_end(TOKENIZER)
+  open_ended = without_source_suffix(TOKENIZER)
   usual, changed = make(tmp_path), make(tmp_path, source=open_ended, target=open_ended)
   assert [source.tolist() for source in changed.sources] == [
     source[:-1].tolist() for source in usual.sources
   ]
   assert [*map(list, changed.targets)] == [*map(list, usual.targets)]
-  assert TOKENIZER.marks.after == (EOS,), "the tokenizer itself is as it was"
+  assert TOKENIZER.special_tokens.source_suffix == (EOS,), "the tokenizer itself is as it was"
 
 
 def test_dropped_pairs_are_counted(tmp_path, monkeypatch):

@@ -120,7 +120,7 @@ def test_prompts_of_an_encoder_decoder_are_its_sources():
     (StreamLayout(9), [5], [5], [5]),
   ],
 )
-def test_marks_are_those_that_were_learnt(layout, prompt, source, target):
+def test_special_tokens_are_those_of_training(layout, prompt, source, target):
   found = (layout.prompt([5]), layout.source([5]), layout.target([5]))
   assert found == (prompt, source, target)
 
@@ -140,11 +140,11 @@ def test_pairs_are_scored_by_their_targets(layout):
   assert not batch["weights"][3:].any()
 
 
-def test_a_tokenizer_says_what_marks_texts():
+def test_a_tokenizer_says_which_special_tokens_texts_have():
   """As of mBART: a language before each text, and the decoder begins with EOS."""
-  source = SpecialTokens(eos=2, bos=2, unk=3, pad=1, before=(57,), after=(2,))
-  target = source._replace(before=(58,))
-  layout = EncoderDecoderLayout(9, 9, marks=(source, target))
+  source = SpecialTokens(eos=2, bos=2, unk=3, pad=1, prefix=(57,), source_suffix=(2,))
+  target = source._replace(prefix=(58,))
+  layout = EncoderDecoderLayout(9, 9, special_tokens=(source, target))
   assert layout.prompt([7]) == layout.source([7]) == [57, 7, 2]
   assert layout.target([8]) == [58, 8, 2]
   batch = layout.prompts([[57, 7, 2]], 4)
@@ -156,7 +156,7 @@ def test_a_tokenizer_says_what_marks_texts():
   assert batch["targets"][0].tolist() == [58, 8, 9, 2, 58, 5, 2, 0, 0]
   # What is always there is not learnt.
   assert batch["weights"][0].tolist() == [0, 1, 1, 1, 0, 1, 1, 0, 0]
-  assert SequenceLayout(9, continues=True, marks=source).prompt([7]) == [2, 7]
+  assert SequenceLayout(9, continues=True, special_tokens=source).prompt([7]) == [2, 7]
   assert kept([7, 6], [8], 4, 3, "drop", False, (source, target)) == [([57, 7, 6, 2], [58, 8, 2])]
   assert kept([7, 6], [8], 3, 3, "drop", False, (source, target)) == "too_long"
   assert kept([7, 6], [8], 3, 3, "cut_end", False, (source, target)) == [([57, 7, 2], [58, 8, 2])]

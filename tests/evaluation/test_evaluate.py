@@ -54,7 +54,7 @@ def test_text_figures_are_of_the_best_outputs_in_order(small, examples):
   told, done = [], []
 
   class Task:
-    def figures(self, predictions, examples):
+    def score(self, predictions, examples):
       told.append((predictions, examples))
       return {"figure": 1.0}
 

@@ -115,7 +115,9 @@ def test_states_logits_and_loss_are_those_of_transformers(pair, computed):
     total, weight = total + mean * count, weight + count
   assert float(loss) == pytest.approx(total / weight, rel=1e-4)
   targets = [run.layout.target(ids) for ids in run.tokenizers[1].encode(TARGETS)]
-  assert weight == sum(map(len, targets)) - len(targets) * len(run.tokenizers[1].marks.before)
+  assert weight == sum(map(len, targets)) - len(targets) * len(
+    run.tokenizers[1].special_tokens.prefix
+  )
 
 
 def test_scores_are_those_of_transformers(pair, computed):
@@ -133,8 +135,11 @@ def test_outputs_are_those_of_transformers(pair, beams, early):
   _, model, run = pair
   settings = {"beam_size": beams, "num_return": beams, "max_length": LONGEST, "length_penalty": 0.7}
   found = run.generate(INPUTS, early_stopping=early, **settings)
-  compared, marks = 0, run.tokenizers[1].marks
-  start = {"decoder_start_token_id": marks.bos, "forced_bos_token_id": (*marks.before, None)[0]}
+  compared, special_tokens = 0, run.tokenizers[1].special_tokens
+  start = {
+    "decoder_start_token_id": special_tokens.bos,
+    "forced_bos_token_id": (*special_tokens.prefix, None)[0],
+  }
   for text, hypotheses in zip(INPUTS, found, strict=True):
     ids = torch.tensor([read(run, text)])
     theirs = model.generate(
@@ -142,23 +147,23 @@ def test_outputs_are_those_of_transformers(pair, beams, early):
       attention_mask=torch.ones_like(ids),
       generation_config=transformers.GenerationConfig(
         **start if encodes(run) else {},
-        eos_token_id=marks.eos,
-        pad_token_id=marks.pad or 0,
+        eos_token_id=special_tokens.eos,
+        pad_token_id=special_tokens.pad or 0,
         do_sample=False,
         num_beams=beams,
         num_return_sequences=beams,
-        max_new_tokens=LONGEST + len(marks.before),
+        max_new_tokens=LONGEST + len(special_tokens.prefix),
         **{"length_penalty": 0.7, "early_stopping": early or "never"} if beams > 1 else {},
       ),
       return_dict_in_generate=True,
       output_scores=True,
     )
-    begun = 1 + len(marks.before) if encodes(run) else ids.shape[1]
+    begun = 1 + len(special_tokens.prefix) if encodes(run) else ids.shape[1]
     for place, hypothesis in enumerate(hypotheses):
       tokens = theirs.sequences[place].tolist()[begun:]
-      if marks.eos not in tokens:
+      if special_tokens.eos not in tokens:
         break  # what is cut off ends without EOS there, and with it here
-      assert hypothesis.tokens == tokens[: tokens.index(marks.eos) + 1]
+      assert hypothesis.tokens == tokens[: tokens.index(special_tokens.eos) + 1]
       if beams > 1:
         assert hypothesis.score == pytest.approx(float(theirs.sequences_scores[place]), abs=1e-3)
       compared += 1
@@ -194,7 +199,7 @@ def test_ctranslate2_converts_what_is_exported_and_writes_the_same(pair, exporte
   ctranslate2 = pytest.importorskip("ctranslate2", reason="needs tfx_jax[reference]")
   if kind in UNKNOWN_TO_CTRANSLATE2:
     pytest.skip(f"CTranslate2 {UNKNOWN_TO_CTRANSLATE2[kind]}")
-  converted, marks = str(tmp_path / "converted"), run.tokenizers[1].marks
+  converted, special_tokens = str(tmp_path / "converted"), run.tokenizers[1].special_tokens
 
   class Converter(ctranslate2.converters.TransformersConverter):
     """Knows whether T5 scales hidden states, which by its `tie_word_embeddings` all would."""
@@ -211,26 +216,26 @@ def test_ctranslate2_converts_what_is_exported_and_writes_the_same(pair, exporte
   sources = [run.tokenizers[0].pieces(read(run, text)) for text in INPUTS]
   if encodes(run):
     # The language that mBART begins with is for the user to tell, as are forced tokens.
-    begin = [marks.bos] * (kind == "mbart") + [*marks.before]
+    begin = [special_tokens.bos] * (kind == "mbart") + [*special_tokens.prefix]
     theirs = ctranslate2.Translator(converted, intra_threads=1).translate_batch(
       sources,
       target_prefix=[pieces(begin)] * len(sources),
       length_penalty=0,
-      max_decoding_length=LONGEST - 1 + len(marks.before),
+      max_decoding_length=LONGEST - 1 + len(special_tokens.prefix),
       min_decoding_length=0,
       **settings,
     )
-    texts = [found.hypotheses[0][len(marks.before) :] for found in theirs]
+    texts = [found.hypotheses[0][len(special_tokens.prefix) :] for found in theirs]
   else:
     theirs = ctranslate2.Generator(converted, intra_threads=1).generate_batch(
       sources, include_prompt_in_result=False, max_length=LONGEST - 1, length_penalty=0, **settings
     )
     texts = [found.sequences[0] for found in theirs]
-  compared, (end,) = 0, pieces([marks.eos])
+  compared, (end,) = 0, pieces([special_tokens.eos])
   ours = run.generate(INPUTS, beam_size=1, max_length=LONGEST)
   for (hypothesis,), text, found in zip(ours, texts, theirs, strict=True):
     assert pieces(hypothesis.tokens[:-1]) == [piece for piece in text if piece != end]
-    if len(hypothesis.tokens) < LONGEST and not marks.before:
+    if len(hypothesis.tokens) < LONGEST and not special_tokens.prefix:
       assert found.scores[0] == pytest.approx(hypothesis.log_prob, abs=1e-3)
       compared += 1
-  assert compared or marks.before
+  assert compared or special_tokens.prefix

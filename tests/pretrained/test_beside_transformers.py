@@ -61,7 +61,7 @@ def test_the_language_of_what_mbart_reads_is_the_tokenizers(tmp_path):
   run = tfx_jax.load(str(tmp_path))
   assert read(run, "w5 w6") == tokenizer("w5 w6").input_ids
   assert run.tokenizers[0].pieces(read(run, "w5"))[-2:] == ["</s>", "cs_CZ"]
-  assert run.tokenizers[1].pieces([run.tokenizers[1].marks.bos]) == ["de_DE"]
+  assert run.tokenizers[1].pieces([run.tokenizers[1].special_tokens.bos]) == ["de_DE"]
 
 
 @pytest.fixture(scope="module", params=architectures().items(), ids=lambda item: item[0])

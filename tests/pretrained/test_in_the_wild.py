@@ -54,8 +54,8 @@ def run(tmp_path_factory):
 
 
 def test_each_of_several_ends_an_output(run):
-  marks = run.tokenizers[1].marks
-  assert marks.ends == (1, 2) and {1, 2} <= marks.ids
+  special_tokens = run.tokenizers[1].special_tokens
+  assert special_tokens.eos_ids == (1, 2) and {1, 2} <= special_tokens.ids
   texts = [f"{a}{b}" for a in LETTERS[:6] for b in LETTERS[:3]]
   sampled = run.generate(texts, search="sample", num_return=2, min_length=3)
   found = [hypothesis for own in sampled for hypothesis in own]
@@ -78,7 +78,7 @@ def test_several_are_given_back(run, tmp_path):
   for name in ("config.json", "generation_config.json"):
     assert json.loads((tmp_path / "out" / name).read_text())["eos_token_id"] == [1, 2]
   again = tfx_jax.load(str(tmp_path / "out"))
-  assert again.tokenizers[1].marks == run.tokenizers[1].marks
+  assert again.tokenizers[1].special_tokens == run.tokenizers[1].special_tokens
   assert again.tokenizers[1].fingerprint == run.tokenizers[1].fingerprint
 
 

@@ -108,12 +108,12 @@ def test_a_line_without_the_dialogue_is_named(tmp_path):
     list(reader)
 
 
-def test_figures_are_those_of_the_metrics_named():
+def test_scores_are_those_of_the_metrics_named():
   answers = [example.target for example in EXAMPLES]
-  figures = Dialogue().figures(answers, EXAMPLES)
-  assert figures["bleu1"] == figures["bleu2"] == pytest.approx(100)
-  assert figures["length"] == (8 + 2) / 2
-  assert {"distinct1", "distinct2", "bleu2_signature"} < figures.keys()
+  scores = Dialogue().score(answers, EXAMPLES)
+  assert scores["bleu1"] == scores["bleu2"] == pytest.approx(100)
+  assert scores["length"] == (8 + 2) / 2
+  assert {"distinct1", "distinct2", "bleu2_signature"} < scores.keys()
   assert list(Dialogue(metrics=("chrf", "length", "bleu2")).corpus_metrics()) == ["chrf", "bleu2"]
 
 

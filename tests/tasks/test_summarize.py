@@ -25,7 +25,7 @@ def test_the_test_set_may_have_several_summaries():
   assert SEVERAL.fields("test") == ("dialogue", "summary1", "summary2")
   assert list(SEVERAL.examples({"dialogue": "a b c", "summary": "b"})) == [Example("a b c", "b")]
   assert list(SEVERAL.examples(RECORD)) == [Example("a b c", "a", "", ("a", "c"))]
-  assert list(SEVERAL.questions(RECORD)) == list(SEVERAL.examples(RECORD))
+  assert list(SEVERAL.eval_examples(RECORD)) == list(SEVERAL.examples(RECORD))
   assert SEVERAL.identity != Summarize("dialogue", "summary").identity
 
 
@@ -36,28 +36,28 @@ def test_the_target_may_be_one_of_the_references():
   assert both == Example("t", "a", "", ("a", "b"))
 
 
-def test_figures_are_rouge_over_all_references():
+def test_scores_are_rouge_over_all_references():
   examples = [next(SEVERAL.examples(RECORD)), Example("d e", "d e f")]
   outputs, references = ["c", "d f"], [["a", "c"], ["d e f"]]
-  assert SEVERAL.figures(outputs, examples) == rouge(ROUGE_METRICS, outputs, references)
+  assert SEVERAL.score(outputs, examples) == rouge(ROUGE_METRICS, outputs, references)
   mean = Summarize("dialogue", "summary", rouge_references="mean", rouge_stemmer=False)
-  assert mean.figures(outputs, examples) == rouge(
+  assert mean.score(outputs, examples) == rouge(
     ROUGE_METRICS, outputs, references, stemmer=False, over_references="mean"
   )
-  assert mean.figures(outputs, examples)["rouge1"] < SEVERAL.figures(outputs, examples)["rouge1"]
+  assert mean.score(outputs, examples)["rouge1"] < SEVERAL.score(outputs, examples)["rouge1"]
 
 
-def test_figures_may_compare_with_the_source():
+def test_scores_may_compare_with_the_source():
   task = Summarize("dialogue", "summary", metrics=("novelty", "length_ratio", "bleu_moses"))
-  figures = task.figures(["a b x"], [Example("a b c", "a b")])
-  assert figures["novelty1"] == pytest.approx(100 / 3) and figures["length_ratio"] == 1.5
-  assert "|lang:en|" in figures["bleu_moses_signature"]
+  scores = task.score(["a b x"], [Example("a b c", "a b")])
+  assert scores["novelty1"] == pytest.approx(100 / 3) and scores["length_ratio"] == 1.5
+  assert "|lang:en|" in scores["bleu_moses_signature"]
 
 
 @pytest.mark.parametrize(
   ("settings", "told"),
   [
-    ({"metrics": ("rouge3",)}, "unknown metric 'rouge3', did you mean 'rouge"),
+    ({"metrics": ("rouge3",)}, "task.metrics='rouge3' is unknown, did you mean 'rouge"),
     ({"rouge_references": "best"}, "task.rouge_references='best'; known: max, mean"),
   ],
 )

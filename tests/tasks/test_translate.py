@@ -18,15 +18,15 @@ def test_an_example_is_two_fields_of_a_record():
   assert example == Example("ein", "one", "")
 
 
-def test_figures_are_those_of_the_metrics_named():
+def test_scores_are_those_of_the_metrics_named():
   outputs = ["eins zwei drei vier", "fünf sechs Sieben acht"]
   references = [[example.target] for example in EXAMPLES]
-  figures = Translate("en", "de").figures(outputs, EXAMPLES)
+  scores = Translate("en", "de").score(outputs, EXAMPLES)
   for name in ("bleu", "chrf"):
     expected = corpus_metric(name).score(outputs, references)
-    assert (figures[name], figures[f"{name}_signature"]) == expected
-  assert set(figures) == {"bleu", "bleu_signature", "chrf", "chrf_signature"}
-  assert Translate("en", "de", metrics=("chrf",)).figures(outputs, EXAMPLES).keys() == {
+    assert (scores[name], scores[f"{name}_signature"]) == expected
+  assert set(scores) == {"bleu", "bleu_signature", "chrf", "chrf_signature"}
+  assert Translate("en", "de", metrics=("chrf",)).score(outputs, EXAMPLES).keys() == {
     "chrf",
     "chrf_signature",
   }
@@ -34,10 +34,10 @@ def test_figures_are_those_of_the_metrics_named():
 
 def test_settings_reach_the_metrics():
   outputs = ["eins zwei drei vier", "fünf sechs Sieben acht"]
-  lower = Translate("en", "de", lowercase=True).figures(outputs, EXAMPLES)
+  lower = Translate("en", "de", lowercase=True).score(outputs, EXAMPLES)
   assert lower["bleu"] == pytest.approx(100) and lower["chrf"] == pytest.approx(100)
   by_character = Translate("a", "b", metrics=("bleu",), bleu_tokenize="char")
-  assert "tok:char" in by_character.figures(outputs, EXAMPLES)["bleu_signature"]
+  assert "tok:char" in by_character.score(outputs, EXAMPLES)["bleu_signature"]
 
 
 def test_the_language_is_the_target_of_the_task():
@@ -45,17 +45,17 @@ def test_the_language_is_the_target_of_the_task():
     task = Translate("en", target, metrics=("chrf", "exact_match", "bleu_moses"))
     assert list(task.corpus_metrics()) == ["chrf", "bleu_moses"]
     outputs = [example.target.upper() for example in EXAMPLES]
-    figures = task.figures(outputs, EXAMPLES)
-    assert "|lang:de|" in figures["bleu_moses_signature"]
-    assert figures["bleu_moses"] == pytest.approx(100)
+    scores = task.score(outputs, EXAMPLES)
+    assert "|lang:de|" in scores["bleu_moses_signature"]
+    assert scores["bleu_moses"] == pytest.approx(100)
 
 
 def test_exact_match_is_told_by_kind_where_kinds_are_known():
   task = Translate("en", "de", metrics=("exact_match",))
   outputs = ["eins zwei drei vier", "fünf"]
-  assert task.figures(outputs, EXAMPLES) == {"exact_match": 50.0}
+  assert task.score(outputs, EXAMPLES) == {"exact_match": 50.0}
   kinds = [example._replace(kind=kind) for example, kind in zip(EXAMPLES, "xy", strict=True)]
-  assert task.figures(outputs, kinds) == {
+  assert task.score(outputs, kinds) == {
     "exact_match": 50.0,
     "exact_match/x": 100.0,
     "exact_match/y": 0.0,

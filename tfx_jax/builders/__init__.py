@@ -14,7 +14,7 @@ from tfx_jax.builders.data import (
   make_tokenizers,
   read_examples,
   saved_tokenizers,
-  with_marks,
+  with_special_tokens,
 )
 from tfx_jax.builders.generation import make_generate_settings, make_generator
 from tfx_jax.builders.mesh import make_parallel, mesh_sizes
@@ -68,5 +68,5 @@ __all__ = [
   "saved_tokenizers",
   "state_settings",
   "windows",
-  "with_marks",
+  "with_special_tokens",
 ]

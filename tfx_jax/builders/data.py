@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from tfx_jax.builders.named import arguments_of
 from tfx_jax.codecs.special_tokens import DEFAULT
 from tfx_jax.codecs.text.loading import load_tokenizer, train_tokenizer
-from tfx_jax.codecs.text.tokenizer import Tokenizer, without_end
+from tfx_jax.codecs.text.tokenizer import Tokenizer, without_source_suffix
 from tfx_jax.common.names import check_members, check_parameters, imported, members
 from tfx_jax.data.corpus import Corpus, prepare, remove_old
 from tfx_jax.data.example import Example
@@ -94,10 +94,10 @@ def read_examples(config: ConfigDict, split: str, limit: int = 0) -> list[Exampl
   Where texts have no metrics they are only looked at, and `evaluate.num_samples` are enough.
   """
   task = make_task(config)
-  questions = itertools.chain.from_iterable(map(task.questions, make_reader(config, split)))
+  examples = itertools.chain.from_iterable(map(task.eval_examples, make_reader(config, split)))
   if not task.metrics:
-    return list(itertools.islice(questions, config.evaluate.num_samples))
-  return list(itertools.islice(questions, limit or None))
+    return list(itertools.islice(examples, config.evaluate.num_samples))
+  return list(itertools.islice(examples, limit or None))
 
 
 def make_tokenizers(
@@ -140,16 +140,16 @@ def saved_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Token
   joint = config.tokenizer.joint and not os.path.isdir(os.path.join(folder, "source"))
   names = ("joint", "joint") if joint else ("source", "target")
   source, target = (load_tokenizer(os.path.join(folder, name)) for name in names)
-  return with_marks(config, (source, target))
+  return with_special_tokens(config, (source, target))
 
 
-def with_marks(
+def with_special_tokens(
   config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]
 ) -> tuple[Tokenizer, Tokenizer]:
-  """The tokenizers with the marks that the configuration asks for."""
+  """Returns the tokenizers with the special tokens that the configuration asks for."""
   if config.data.end_sources:
     return tokenizers
-  source, target = map(without_end, tokenizers)
+  source, target = map(without_source_suffix, tokenizers)
   return source, target
 
 
@@ -166,7 +166,7 @@ def make_corpus(
     max_source_length=config.data.source_length,
     max_target_length=0 if config.data.stream else config.data.target_length,
     long_sources=config.data.long_sources,
-    context=not task.reads and config.model.architecture == "encoder_decoder",
+    context=not task.has_source and config.model.architecture == "encoder_decoder",
     records_removed=lambda: getattr(reader, "removed", 0),
   )
 
@@ -198,18 +198,23 @@ def make_layout(
 ) -> Layout:
   """How the model of the configuration reads examples of its task.
 
-  Without tokenizers their texts have the marks of those that are trained here.
+  Without tokenizers texts have the special tokens of those that are trained here.
   """
-  source, target = (DEFAULT, DEFAULT) if tokenizers is None else (t.marks for t in tokenizers)
-  data, reads = config.data, make_task(config).reads
-  shared = {"continues": not reads, "cut_start": not reads or data.long_sources == "cut_start"}
+  source, target = (
+    (DEFAULT, DEFAULT) if tokenizers is None else (t.special_tokens for t in tokenizers)
+  )
+  data, has_source = config.data, make_task(config).has_source
+  shared = {
+    "continues": not has_source,
+    "cut_start": not has_source or data.long_sources == "cut_start",
+  }
   if config.model.architecture == "encoder_decoder":
     lengths = data.source_length, data.target_length
-    return EncoderDecoderLayout(*lengths, **shared, marks=(source, target))
+    return EncoderDecoderLayout(*lengths, **shared, special_tokens=(source, target))
   if data.stream:
     return StreamLayout(data.target_length)
-  length = data.target_length + (data.source_length if reads else 0)
-  return SequenceLayout(length, **shared, marks=target)
+  length = data.target_length + (data.source_length if has_source else 0)
+  return SequenceLayout(length, **shared, special_tokens=target)
 
 
 def make_loader(

@@ -151,12 +151,12 @@ def _check_heads(model: ConfigDict) -> None:
 def _check_architecture(config: ConfigDict) -> None:
   """What a decoder alone can and cannot do."""
   alone = config.model.architecture == "decoder_only"
-  if config.data.stream and (not alone or builders.make_task(config).reads):
+  if config.data.stream and (not alone or builders.make_task(config).has_source):
     raise UserError(
       "data.stream=True needs model.architecture='decoder_only' and a task that only writes, "
       "such as task.name='text'"
     )
-  if not config.tokenizer.joint and not builders.make_task(config).reads:
+  if not config.tokenizer.joint and not builders.make_task(config).has_source:
     raise UserError(f"task.name='{config.task.name}' needs tokenizer.joint=True")
   if not alone:
     return

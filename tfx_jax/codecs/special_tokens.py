@@ -1,61 +1,63 @@
-"""What stands around the tokens of a text.
+"""Special tokens: ids that stand for no part of a value, such as the end of a sequence.
 
-Ids 0 to 3 are the same specials in every tokenizer that is trained here. Those of other origin have
-their own: whoever needs one asks the tokenizer for its `marks`.
+Tokenizers that are trained here all have the ids 0 to 3 for them. Pretrained ones have others:
+ask the tokenizer for its `special_tokens`.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 PAD, EOS, UNK, BOS = 0, 1, 2, 3
-SPECIALS = ("<pad>", "</s>", "<unk>", "<s>")
+# Their names in the vocabulary, by id.
+SPECIAL_PIECES = ("<pad>", "</s>", "<unk>", "<s>")
 
 
 class SpecialTokens(NamedTuple):
-  """The ids of what is no part of a text.
+  """The special tokens of a codec.
 
   Attributes:
-    eos: ends what is written; targets are given this one.
-    bos: what a decoder reads before all else; None: nothing.
-    unk: stands for what has no piece; None where there is always a piece.
-    pad: fills up, and is never written; None if there is no such piece.
-    before: what every text begins with.
-    after: what a text that is read ends with.
-    other_ends: end an output as well where a model writes them, like a turn's end in a chat.
+    eos: the id that targets end with.
+    bos: the first decoder input; None if a decoder starts with the first token of the sequence.
+    unk: the id of what the vocabulary does not have; None if it has everything.
+    pad: the id that pads batches, never generated; None if there is no such id.
+    prefix: ids that every source and target starts with, for example a language.
+    source_suffix: ids that every source ends with.
+    other_eos: further ids that end a generated sequence, for example the end of a turn in a chat.
   """
 
   eos: int = EOS
   bos: int | None = BOS
   unk: int | None = UNK
   pad: int | None = PAD
-  before: tuple[int, ...] = ()
-  after: tuple[int, ...] = (EOS,)
-  other_ends: tuple[int, ...] = ()
+  prefix: tuple[int, ...] = ()
+  source_suffix: tuple[int, ...] = (EOS,)
+  other_eos: tuple[int, ...] = ()
 
   @property
-  def ends(self) -> tuple[int, ...]:
-    """All that end an output."""
-    return (self.eos, *self.other_ends)
-
-  @property
-  def identity(self) -> tuple:
-    """What they are, in a form that stays the same where nothing of it is new."""
-    return tuple(self) if self.other_ends else tuple(self)[:-1]
+  def eos_ids(self) -> tuple[int, ...]:
+    """All ids that end a generated sequence."""
+    return (self.eos, *self.other_eos)
 
   @property
   def ids(self) -> frozenset[int]:
-    """The marks, each by itself."""
-    alone = {*self.ends, self.bos, self.unk, self.pad} - {None}
-    return frozenset({*alone, *self.before, *self.after})
+    """All special ids."""
+    single = {*self.eos_ids, self.bos, self.unk, self.pad} - {None}
+    return frozenset({*single, *self.prefix, *self.source_suffix})
 
-  def read(self, ids: Sequence[int]) -> list[int]:
-    """A source."""
-    return [*self.before, *ids, *self.after]
+  @property
+  def fingerprint_parts(self) -> tuple:
+    """Fields that belong to a fingerprint."""
+    # Fingerprints that were saved before `other_eos` existed stay valid.
+    return tuple(self) if self.other_eos else tuple(self)[:-1]
 
-  def written(self, ids: Sequence[int]) -> list[int]:
-    """A target."""
-    return [*self.before, *ids, self.eos]
+  def as_source(self, ids: Sequence[int]) -> list[int]:
+    """Returns the ids of a value as a source: with the prefix and the suffix of sources."""
+    return [*self.prefix, *ids, *self.source_suffix]
+
+  def as_target(self, ids: Sequence[int]) -> list[int]:
+    """Returns the ids of a value as a target: with the prefix and EOS."""
+    return [*self.prefix, *ids, self.eos]
 
 
-# Those of tokenizers that are trained here.
+# The special tokens of tokenizers that are trained here.
 DEFAULT = SpecialTokens()

@@ -36,7 +36,7 @@ _OLD_SECONDS = 24 * 3600
 class Corpus:
   """The tokenised pairs of one split.
 
-  Texts have their marks. A source is empty where a text is only written.
+  Texts have their special_tokens. A source is empty where a text is only written.
 
   Attributes:
     sources: token ids of the sources, memory-mapped.
@@ -93,9 +93,9 @@ def prepare(
     UserError: if no pair is left, or `cache_dir` cannot be written.
   """
   prints = [fingerprint, source_tokenizer.fingerprint, target_tokenizer.fingerprint]
-  marks = [source_tokenizer.marks, target_tokenizer.marks]
+  special_tokens = [source_tokenizer.special_tokens, target_tokenizer.special_tokens]
   lengths = [max_source_length, max_target_length, long_sources, context]
-  key = json.dumps([_FORMAT, *prints, *marks, *lengths]).encode()
+  key = json.dumps([_FORMAT, *prints, *special_tokens, *lengths]).encode()
   name = f"corpus-{hashlib.blake2b(key, digest_size=16).hexdigest()}"
   folder = os.path.join(cache_dir, name)
   building = os.path.join(cache_dir, f"tmp-{name}-{uuid.uuid4().hex}")
@@ -156,18 +156,22 @@ def _build(
   start = time.monotonic()
   counts = collections.Counter(read=0, empty=0, too_long=0, cut=0, bytes=0, words=0)
   examples = iter(examples)
-  marks = sources.tokenizer.marks, targets.tokenizer.marks
+  special_tokens = sources.tokenizer.special_tokens, targets.tokenizer.special_tokens
   while chunk := list(itertools.islice(examples, _CHUNK)):
     beat()
     counts["read"] += len(chunk)
     pairs = []
     for example, source, target in encoded(chunk, sources.tokenizer, targets.tokenizer):
-      fitting = kept(source, target, sources.longest, targets.longest, long_sources, context, marks)
+      fitting = kept(
+        source, target, sources.longest, targets.longest, long_sources, context, special_tokens
+      )
       if isinstance(fitting, str):
         counts[fitting] += 1
         continue
       pairs += fitting
-      counts["cut"] += source is not None and len(marks[0].read(source)) > sources.longest
+      counts["cut"] += (
+        source is not None and len(special_tokens[0].as_source(source)) > sources.longest
+      )
       counts["bytes"] += len(example.target.encode())
       counts["words"] += len(example.target.split())
     if pairs:

@@ -31,33 +31,33 @@ def kept(
   longest_target: int,
   long_sources: str,
   context: bool,
-  marks: tuple[SpecialTokens, SpecialTokens] = (DEFAULT, DEFAULT),
+  special_tokens: tuple[SpecialTokens, SpecialTokens] = (DEFAULT, DEFAULT),
 ) -> list[tuple[list[int], list[int]]] | str:
-  """The pairs that an example makes, with their marks; or why it is dropped: "empty" or "too_long".
+  """Pairs that an example makes, with special tokens; or why it is dropped: "empty", "too_long".
 
   Args:
     source: token ids; None where the target is only written, and then split if it is too long.
     target: token ids.
-    longest_source: tokens of a source, its marks counted.
-    longest_target: tokens of a target, its marks counted; 0: any.
+    longest_source: tokens of a source, special tokens included.
+    longest_target: tokens of a target, special tokens included; 0: any.
     long_sources: one of `LONG_SOURCES`.
     context: whether the source of a piece is what comes before it in its text.
-    marks: of sources and of targets.
+    special_tokens: of sources and of targets.
   """
   if not target or source == []:
     return "empty"
-  read, target = marks[0], marks[1].written(target)
-  longest_source -= len(read.read([]))
+  read, target = special_tokens[0], special_tokens[1].as_target(target)
+  longest_source -= len(read.as_source([]))
   if source is None:
     step = longest_target or len(target)
     return [
-      (read.read(target[max(0, place - longest_source) : place]) if context else [], piece)
+      (read.as_source(target[max(0, place - longest_source) : place]) if context else [], piece)
       for place in range(0, len(target), step)
       if (piece := target[place : place + step])
     ]
   if 0 < longest_target < len(target) or (long_sources == "drop" and len(source) > longest_source):
     return "too_long"
-  return [(read.read(cut(source, longest_source, long_sources == "cut_start")), target)]
+  return [(read.as_source(cut(source, longest_source, long_sources == "cut_start")), target)]
 
 
 def cut(ids: Sequence[int], longest: int, from_start: bool) -> Sequence[int]:

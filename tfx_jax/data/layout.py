@@ -97,14 +97,14 @@ class EncoderDecoderLayout:
     target_length: T, target tokens of a row.
     continues: see `Layout`.
     cut_start: see `Layout`.
-    marks: of sources and of targets.
+    special_tokens: of sources and of targets.
   """
 
   source_length: int
   target_length: int
   continues: bool = False
   cut_start: bool = False
-  marks: tuple[SpecialTokens, SpecialTokens] = (DEFAULT, DEFAULT)
+  special_tokens: tuple[SpecialTokens, SpecialTokens] = (DEFAULT, DEFAULT)
 
   window = None
 
@@ -121,15 +121,15 @@ class EncoderDecoderLayout:
 
   def arrays(self, rows: Sequence[tuple]) -> Arrays:  # noqa: D102
     sources, targets = zip(*rows, strict=True)
-    return pack(sources, targets, self.source_length, self.target_length, self.marks[1])
+    return pack(sources, targets, self.source_length, self.target_length, self.special_tokens[1])
 
   def prompt(self, ids: Tokens) -> list[int]:  # noqa: D102
-    return self.marks[0].read(ids)
+    return self.special_tokens[0].as_source(ids)
 
   def prompts(self, prompts: Sequence[Tokens], length: int) -> Arrays:
     """The sources [B,S], and as what the decoder has written what all targets begin with [B,P]."""
     inputs, segments, positions = lay_out([[prompt] for prompt in prompts], length)
-    begin = np.array([[self.marks[1].bos, *self.marks[1].before]], np.int32)
+    begin = np.array([[self.special_tokens[1].bos, *self.special_tokens[1].prefix]], np.int32)
     begin = np.repeat(begin, len(prompts), axis=0)
     return {
       "inputs": inputs,
@@ -148,10 +148,10 @@ class EncoderDecoderLayout:
     return laid.arrays(_rows_of(sources, targets, rows))
 
   def source(self, ids: Tokens) -> list[int]:  # noqa: D102
-    return self.marks[0].read(ids)
+    return self.special_tokens[0].as_source(ids)
 
   def target(self, ids: Tokens) -> list[int]:  # noqa: D102
-    return self.marks[1].written(ids)
+    return self.special_tokens[1].as_target(ids)
 
   def describe(self, corpus: Corpus, num_rows: int) -> str:  # noqa: D102
     source, target = (
@@ -174,13 +174,13 @@ class SequenceLayout:
     length: T, tokens of a row.
     continues: see `Layout`.
     cut_start: see `Layout`.
-    marks: of sources and targets.
+    special_tokens: of sources and targets.
   """
 
   length: int
   continues: bool = False
   cut_start: bool = False
-  marks: SpecialTokens = DEFAULT
+  special_tokens: SpecialTokens = DEFAULT
 
   @property
   def window(self) -> int:  # noqa: D102
@@ -200,10 +200,10 @@ class SequenceLayout:
     return self.epoch(corpus, 0, 0)
 
   def arrays(self, rows: Sequence[Sequence[Sequence[Pair]]]) -> Arrays:  # noqa: D102
-    return pack_sequences(rows, self.length, self.marks)
+    return pack_sequences(rows, self.length, self.special_tokens)
 
   def prompt(self, ids: Tokens) -> list[int]:  # noqa: D102
-    return [self.marks.bos, *self.source(ids)]
+    return [self.special_tokens.bos, *self.source(ids)]
 
   def prompts(self, prompts: Sequence[Tokens], length: int) -> Arrays:  # noqa: D102
     return left_padded(prompts, length)
@@ -216,10 +216,10 @@ class SequenceLayout:
     return laid.arrays([[[pair]] for pair in pairs] + [self.empty] * (rows - len(pairs)))
 
   def source(self, ids: Tokens) -> list[int]:  # noqa: D102
-    return [*ids] if self.continues else self.marks.read(ids)
+    return [*ids] if self.continues else self.special_tokens.as_source(ids)
 
   def target(self, ids: Tokens) -> list[int]:  # noqa: D102
-    return self.marks.written(ids)
+    return self.special_tokens.as_target(ids)
 
   def describe(self, corpus: Corpus, num_rows: int) -> str:  # noqa: D102
     real = _chain_lengths(corpus).sum() / (num_rows * self.length)

@@ -97,16 +97,16 @@ def pack(
   targets: Sequence[Sequence[np.ndarray]],
   source_length: int,
   target_length: int,
-  marks: SpecialTokens = DEFAULT,
+  special_tokens: SpecialTokens = DEFAULT,
 ) -> dict[str, np.ndarray]:
   """Lays rows of sequences out as a batch.
 
   Args:
-    sources: for each row, its source sequences of token ids, marks included.
+    sources: for each row, its source sequences of token ids, special_tokens included.
     targets: for each row, its target sequences, in the same order.
     source_length: S.
     target_length: T.
-    marks: of targets.
+    special_tokens: of targets.
 
   Returns:
     int32 `inputs`, `inputs_segments`, `inputs_positions` [B,S]; `decoder_inputs`, `targets`,
@@ -116,20 +116,20 @@ def pack(
   """
   inputs, segments, positions = lay_out(sources, source_length)
   read = {"inputs": inputs, "inputs_segments": segments, "inputs_positions": positions}
-  arrays = decoder_arrays(_shifted(targets, marks), targets, target_length)
-  arrays["weights"] *= arrays["targets_positions"] >= len(marks.before)
+  arrays = decoder_arrays(_shifted(targets, special_tokens), targets, target_length)
+  arrays["weights"] *= arrays["targets_positions"] >= len(special_tokens.prefix)
   return read | arrays
 
 
 def pack_sequences(
-  rows: Sequence[Sequence[Sequence[Pair]]], length: int, marks: SpecialTokens = DEFAULT
+  rows: Sequence[Sequence[Sequence[Pair]]], length: int, special_tokens: SpecialTokens = DEFAULT
 ) -> dict[str, np.ndarray]:
   """Lays rows of sequences out for a decoder alone, each source before its target.
 
   Args:
     rows: for each row, its chains of sources and targets, see `chains`; a source may be empty.
     length: T.
-    marks: of sources and targets, which have the same.
+    special_tokens: of sources and targets, which have the same.
 
   Returns:
     `decoder_inputs`, `targets`, `targets_segments`, `targets_positions` and `weights` [B,T], as
@@ -137,7 +137,7 @@ def pack_sequences(
   """
   unrolled = [[unroll(chain) for chain in row] for row in rows]
   tokens, predicted, weights = ([[s[i] for s in row] for row in unrolled] for i in range(3))
-  arrays = decoder_arrays(_shifted(tokens, marks), predicted, length)
+  arrays = decoder_arrays(_shifted(tokens, special_tokens), predicted, length)
   return arrays | {"weights": lay_out(weights, length)[0].astype(np.float32)}
 
 
@@ -164,9 +164,11 @@ def decoder_arrays(
   }
 
 
-def _shifted(rows: Sequence[Sequence[np.ndarray]], marks: SpecialTokens) -> list[list[np.ndarray]]:
+def _shifted(
+  rows: Sequence[Sequence[np.ndarray]], special_tokens: SpecialTokens
+) -> list[list[np.ndarray]]:
   """Each sequence with BOS in front and without its last token."""
-  return [[np.concatenate([[marks.bos], tokens[:-1]]) for tokens in row] for row in rows]
+  return [[np.concatenate([[special_tokens.bos], tokens[:-1]]) for tokens in row] for row in rows]
 
 
 def lay_out(rows: Sequence[Sequence[np.ndarray]], length: int) -> np.ndarray:

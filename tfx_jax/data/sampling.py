@@ -27,7 +27,7 @@ class SampledTokenizer:
       raise UserError(
         "data.source_sampling and data.target_sampling need tokenizer.kind='bpe' or 'unigram'"
       )
-    self.vocab_size, self.marks = tokenizer.vocab_size, tokenizer.marks
+    self.vocab_size, self.special_tokens = tokenizer.vocab_size, tokenizer.special_tokens
     self.fingerprint = f"{tokenizer.fingerprint}-sampled-{rate}-{'-'.join(map(str, seeds))}"
     self._tokenizer, self._rate, self._seeds, self._calls = tokenizer, rate, tuple(seeds), 0
 

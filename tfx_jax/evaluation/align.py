@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from tfx_jax.codecs.special_tokens import EOS, SPECIALS, UNK
+from tfx_jax.codecs.special_tokens import EOS, SPECIAL_PIECES, UNK
 from tfx_jax.data.layout import Layout
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.pairs import in_batches
@@ -40,14 +40,14 @@ class Alignment:
 
   def links(self) -> Links:
     """Pairs (s, t) of each target piece and what it attends to most, EOS left out on both sides."""
-    sources = [s for s, piece in enumerate(self.source) if piece != SPECIALS[EOS]]
+    sources = [s for s, piece in enumerate(self.source) if piece != SPECIAL_PIECES[EOS]]
     if not sources:
       return []
     best = self.weights[:, sources].argmax(axis=1)
     return [
       (sources[s], t)
       for t, (s, piece) in enumerate(zip(best, self.target, strict=True))
-      if piece != SPECIALS[EOS]
+      if piece != SPECIAL_PIECES[EOS]
     ]
 
   def word_links(self) -> Links:
@@ -55,8 +55,8 @@ class Alignment:
 
     An unknown piece is part of a word of the source; in the target it leaves no text.
     """
-    unwritten = (SPECIALS[EOS], SPECIALS[UNK])
-    source = _words("" if piece == SPECIALS[EOS] else piece for piece in self.source)
+    unwritten = (SPECIAL_PIECES[EOS], SPECIAL_PIECES[UNK])
+    source = _words("" if piece == SPECIAL_PIECES[EOS] else piece for piece in self.source)
     target = _words("" if piece in unwritten else piece for piece in self.target)
     words = {(source[s], target[t]) for s, t in self.links()}
     return sorted(pair for pair in words if None not in pair)

@@ -16,7 +16,7 @@ from tfx_jax.parallel import Parallel
 class Task(Protocol):
   """What an evaluation needs to know of a task."""
 
-  def figures(
+  def score(
     self, predictions: Sequence[str], examples: Sequence[Example]
   ) -> dict[str, float | str]:
     """The metrics of predictions."""
@@ -64,4 +64,4 @@ def text_figures(
     {"source": example.source, "reference": "\n".join(example.judged_by), "output": output}
     for example, output in zip(examples, outputs, strict=True)
   ]
-  return task.figures(outputs, examples), rows
+  return task.score(outputs, examples), rows

@@ -46,9 +46,9 @@ class Request(NamedTuple):
   continues: bool = False
 
   @property
-  def marks(self) -> SpecialTokens:
+  def special_tokens(self) -> SpecialTokens:
     """Those of outputs."""
-    return self.tokenizer.marks
+    return self.tokenizer.special_tokens
 
   def decode(self, number: int, outputs: Sequence[Sequence[int]]) -> list[str]:
     """The texts of some outputs of input `number`, given as tokens."""
@@ -78,7 +78,11 @@ class Request(NamedTuple):
     """What the outputs of an input go on with."""
     if not self.continues:
       return []
-    return [i for i in self.prompts[number] if i not in (self.marks.bos, *self.marks.ends)]
+    return [
+      i
+      for i in self.prompts[number]
+      if i not in (self.special_tokens.bos, *self.special_tokens.eos_ids)
+    ]
 
   def find_stop(self, number: int, ids: Sequence[int]) -> Stop | None:
     """Where an output of input `number` ends before its EOS, if it does."""

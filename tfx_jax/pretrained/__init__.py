@@ -86,14 +86,16 @@ def read(folder: str, defaults: Mapping[str, Mapping[str, Any]]) -> Pretrained:
   encodes = model["architecture"] == "encoder_decoder"
   pair = tokenizers.read(folder, known, config("vocab_size"), encodes)
   forbidden = generation.suppressed(of_generation, generated, config("vocab_size"))
-  given = 1 + len(pair[1].marks.before) if encodes else 0
+  given = 1 + len(pair[1].special_tokens.prefix) if encodes else 0
   told = (of_generation, generated) if of_generation else (values, path)
   generate = generation.read(*told, given)
   generate["forbidden"] = tuple(
-    pair[1].pieces([i for i in forbidden if i not in (pair[1].marks.pad, pair[1].marks.bos)])
+    pair[1].pieces(
+      [i for i in forbidden if i not in (pair[1].special_tokens.pad, pair[1].special_tokens.bos)]
+    )
   )
   sections = {"model": model, "generate": generate} | _reading(model, pair)
-  _fit(generate, sections["data"], len(pair[1].marks.before))
+  _fit(generate, sections["data"], len(pair[1].special_tokens.prefix))
   return Pretrained(sections, pair, folder, family, tensors)
 
 
@@ -115,7 +117,7 @@ def _reading(
   longest = model["max_positions"] if model["position"] in ("learned", "rotary") else 512
   if model["architecture"] == "encoder_decoder":
     return {"data": {"source_length": longest, "target_length": longest}}
-  stream = pair[1].marks.bos is None
+  stream = pair[1].special_tokens.bos is None
   return {
     "task": {"name": "text", "source": "", "target": "text", "metrics": ()},
     "data": {"target_length": longest, "stream": stream},

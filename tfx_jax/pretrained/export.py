@@ -74,12 +74,12 @@ def write_huggingface(
   written = tokenizers.write(pair, extra)
   if encodes:
     params = _with_rows(params, model, written.ids[written.bos])
-  first, *others = written.ends
+  first, *others = written.eos_ids
   bos = first if written.bos is None else written.bos
   eos = [first, *others] if others else first
   ids = {"eos_token_id": eos, "pad_token_id": written.pad, "bos_token_id": bos}
   if encodes:
-    forced = (*pair[1].marks.before, None)[0]
+    forced = (*pair[1].special_tokens.prefix, None)[0]
     ids |= {"decoder_start_token_id": bos, "forced_bos_token_id": forced}
   config = family.write_settings(model) | {
     "architectures": [family.architecture],
@@ -90,7 +90,7 @@ def write_huggingface(
     **ids,
   }
   tensors = weights.write(family.entries(model, len(written.ids)), params, written.ids)
-  given = len(pair[1].marks.before) if encodes else 0
+  given = len(pair[1].special_tokens.prefix) if encodes else 0
   generated = generation.write(generate, given) | _suppressed(generate, pair[1], written) | ids
   contents = {CONFIG: _json(config), GENERATION: _json(generated), **written.files}
   _publish(folder, contents, tensors)
@@ -122,11 +122,11 @@ def _suppressed(
   generate: Settings, tokenizer: Tokenizer, written: tokenizers.Written
 ) -> dict[str, list[int]]:
   """What is never generated, by their ids."""
-  marks = tokenizer.marks
+  special_tokens = tokenizer.special_tokens
   own = [i for i in written.ids if i < tokenizer.vocab_size]
   pieces = dict(zip(tokenizer.pieces(own), own, strict=True))
   ours = {pieces[piece] for piece in generate["forbidden"] if piece in pieces}
-  ours |= {marks.pad, marks.bos} - {None, *marks.ends}
+  ours |= {special_tokens.pad, special_tokens.bos} - {None, *special_tokens.eos_ids}
   ours.update(set(written.ids) - set(own))
   ids = [number for number, i in enumerate(written.ids) if i in ours]
   return {"suppress_tokens": ids} if ids else {}

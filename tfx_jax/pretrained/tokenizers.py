@@ -15,7 +15,7 @@ from tfx_jax.pretrained.folder import read_json
 FILE, _SETTINGS = "tokenizer.json", "tokenizer_config.json"
 _UNUSED = "<unused>"
 # What a key NAME_token_id names.
-_MARKS = ("eos", "pad", "bos", "decoder_start", "forced_bos")
+_SPECIAL_TOKENS = ("eos", "pad", "bos", "decoder_start", "forced_bos")
 
 
 def read(
@@ -25,32 +25,33 @@ def read(
 
   Args:
     folder: with tokenizer.json, or the files of Marian.
-    settings: of config.json and over them those of generation_config.json, which name the marks.
+    settings: of config.json and over them those of generation_config.json, with the
+      special tokens.
     vocab_size: of the model.
     encodes: whether there is an encoder.
 
   Raises:
     UserError: if there is no tokenizer, or a mark is not told.
   """
-  ids = {name: _ids(settings, f"{name}_token_id", vocab_size, folder) for name in _MARKS}
+  ids = {name: _ids(settings, f"{name}_token_id", vocab_size, folder) for name in _SPECIAL_TOKENS}
   if not ids["eos"]:
     raise UserError(f"{folder}: neither config.json nor generation_config.json has an eos_token_id")
   (eos, *others), pad = ids["eos"], _one(ids["pad"])
-  marks = SpecialTokens(
-    eos=eos, bos=None, unk=None, pad=pad, after=(eos,), other_ends=tuple(others)
+  special_tokens = SpecialTokens(
+    eos=eos, bos=None, unk=None, pad=pad, source_suffix=(eos,), other_eos=tuple(others)
   )
   if encodes:
     start = _one(ids["decoder_start"])
-    start = marks.pad if start is None else start
+    start = special_tokens.pad if start is None else start
     if start is None:
       raise UserError(f"{folder}: generation_config.json has no decoder_start_token_id")
-    marks = marks._replace(bos=start)
+    special_tokens = special_tokens._replace(bos=start)
   forced = ids["forced_bos"] or None
   path = os.path.join(folder, FILE)
   if os.path.isfile(path):
-    return _read_huggingface(path, marks, forced, vocab_size, encodes)
+    return _read_huggingface(path, special_tokens, forced, vocab_size, encodes)
   if os.path.isfile(os.path.join(folder, "source.spm")):
-    return _read_marian(folder, marks, forced, vocab_size)
+    return _read_marian(folder, special_tokens, forced, vocab_size)
   raise UserError(
     f"{folder} holds no {FILE}: make it by transformers.AutoTokenizer.from_pretrained(FOLDER)"
     ".save_pretrained(FOLDER)"
@@ -78,32 +79,36 @@ def _one(ids: tuple[int, ...]) -> int | None:
 
 
 def _read_huggingface(
-  path: str, marks: SpecialTokens, forced: tuple[int, ...] | None, vocab_size: int, encodes: bool
+  path: str,
+  special_tokens: SpecialTokens,
+  forced: tuple[int, ...] | None,
+  vocab_size: int,
+  encodes: bool,
 ) -> tuple[Tokenizer, Tokenizer]:
   content, others = files.read(path).decode(), beside(os.path.dirname(path))
   model = read_json(path).get("model") or {}
   unk = model.get("unk_id") if model.get("unk_token") is None else model["unk_token"]
-  plain = HuggingFaceTokenizer(content, marks, vocab_size, path)
+  plain = HuggingFaceTokenizer(content, special_tokens, vocab_size, path)
   before, after = plain.around()
-  marks = marks._replace(unk=plain.id_of(unk) if isinstance(unk, str) else unk)
+  special_tokens = special_tokens._replace(unk=plain.id_of(unk) if isinstance(unk, str) else unk)
   if not encodes:
-    marks = marks._replace(bos=before[0] if before else None)
-    tokenizer = HuggingFaceTokenizer(content, marks, vocab_size, path, others)
+    special_tokens = special_tokens._replace(bos=before[0] if before else None)
+    tokenizer = HuggingFaceTokenizer(content, special_tokens, vocab_size, path, others)
     return tokenizer, tokenizer
-  source = marks._replace(before=before, after=after)
-  target = marks._replace(before=before if forced is None else forced)
+  source = special_tokens._replace(prefix=before, source_suffix=after)
+  target = special_tokens._replace(prefix=before if forced is None else forced)
   return tuple(HuggingFaceTokenizer(content, m, vocab_size, path, others) for m in (source, target))
 
 
 def _read_marian(
-  folder: str, marks: SpecialTokens, forced: tuple[int, ...] | None, vocab_size: int
+  folder: str, special_tokens: SpecialTokens, forced: tuple[int, ...] | None, vocab_size: int
 ) -> tuple[Tokenizer, Tokenizer]:
   models = [files.read(os.path.join(folder, name)) for name in ("source.spm", "target.spm")]
   vocabulary = read_json(os.path.join(folder, "vocab.json"))
   if "<unk>" not in vocabulary:
     raise UserError(f"{folder}/vocab.json has no piece <unk>")
-  marks = marks._replace(unk=vocabulary["<unk>"])
-  source, target = marks, marks._replace(before=forced or ())
+  special_tokens = special_tokens._replace(unk=vocabulary["<unk>"])
+  source, target = special_tokens, special_tokens._replace(prefix=forced or ())
   return tuple(
     MarianTokenizer(models, vocabulary, m, vocab_size, side, folder, beside(folder))
     for side, m in enumerate((source, target))
@@ -118,7 +123,7 @@ class Written(NamedTuple):
     kind: the class in transformers.
     ids: our ids in the order of theirs.
     bos: their id of what a decoder reads before all else; None: nothing.
-    ends: their ids of what ends an output.
+    eos_ids: their ids of what ends an output.
     pad: their id of padding; None if there is none.
   """
 
@@ -126,7 +131,7 @@ class Written(NamedTuple):
   kind: str
   ids: Sequence[int]
   bos: int | None
-  ends: Sequence[int]
+  eos_ids: Sequence[int]
   pad: int | None
 
 
@@ -146,24 +151,26 @@ def write(pair: tuple[Tokenizer, Tokenizer], start: int | None = None) -> Writte
     UserError: if transformers has no such tokenizer.
   """
   source, target = pair
-  marks = target.marks
+  special_tokens = target.special_tokens
   if isinstance(target, HuggingFaceTokenizer | MarianTokenizer):
     ids = range(target.vocab_size)
     kind = "MarianTokenizer" if isinstance(target, MarianTokenizer) else "PreTrainedTokenizerFast"
     contents = {_SETTINGS: _settings(target, kind)} | source.foreign_files()
     kind = json.loads(contents[_SETTINGS]).get("tokenizer_class", kind)
-    return Written(contents, kind, ids, marks.bos, marks.ends, marks.pad)
+    return Written(
+      contents, kind, ids, special_tokens.bos, special_tokens.eos_ids, special_tokens.pad
+    )
   if not isinstance(target, SentencePieceTokenizer) or source.fingerprint != target.fingerprint:
     raise UserError(
       "transformers has no tokenizer like this: it takes tokenizer.kind='unigram' or 'bpe', and "
       "tokenizer.joint=True"
     )
-  ids = [i for i in range(target.vocab_size) if i not in (marks.pad, marks.bos)]
+  ids = [i for i in range(target.vocab_size) if i not in (special_tokens.pad, special_tokens.bos)]
   pieces = [*target.pieces(ids), _UNUSED]
-  ids += [marks.pad, marks.bos]
+  ids += [special_tokens.pad, special_tokens.bos]
   if start is not None:
-    pieces, ids = [*pieces, *target.pieces([marks.bos])], [*ids, start]
-  pieces += target.pieces([marks.pad])
+    pieces, ids = [*pieces, *target.pieces([special_tokens.bos])], [*ids, start]
+  pieces += target.pieces([special_tokens.pad])
   kind, last = "MarianTokenizer", len(ids) - 1
   contents = {
     "source.spm": target.model,
@@ -171,14 +178,14 @@ def write(pair: tuple[Tokenizer, Tokenizer], start: int | None = None) -> Writte
     "vocab.json": json.dumps({piece: i for i, piece in enumerate(pieces)}).encode(),
     _SETTINGS: _settings(target, kind),
   }
-  return Written(contents, kind, ids, last, [ids.index(marks.eos)], last)
+  return Written(contents, kind, ids, last, [ids.index(special_tokens.eos)], last)
 
 
 def _settings(tokenizer: Tokenizer, kind: str) -> bytes:
   """tokenizer_config.json where there was none."""
   found = {"tokenizer_class": kind}
   for name in ("eos", "pad", "unk"):
-    i = getattr(tokenizer.marks, name)
+    i = getattr(tokenizer.special_tokens, name)
     if i is not None:
       (found[f"{name}_token"],) = tokenizer.pieces([i])
   return json.dumps(found).encode()

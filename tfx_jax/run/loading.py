@@ -143,7 +143,7 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
       raise UserError(f"{workdir} holds another model ({line}): leave that setting as it was")
   parallel = builders.make_parallel(config)
   if foreign:
-    tokenizers = builders.with_marks(config, foreign.tokenizers)
+    tokenizers = builders.with_special_tokens(config, foreign.tokenizers)
   else:
     tokenizers = builders.saved_tokenizers(config, workdir)
   model = builders.make_model(config, tokenizers)

@@ -68,7 +68,7 @@ class Dialogue(Scored):
     for place in range(first, len(said)):
       yield Example(self.source_of(said[:place], said[place].speaker), said[place].text)
 
-  questions = examples
+  eval_examples = examples
 
   def source_of(self, turns: Sequence[Turn], speaker: int) -> str:
     """What is read for the next turn, which is `speaker`'s: "<1> Hi! <2> Hello. <1>"."""

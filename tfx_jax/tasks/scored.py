@@ -32,7 +32,7 @@ class Scored:
   rouge_stemmer: bool = True
   rouge_references: str = "max"
 
-  reads = True
+  has_source = True
 
   def __post_init__(self):
     if self.rouge_references not in REFERENCE_RULES:
@@ -46,7 +46,7 @@ class Scored:
     """The language of what is written, which `bleu_moses` needs to know."""
     return "en"
 
-  def figures(
+  def score(
     self, predictions: Sequence[str], examples: Sequence[Example]
   ) -> dict[str, float | str]:
     """The metrics of `predictions`, one for each of `examples`."""

@@ -15,11 +15,11 @@ class Task(Protocol):
   share with one that is validated or tested on.
 
   Attributes:
-    reads: whether there is something to read; texts that are only written have no source.
+    has_source: whether there is something to read; texts that are only written have no source.
     metrics: names of figures on decoded text; without any, a few outputs are shown.
   """
 
-  reads: bool
+  has_source: bool
   metrics: Sequence[str]
 
   @property
@@ -35,11 +35,11 @@ class Task(Protocol):
     """What is learned from a record."""
     ...
 
-  def questions(self, record: Mapping[str, str]) -> Iterator[Example]:
+  def eval_examples(self, record: Mapping[str, str]) -> Iterator[Example]:
     """What is decoded of a record of validation or test."""
     ...
 
-  def figures(
+  def score(
     self, predictions: Sequence[str], examples: Sequence[Example]
   ) -> dict[str, float | str]:
     """The metrics of predictions, one for each example."""

@@ -21,7 +21,7 @@ class Text:
 
   target: str
 
-  reads = False
+  has_source = False
   metrics = ()
 
   @property
@@ -37,7 +37,7 @@ class Text:
     """The text of a record."""
     yield Example(None, record[self.target])
 
-  def questions(self, record: Mapping[str, str]) -> Iterator[Example]:
+  def eval_examples(self, record: Mapping[str, str]) -> Iterator[Example]:
     """Beginnings in a text, and what follows them there."""
     text = record[self.target]
     for start in range(0, max(len(text) - PROMPT, 1), PROMPT + FOLLOWING):
@@ -48,7 +48,7 @@ class Text:
     """The text: records that have it in common are alike."""
     yield normalise(record[self.target])
 
-  def figures(
+  def score(
     self, predictions: Sequence[str], examples: Sequence[Example]
   ) -> dict[str, float | str]:
     """None: what else might be written is not wrong."""

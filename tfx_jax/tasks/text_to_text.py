@@ -35,7 +35,7 @@ class TextToText(Scored):
     """What is read and written of a record."""
     yield Example(record[self.source], record[self.target], record.get("kind", ""))
 
-  def questions(self, record: Mapping[str, str]) -> Iterator[Example]:
+  def eval_examples(self, record: Mapping[str, str]) -> Iterator[Example]:
     """What is decoded of a record: its examples."""
     return self.examples(record)
 

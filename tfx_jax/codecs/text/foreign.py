@@ -17,13 +17,16 @@ _CONTENT = "huggingface.json"
 # What else a folder says of its tokenizer: kept for those who load it there.
 BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
+# Names of fields of special tokens in specs of earlier versions, whose key is "marks".
+_OLD_FIELDS = {"before": "prefix", "after": "source_suffix", "other_ends": "other_eos"}
+
 
 class HuggingFaceTokenizer:
   """A tokenizer.json, read by the library tokenizers.
 
   Args:
     content: of the file.
-    marks: see `SpecialTokens`.
+    special_tokens: see `SpecialTokens`.
     vocab_size: of the model, which may have more than the tokenizer has pieces, or fewer: then a
       text may hold none of those beyond.
     origin: of the file, for errors.
@@ -36,7 +39,7 @@ class HuggingFaceTokenizer:
   def __init__(
     self,
     content: str,
-    marks: SpecialTokens,
+    special_tokens: SpecialTokens,
     vocab_size: int,
     origin: str = _CONTENT,
     beside: Mapping[str, bytes] | None = None,
@@ -53,9 +56,11 @@ class HuggingFaceTokenizer:
     self._tokenizer.no_padding()
     self._tokenizer.no_truncation()
     self._exceeds = max(self._tokenizer.get_vocab().values(), default=0) >= vocab_size
-    self.marks, self.vocab_size = marks, vocab_size
+    self.special_tokens, self.vocab_size = special_tokens, vocab_size
     self._content, self._beside, self._origin = content, dict(beside or {}), origin
-    self.fingerprint = fingerprint_of("huggingface", content, *marks.identity, vocab_size)
+    self.fingerprint = fingerprint_of(
+      "huggingface", content, *special_tokens.fingerprint_parts, vocab_size
+    )
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
     """Returns the ids of each text, nothing around them.
@@ -84,7 +89,9 @@ class HuggingFaceTokenizer:
     return None if piece is None else self._tokenizer.token_to_id(piece)
 
   def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
-    return self._tokenizer.decode_batch([_until(sequence, self.marks.ends) for sequence in ids])
+    return self._tokenizer.decode_batch(
+      [_until(sequence, self.special_tokens.eos_ids) for sequence in ids]
+    )
 
   def pieces(self, ids: Sequence[int]) -> list[str]:  # noqa: D102
     return [self._tokenizer.id_to_token(int(i)) or f"<unused{i}>" for i in ids]
@@ -104,7 +111,7 @@ class MarianTokenizer:
   Args:
     models: sentencepiece models of the sources and of the targets.
     vocabulary: from pieces to ids.
-    marks: see `SpecialTokens`.
+    special_tokens: see `SpecialTokens`.
     vocab_size: of the model.
     side: 0 for a tokenizer of sources, 1 of targets.
     origin: for errors.
@@ -118,7 +125,7 @@ class MarianTokenizer:
     self,
     models: Sequence[bytes],
     vocabulary: dict[str, int],
-    marks: SpecialTokens,
+    special_tokens: SpecialTokens,
     vocab_size: int,
     side: int,
     origin: str = "the tokenizer",
@@ -129,12 +136,12 @@ class MarianTokenizer:
     except RuntimeError as error:
       raise UserError(f"{origin}: a sentencepiece model is damaged") from error
     self._exceeds = max(vocabulary.values(), default=0) >= vocab_size
-    self.marks, self.vocab_size = marks, vocab_size
+    self.special_tokens, self.vocab_size = special_tokens, vocab_size
     self._models, self._vocabulary, self._side = tuple(models), vocabulary, side
     self._beside, self._origin = dict(beside or {}), origin
     self._names = {i: piece for piece, i in vocabulary.items()}
     self.fingerprint = fingerprint_of(
-      "marian", models, vocabulary, *marks.identity, vocab_size, side
+      "marian", models, vocabulary, *special_tokens.fingerprint_parts, vocab_size, side
     )
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -152,10 +159,13 @@ class MarianTokenizer:
     code, mark, rest = text.partition("<<")
     language = [f"{code}{mark}"] if mark and code.startswith(">>") else []
     pieces = language + self._processor.encode(rest if language else text, out_type=str)
-    return [self._vocabulary.get(piece, self.marks.unk) for piece in pieces]
+    return [self._vocabulary.get(piece, self.special_tokens.unk) for piece in pieces]
 
   def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
-    texts = ([i for i in _until(s, self.marks.ends) if i not in self.marks.ids] for s in ids)
+    texts = (
+      [i for i in _until(s, self.special_tokens.eos_ids) if i not in self.special_tokens.ids]
+      for s in ids
+    )
     return [self._processor.decode_pieces(self.pieces(text)).strip() for text in texts]
 
   def pieces(self, ids: Sequence[int]) -> list[str]:  # noqa: D102
@@ -173,17 +183,26 @@ class MarianTokenizer:
 
 def load(folder: str, spec: dict[str, Any]) -> Tokenizer:
   """What `save` wrote."""
-  marks = SpecialTokens(
-    **{k: tuple(v) if isinstance(v, list) else v for k, v in spec["marks"].items()}
-  )
+  special_tokens = _special_tokens(spec)
   if spec["kind"] == "huggingface":
     path = os.path.join(folder, _CONTENT)
     content = files.read(path).decode()
-    return HuggingFaceTokenizer(content, marks, spec["vocab_size"], path, beside(folder))
+    return HuggingFaceTokenizer(content, special_tokens, spec["vocab_size"], path, beside(folder))
   models = [files.read(os.path.join(folder, name)) for name in ("source.spm", "target.spm")]
   vocabulary = json.loads(files.read(os.path.join(folder, "vocab.json")))
-  settings = marks, spec["vocab_size"], spec["side"], folder, beside(folder)
+  settings = special_tokens, spec["vocab_size"], spec["side"], folder, beside(folder)
   return MarianTokenizer(models, vocabulary, *settings)
+
+
+def _special_tokens(spec: dict[str, Any]) -> SpecialTokens:
+  """Special tokens from a spec; those written by earlier versions have other names."""
+  fields = spec["special_tokens"] if "special_tokens" in spec else spec["marks"]
+  return SpecialTokens(
+    **{
+      _OLD_FIELDS.get(name, name): tuple(value) if isinstance(value, list) else value
+      for name, value in fields.items()
+    }
+  )
 
 
 def beside(folder: str) -> dict[str, bytes]:
@@ -196,7 +215,7 @@ def _spec(kind: str, tokenizer: Tokenizer) -> dict[str, Any]:
   return {
     "kind": kind,
     "fingerprint": tokenizer.fingerprint,
-    "marks": tokenizer.marks._asdict(),
+    "special_tokens": tokenizer.special_tokens._asdict(),
     "vocab_size": tokenizer.vocab_size,
   }
 

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 
-from tfx_jax.codecs.special_tokens import BOS, EOS, PAD, SPECIALS, UNK
+from tfx_jax.codecs.special_tokens import BOS, EOS, PAD, SPECIAL_PIECES, UNK
 from tfx_jax.codecs.text import files, foreign, sentencepiece_model
 from tfx_jax.codecs.text.tokenizer import (
   ByteTokenizer,
@@ -55,11 +55,11 @@ def train_tokenizer(
     hint = nearest(normalization, NORMALIZATIONS)
     raise UserError(f"tokenizer.normalization='{normalization}' is unknown{hint}")
   for symbol in symbols:
-    if not symbol.strip(" ") or symbol in SPECIALS or list(symbols).count(symbol) > 1:
+    if not symbol.strip(" ") or symbol in SPECIAL_PIECES or list(symbols).count(symbol) > 1:
       raise UserError(f"tokenizer.symbols: {symbol!r} is empty, a special piece, or there twice")
   if kind == "bytes":
     return ByteTokenizer()
-  if vocab_size <= len(SPECIALS):
+  if vocab_size <= len(SPECIAL_PIECES):
     raise UserError(f"tokenizer.vocab_size={vocab_size} leaves no room beside the four specials")
   if kind == "characters":
     counts = collections.Counter()
@@ -68,7 +68,7 @@ def train_tokenizer(
     if not counts:
       raise UserError("no text to train the tokenizer on")
     order = sorted(counts, key=lambda character: (-counts[character], character))
-    return CharacterTokenizer("".join(order[: vocab_size - len(SPECIALS)]))
+    return CharacterTokenizer("".join(order[: vocab_size - len(SPECIAL_PIECES)]))
   model = sentencepiece_model.train(
     texts,
     model_type=kind,

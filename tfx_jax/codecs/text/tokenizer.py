@@ -9,7 +9,7 @@ from typing import Protocol
 
 import sentencepiece
 
-from tfx_jax.codecs.special_tokens import BOS, DEFAULT, EOS, PAD, SPECIALS, UNK, SpecialTokens
+from tfx_jax.codecs.special_tokens import BOS, DEFAULT, EOS, PAD, SPECIAL_PIECES, UNK, SpecialTokens
 from tfx_jax.codecs.text import files, sentencepiece_model
 from tfx_jax.errors import UserError
 
@@ -22,12 +22,12 @@ class Tokenizer(Protocol):
 
   Attributes:
     vocab_size: number of pieces, the specials included.
-    marks: see `SpecialTokens`.
+    special_tokens: see `SpecialTokens`.
     fingerprint: changes exactly when `encode` or `decode` may give something else.
   """
 
   vocab_size: int
-  marks: SpecialTokens
+  special_tokens: SpecialTokens
 
   @property
   def fingerprint(self) -> str: ...  # noqa: D102
@@ -49,10 +49,10 @@ class Tokenizer(Protocol):
     ...
 
 
-def without_end(tokenizer: Tokenizer) -> Tokenizer:
-  """The tokenizer with marks by which nothing ends what is read."""
+def without_source_suffix(tokenizer: Tokenizer) -> Tokenizer:
+  """Returns the tokenizer with special tokens that add nothing behind a source."""
   changed = copy.copy(tokenizer)
-  changed.marks = tokenizer.marks._replace(after=())
+  changed.special_tokens = tokenizer.special_tokens._replace(source_suffix=())
   return changed
 
 
@@ -75,7 +75,7 @@ class SentencePieceTokenizer:
       )
     self.model = model
     self.vocab_size = processor.vocab_size()
-    self.marks = DEFAULT
+    self.special_tokens = DEFAULT
 
   @functools.cached_property
   def fingerprint(self) -> str:
@@ -121,19 +121,19 @@ class SentencePieceTokenizer:
 class ByteTokenizer:
   """The bytes of UTF-8, each byte b as the id 4 + b."""
 
-  vocab_size, marks = len(SPECIALS) + 256, DEFAULT
+  vocab_size, special_tokens = len(SPECIAL_PIECES) + 256, DEFAULT
   fingerprint = "bytes"
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
-    return [[len(SPECIALS) + byte for byte in text.encode()] for text in texts]
+    return [[len(SPECIAL_PIECES) + byte for byte in text.encode()] for text in texts]
 
   def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
     """Returns the texts; bytes that are no UTF-8 become U+FFFD."""
-    raw = (bytes(i - len(SPECIALS) for i in _content(sequence)) for sequence in ids)
+    raw = (bytes(i - len(SPECIAL_PIECES) for i in _content(sequence)) for sequence in ids)
     return [text.decode("utf-8", "replace") for text in raw]
 
   def pieces(self, ids: Sequence[int]) -> list[str]:  # noqa: D102
-    names = [*SPECIALS, *(chr(b) if 32 < b < 127 else f"<0x{b:02X}>" for b in range(256))]
+    names = [*SPECIAL_PIECES, *(chr(b) if 32 < b < 127 else f"<0x{b:02X}>" for b in range(256))]
     return [names[i] for i in ids]
 
   def save(self, folder: str) -> None:  # noqa: D102
@@ -144,9 +144,9 @@ class CharacterTokenizer:
   """Single characters; those it does not know are UNK."""
 
   def __init__(self, characters: str) -> None:
-    self._names = [*SPECIALS, *characters]
-    self._ids = {character: i for i, character in enumerate(characters, len(SPECIALS))}
-    self.vocab_size, self.marks = len(self._names), DEFAULT
+    self._names = [*SPECIAL_PIECES, *characters]
+    self._ids = {character: i for i, character in enumerate(characters, len(SPECIAL_PIECES))}
+    self.vocab_size, self.special_tokens = len(self._names), DEFAULT
     self.fingerprint = fingerprint_of("characters", characters)
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
@@ -159,7 +159,7 @@ class CharacterTokenizer:
     return [self._names[i] for i in ids]
 
   def save(self, folder: str) -> None:  # noqa: D102
-    characters = "".join(self._names[len(SPECIALS) :])
+    characters = "".join(self._names[len(SPECIAL_PIECES) :])
     spec = {"kind": "characters", "fingerprint": self.fingerprint, "characters": characters}
     files.save(folder, spec)
 
@@ -168,7 +168,7 @@ def _content(sequence: Sequence[int]) -> list[int]:
   """Returns the ids before the first EOS that stand for text."""
   ids = [int(i) for i in sequence]
   end = ids.index(EOS) if EOS in ids else len(ids)
-  return [i for i in ids[:end] if i >= len(SPECIALS)]
+  return [i for i in ids[:end] if i >= len(SPECIAL_PIECES)]
 
 
 def fingerprint_of(*parts: object) -> str:

@@ -26,8 +26,10 @@ def forbidden_mask(tokenizer: Tokenizer, names: Collection[str]) -> np.ndarray:
   Raises:
     UserError: for a name that no piece has, or that of EOS.
   """
-  marks = tokenizer.marks
-  unwritten = [i for i in (marks.pad, marks.bos) if i not in (None, *marks.ends)]
+  special_tokens = tokenizer.special_tokens
+  unwritten = [
+    i for i in (special_tokens.pad, special_tokens.bos) if i not in (None, *special_tokens.eos_ids)
+  ]
   mask = np.isin(np.arange(tokenizer.vocab_size), unwritten)
   if not names:
     return mask
@@ -39,7 +41,7 @@ def forbidden_mask(tokenizer: Tokenizer, names: Collection[str]) -> np.ndarray:
         f"generate.forbidden: the target tokenizer has no piece '{name}', did you mean '{close}'?"
       )
     mask[ids[name]] = True
-    if mask[list(marks.ends)].all():
+    if mask[list(special_tokens.eos_ids)].all():
       raise UserError(f"generate.forbidden: without '{name}' no output could end")
   return mask
 
@@ -58,7 +60,7 @@ def spellings(tokenizer: Tokenizer, phrases: Collection[str]) -> Phrases | None:
     return None
   pieces = collections.defaultdict(list)
   for i, name in enumerate(tokenizer.pieces(range(tokenizer.vocab_size))):
-    if i not in tokenizer.marks.ids:
+    if i not in tokenizer.special_tokens.ids:
       pieces[_spelled(name)].append(i)
   arcs, nodes, longest, reach = [], END + 1, 1, max(map(len, pieces))
   for text in _surfaces(tokenizer, phrases):
@@ -77,7 +79,7 @@ def _surfaces(tokenizer: Tokenizer, phrases: Collection[str]) -> Iterator[bytes]
   """What the pieces of each phrase spell together; nothing for what they cannot spell."""
   phrases = list(phrases)
   for phrase, ids in zip(phrases, tokenizer.encode(phrases), strict=True):
-    if ids and tokenizer.marks.unk not in ids:
+    if ids and tokenizer.special_tokens.unk not in ids:
       names = tokenizer.pieces(ids)
       yield b"".join(map(_spelled, names))
       if names[0].startswith(SPACE) and not phrase.startswith(SPACE):
@@ -123,5 +125,7 @@ def _checked(name: str, ids: list[int], tokenizer: Tokenizer, max_length: int) -
       f"{name} has {len(ids)} tokens, no fewer than generate.max_length={max_length}: "
       f"use {len(ids) + 1} or more"
     )
-  check_ids(name, ids, tokenizer, sorted(tokenizer.marks.ids - {tokenizer.marks.unk}))
+  check_ids(
+    name, ids, tokenizer, sorted(tokenizer.special_tokens.ids - {tokenizer.special_tokens.unk})
+  )
   return ids
