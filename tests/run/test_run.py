@@ -270,6 +270,7 @@ def test_evaluate_gives_the_recorded_figures(trained, run):
 def test_a_run_is_opened_with_other_settings(trained, run):
   config = config_files.read_config(trained[1])
   config.model.dtype = "bfloat16"
+  config.model.plain_gradients = True
   config.generate.beam_size = 1
   other = tfx_jax.load(trained[1], config=config)
   (best,) = other.generate(["ab"])[0]

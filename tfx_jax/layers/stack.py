@@ -81,7 +81,7 @@ class Stack(nn.Module):
     if alignment_layer is not None:
       alignment_layer = self._layer_number(alignment_layer)
     index = jnp.arange(x.shape[1])
-    bias_for = self._biases(index, index)
+    bias_for, windows = self._biases(index, index), self._windows()
     params = self.layers(x, context, memory)
     keys = jax.random.split(self.make_rng("dropout"), self.num_layers) if self._training() else None
     block = self.block(parent=None)
@@ -105,13 +105,13 @@ class Stack(nn.Module):
       layer = jax.checkpoint(layer, policy=policy, prevent_cse=not self.scan, static_argnums=4)
     # A scan returns stacked arrays, but caches are per layer; unstacked layers cannot be scanned.
     if self.scan and not keep and not cpu_layout.is_unstacked(params):
-      each = params, keys, self._windows()
+      each = params, keys, windows
       x, _ = jax.lax.scan(lambda x, args: (layer(x, *args, False)[0], None), x, each)
       return self._finish(x), []
     caches = []
     for index, layer_params in enumerate(cpu_layout.unstack(params)):
       key = None if keys is None else keys[index]
-      window = None if self.windows is None else self._windows()[index]
+      window = None if windows is None else windows[index]
       x, cache = layer(x, layer_params, key, window, index == alignment_layer)
       caches.append(cache)
     return self._finish(x), caches if keep else []
@@ -133,11 +133,11 @@ class Stack(nn.Module):
       query_index: row index of the step, [1].
       key_index: row indices of the caches' slots, [S].
     """
-    bias_for = self._biases(query_index, key_index)
+    bias_for, windows = self._biases(query_index, key_index), self._windows()
     block, written = self.block(parent=None), []
     layers = cpu_layout.unstack(self.layers())
-    windows = [None] * self.num_layers if self.windows is None else self._windows()
-    for params, window, cache in zip(layers, windows, caches, strict=True):
+    for index, (params, cache) in enumerate(zip(layers, caches, strict=True)):
+      window = None if windows is None else windows[index]
       x, cache = block.apply(
         {"params": params}, x, context.replace(bias=bias_for(window)), None, cache
       )

@@ -167,10 +167,11 @@ def chunked_cross_entropy(
   # What the head closes over becomes `consts`, arguments, since a written gradient is of arguments.
   head, consts = jax.closure_convert(head, jax.tree.map(lambda x: x[0], inputs[0]))
 
-  def chunk_sums(consts: tuple, hidden: Any, *target: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return cross_entropy(
-      head(hidden, *consts), *target, **settings, plain_gradients=plain_gradients
-    )
+  def chunk_sums(
+    consts: tuple, hidden: Any, targets: jax.Array, weights: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    logits = head(hidden, *consts)
+    return cross_entropy(logits, targets, weights, **settings, plain_gradients=plain_gradients)
 
   def plain(consts: tuple, inputs: tuple) -> tuple[jax.Array, jax.Array]:
     again = jax.checkpoint(chunk_sums, prevent_cse=False)
@@ -180,9 +181,11 @@ def chunked_cross_entropy(
   def forward(consts: tuple, inputs: tuple) -> tuple:
     def body(carry: tuple, chunk: tuple) -> tuple:
       sums, grads = carry
-      hidden, *target = chunk
+      hidden, targets, weights = chunk
       loss, pull, nll = jax.vjp(
-        lambda consts, hidden: chunk_sums(consts, hidden, *target), consts, hidden, has_aux=True
+        lambda consts, hidden: chunk_sums(consts, hidden, targets, weights),
+        *(consts, hidden),
+        has_aux=True,
       )
       grad, hidden_grad = pull(jnp.ones_like(loss))
       return (_add(sums, (loss, nll)), _add(grads, grad)), hidden_grad
@@ -207,9 +210,12 @@ def split(tree: Any, chunks: int) -> Any:
 
   Strided, so that where T is sharded each device has an equal part of every chunk.
   """
-  return jax.tree.map(
-    lambda x: jnp.moveaxis(x.reshape(x.shape[0], -1, chunks, *x.shape[2:]), 2, 0), tree
-  )
+
+  def chunked(x: jax.Array) -> jax.Array:
+    x = x.reshape(x.shape[0], -1, chunks, *x.shape[2:])  # [B,T,…] -> [B,T/chunks,chunks,…]
+    return jnp.moveaxis(x, 2, 0)  # -> [chunks,B,T/chunks,…]
+
+  return jax.tree.map(chunked, tree)
 
 
 def _add(x: tuple, y: tuple) -> tuple:
