@@ -48,19 +48,19 @@ def dot(x, y):
 
 
 def test_forward_mode_agrees_with_written_gradients():
-  """Slopes, and Hessian-vector products: forward over reverse, and reverse over reverse."""
+  """Slopes, and Hessian-vector products: reverse over forward, and reverse over reverse."""
   (params, loss), (_, written) = setup(plain=True), setup(plain=False)
   along = random_like(params, 1)
 
   @jax.jit
-  def forward_over_reverse(params):
-    return jax.jvp(jax.value_and_grad(loss), (params,), (along,))[1]
+  def reverse_over_forward(params):
+    return jax.value_and_grad(lambda params: jax.jvp(loss, (params,), (along,))[1])(params)
 
   @jax.jit
   def reverse_over_reverse(params):
     return jax.value_and_grad(lambda params: dot(jax.grad(written)(params), along))(params)
 
-  slope, product = forward_over_reverse(params)
+  slope, product = reverse_over_forward(params)
   expected_slope, expected = reverse_over_reverse(params)
   np.testing.assert_allclose(slope, expected_slope, rtol=1e-4)
   assert abs(slope) > 0.1

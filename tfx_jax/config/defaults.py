@@ -170,8 +170,8 @@ def base() -> ConfigDict:
         "remat": "none",
         # float32, bfloat16, or auto: bfloat16 on GPU and TPU. Parameters are float32.
         "dtype": "auto",
-        # Gradients all derived by JAX, none hand-written: slower, but forward mode works (jax.jvp,
-        # Hessian-vector products).
+        # Whether JAX derives all gradients, none is hand-written: slower, but forward mode works
+        # (jax.jvp, jax.linearize, jax.jacfwd).
         "plain_gradients": False,
       },
       "optimizer": {

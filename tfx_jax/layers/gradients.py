@@ -1,7 +1,8 @@
 """Hand-written gradients, and the choice not to use them.
 
-JAX's `custom_vjp` rules out forward mode: `jax.jvp`, and Hessian-vector products by forward over
-reverse. So every function that has one takes `plain_gradients`; true leaves its derivatives to JAX.
+JAX's `custom_vjp` rules out forward mode (`jax.jvp`, `jax.linearize`, `jax.jacfwd`), also within
+`jax.grad`. So every function that has one takes `plain_gradients`; true leaves its derivatives to
+JAX.
 """
 
 from collections.abc import Callable
