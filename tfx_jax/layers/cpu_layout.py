@@ -3,7 +3,7 @@
 A decode step multiplies B·W rows with every weight, so fetching the weights is most of its time.
 `prepare` rewrites a parameter tree once per call of a generator; values stay the same. Two modules
 read the result: `Stack` (a list of layers, through `unstack`) and `VocabularyHead` (`HEAD_TABLE`).
-Measurements are in `docs/performance.md`, "Weights as decoding wants them".
+Measurements are in `benchmarks/NOTES.md`, "Memory layout of weights for CPU decoding".
 """
 
 import functools
