@@ -124,9 +124,10 @@ def test_a_mesh_changes_nothing_but_where_things_are():
 def in_float64(cases):
   """What the program of that name reports of meshes and kinds of models."""
   folder = os.path.dirname(__file__)
+  program = os.path.join(folder, "support", "meshes_in_float64.py")
   path = os.pathsep.join([os.path.dirname(folder), folder])
   done = subprocess.run(
-    [sys.executable, os.path.join(folder, "meshes_in_float64.py"), json.dumps(cases)],
+    [sys.executable, program, json.dumps(cases)],
     env=os.environ | {"PYTHONPATH": path},
     capture_output=True,
     text=True,
@@ -248,7 +249,7 @@ def test_batches_are_split_by_row(sizes):
   parallel = Parallel(*sizes)
   batch = parallel.place(BATCHES[0])
   assert parallel.batch_shards == sizes[0] * sizes[1] * sizes[4]
-  assert parallel.own_shards == list(range(parallel.batch_shards))
+  assert parallel.local_shards == list(range(parallel.batch_shards))
   for name, array in batch.items():
     assert array.addressable_shards[0].data.shape[0] == ROWS // parallel.batch_shards
     np.testing.assert_array_equal(array, BATCHES[0][name])
@@ -345,7 +346,7 @@ def test_a_slice_is_what_a_fast_network_joins(slices, processes):
 
 
 def test_tpu_devices_say_how_many_slices_they_are_of():
-  with pytest.raises(UserError, match=r"^mesh\.slices=1, but the TPU devices are of 2 slices$"):
+  with pytest.raises(UserError, match=r"^mesh\.slices=1, but the TPU has 2 slices$"):
     arrange(devices("tpu", 2), (1, 8, 1, 1, 1))
 
 

@@ -1,25 +1,32 @@
-"""The mesh, and which of its axes shards which logical axis.
+"""Device mesh, and the mesh axis that shards each logical axis.
 
 Parameters are sharded over `fsdp` along the model dimension and over `tensor` along heads,
-feed-forward and vocabulary; batches over `slices`, `data` and `fsdp` together; activations of a row
-over `sequence` along its length, where attention gathers keys and values.
+feed-forward and vocabulary. Batches are sharded over `slices`, `data` and `fsdp` together.
+Activations are also sharded over `sequence` along the length of a row; attention gathers keys and
+values.
 """
 
 import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from flax import linen as nn
+from flax.linen import spmd
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tfx_jax.errors import UserError
 
-# From the slowest network to the fastest.
+# Trees of arrays, of their shapes, or of their shardings; the structure is the caller's.
+Tree = TypeVar("Tree")
+Arrays = Any
+Shardings = Any
+
+# Ordered from the slowest network to the fastest.
 AXES = ("slices", "data", "fsdp", "sequence", "tensor")
 ROWS = ("slices", "data", "fsdp")
 
@@ -40,18 +47,19 @@ RULES = (
 
 
 class Parallel:
-  """A mesh of all devices and the rules that go with it.
+  """A mesh of all devices, with its sharding rules.
 
   Args:
-    data: devices over which only the batch is split; -1: all that are left by the others.
-    fsdp: devices over which batch, parameters and optimizer state are split.
-    tensor: devices over which heads, feed-forward and vocabulary are split.
-    sequence: devices over which rows are split along their length.
-    slices: groups of devices that a slower network joins; over it only the batch is split.
+    data: number of devices that only the batch is split over; -1 means all remaining devices.
+    fsdp: number of devices that batch, parameters and optimizer state are split over.
+    tensor: number of devices that heads, feed-forward and vocabulary are split over.
+    sequence: number of devices that rows are split over along their length.
+    slices: number of groups of devices that are connected by a slower network; only the batch is
+      split over them.
 
   Raises:
-    UserError: if the sizes do not multiply to the number of devices, or the devices are not of so
-      many slices.
+    UserError: if the product of the sizes is not the number of devices, or the number of slices is
+      not that of the TPU.
   """
 
   def __init__(
@@ -68,47 +76,41 @@ class Parallel:
 
   @property
   def batch_shards(self) -> int:
-    """How many parts a batch is split into."""
+    """Number of parts that the rows of a batch are split into."""
     return math.prod(self.sizes[axis] for axis in ROWS)
 
   @property
   def batch_parts(self) -> tuple[int, int]:
-    """How many parts the rows of a batch are split into, and how many a row's length."""
+    """Number of parts that the rows of a batch are split into, and that a row's length is."""
     return self.batch_shards, self.sizes["sequence"]
 
   @functools.cached_property
-  def own_shards(self) -> list[int]:
-    """Which of the parts of a batch are on this process's devices.
+  def local_shards(self) -> list[int]:
+    """Numbers of the parts of a batch that lie on this process's devices.
 
-    Processes that share a part, as where `tensor` goes over several of them, all have it.
+    Processes that share a part (`tensor` may span several processes) all list it.
     """
     by_part = self.mesh.devices.reshape(self.batch_shards, -1)
-    own = jax.process_index()
+    process = jax.process_index()
     return [
-      number for number, part in enumerate(by_part) if any(d.process_index == own for d in part)
+      number for number, part in enumerate(by_part) if any(d.process_index == process for d in part)
     ]
 
   @contextlib.contextmanager
   def context(self) -> Iterator[None]:
-    """Where logical constraints mean this mesh."""
+    """Makes logical sharding constraints refer to this mesh, for a `with` statement."""
     with jax.set_mesh(self.mesh), nn.logical_axis_rules(RULES):
       yield
 
-  def jit(self, function: Callable, **options: Any) -> Callable:
-    """`jax.jit` for this mesh and these rules; trace and call happen in `context`."""
-    jitted = jax.jit(function, **options)
+  def jit(self, function: Callable, **options: Any) -> "Program":
+    """Returns `jax.jit` of a function; tracing and calls happen in `context`."""
+    return Program(self, jax.jit(function, **options))
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-      with self.context():
-        return jitted(*args, **kwargs)
+  def split_rows(self, tree: Tree) -> Tree:
+    """Constrains the first axis of each array to be split by row; the other axes are free.
 
-    call.jitted = jitted
-    return call
-
-  def split_rows(self, tree: Any) -> Any:
-    """Of a program's arrays: keeps the first axis of each split by row, whatever the others are.
-
-    What one call returns can then be given to the next without another program for it.
+    Used inside compiled functions, so that the outputs of one call have the sharding that the next
+    call was compiled for.
     """
     free = PartitionSpec.UNCONSTRAINED
 
@@ -118,12 +120,13 @@ class Parallel:
 
     return jax.tree.map(split, tree)
 
-  def shardings(self, boxed: Any) -> Any:
-    """The sharding of each leaf of a tree of abstract, boxed parameters or of a state of them.
+  def shardings(self, boxed: Arrays) -> Shardings:
+    """Returns the sharding of each leaf of a tree of abstract, boxed parameters (or a state).
 
-    Its structure is that of the tree without the boxes.
+    The structure is that of the tree without the boxes.
 
-    Raises ValueError for a logical name that no rule knows.
+    Raises:
+      ValueError: for a logical axis that has no rule.
     """
     known = {name for name, _ in RULES}
     specs = nn.get_partition_spec(boxed)
@@ -131,7 +134,7 @@ class Parallel:
       unknown = {name for name in spec if name is not None} - known
       if unknown:
         raise ValueError(f"no sharding rule for the logical axes {sorted(unknown)}")
-    shardings = nn.logical_to_mesh_sharding(specs, self.mesh, RULES)
+    shardings = spmd.logical_to_mesh_sharding(specs, self.mesh, RULES)
     return jax.tree.map(
       lambda box, sharding: jax.tree.map(lambda x: self._fit(sharding, x), nn.unbox(box)),
       boxed,
@@ -140,9 +143,10 @@ class Parallel:
     )
 
   def _fit(self, sharding: NamedSharding, x: jax.ShapeDtypeStruct) -> NamedSharding:
-    """The sharding of a parameter for what an optimizer keeps of it, which may be something else.
+    """Adapts a parameter's sharding to the optimizer state that belongs to it.
 
-    Muon keeps nothing of some, NovoGrad a number, Adafactor means over an axis or one zero.
+    Such a state may have another shape: Muon keeps none for some parameters, NovoGrad one number,
+    Adafactor means over an axis or a single zero.
     """
     if x.ndim != len(sharding.spec):
       return self.replicated
@@ -150,14 +154,20 @@ class Parallel:
     return NamedSharding(self.mesh, PartitionSpec(*axes))
 
   def place(self, share: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Global arrays, split by row, of this process's share of a batch: `own_shards` of its rows."""
+    """Returns global arrays, split by row, of each process's share of a batch.
+
+    Args:
+      share: the rows of this process, which are those of its `local_shards`.
+    """
 
     def put(array: np.ndarray) -> jax.Array:
-      rows = len(array) // len(self.own_shards)
-      found = {shard * rows: place * rows for place, shard in enumerate(self.own_shards)}
+      rows = len(array) // len(self.local_shards)
+      # First row of a shard in the global array -> in this process's share.
+      local_start = {shard * rows: n * rows for n, shard in enumerate(self.local_shards)}
 
-      def part(index: tuple[slice, ...]) -> np.ndarray:
-        first = found[index[0].start or 0]
+      def part(index: tuple[slice, ...] | None) -> np.ndarray:
+        assert index is not None
+        first = local_start[index[0].start or 0]
         return array[first : first + rows]
 
       shape = (rows * self.batch_shards, *array.shape[1:])
@@ -166,17 +176,17 @@ class Parallel:
     return {name: put(array) for name, array in share.items()}
 
   def place_whole(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """Global arrays, split by row, of a batch that every process has all of."""
+    """Returns global arrays, split by row, of a batch that every process has completely."""
 
-    def own(array: np.ndarray) -> np.ndarray:
-      return array.reshape(self.batch_shards, -1, *array.shape[1:])[self.own_shards].reshape(
+    def local(array: np.ndarray) -> np.ndarray:
+      return array.reshape(self.batch_shards, -1, *array.shape[1:])[self.local_shards].reshape(
         -1, *array.shape[1:]
       )
 
-    return self.place({name: own(array) for name, array in batch.items()})
+    return self.place({name: local(array) for name, array in batch.items()})
 
-  def fetch(self, tree: Any) -> Any:
-    """NumPy arrays of arrays on the mesh, wherever their parts are; all processes must ask."""
+  def fetch(self, tree: Arrays) -> Arrays:
+    """Returns arrays of the mesh as NumPy arrays; all processes must call it together."""
     return jax.device_get(tree if jax.process_count() == 1 else self._gather(tree))
 
   @functools.cached_property
@@ -184,11 +194,27 @@ class Parallel:
     return self.jit(lambda tree: tree, out_shardings=self.replicated)
 
 
+class Program:
+  """A jitted function that is traced and called in the context of its mesh.
+
+  Attributes:
+    jitted: the function as `jax.jit` returns it.
+  """
+
+  def __init__(self, parallel: Parallel, jitted: Any):
+    self._parallel, self.jitted = parallel, jitted
+
+  def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    """Calls the function."""
+    with self._parallel.context():
+      return self.jitted(*args, **kwargs)
+
+
 def filled(sizes: Mapping[str, int], count: int) -> dict[str, int]:
-  """Sizes of a mesh's axes for `count` devices, the one that is -1 filled in.
+  """Returns the sizes of a mesh's axes for `count` devices, with the size -1 replaced.
 
   Raises:
-    UserError: if they do not multiply to it.
+    UserError: if their product is not `count`.
   """
   values = list(sizes.values())
   if values.count(-1) == 1:
@@ -196,23 +222,24 @@ def filled(sizes: Mapping[str, int], count: int) -> dict[str, int]:
     values[values.index(-1)] = count // max(known, 1)
   if math.prod(values) != count or min(values) < 1:
     asked = ", ".join(f"mesh.{axis}={size}" for axis, size in sizes.items())
-    raise UserError(f"{asked}: the sizes must multiply to the {count} devices there are")
+    raise UserError(f"{asked}: the product must be {count}, for there are {count} devices")
   return dict(zip(sizes, values, strict=True))
 
 
 def arrange(devices: Sequence[Any], shape: tuple[int, ...]) -> np.ndarray:
-  """Devices as an array whose first axis goes over slices and whose others stay within one.
+  """Returns devices as an array whose first axis is the slice, the other axes lying within one.
 
-  A slice is what a fast network joins: of a TPU pod, else what calls itself one or, if there are as
-  many of them as are asked for, a process. Where nothing says so, neighbours are one.
+  A slice is a group of devices connected by a fast network. On a TPU, and wherever devices have a
+  `slice_index`, that is the slice. Otherwise, if there are as many processes as requested slices,
+  each process is one; else neighbouring devices are grouped.
 
   Raises:
-    UserError: if TPU devices are of another number of slices.
+    UserError: if TPU devices have another number of slices.
   """
   count, *within = shape
   named = {getattr(device, "slice_index", 0) for device in devices}
   if devices[0].platform == "tpu" and len(named) != count:
-    raise UserError(f"mesh.slices={count}, but the TPU devices are of {len(named)} slices")
+    raise UserError(f"mesh.slices={count}, but the TPU has {len(named)} slices")
   if count == 1:
     return mesh_utils.create_device_mesh(shape, devices)
   by_process = len({device.process_index for device in devices}) == count

@@ -10,7 +10,7 @@ import pytest
 
 from tfx_jax.common.whole_file import whole_file, write_whole
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_files_with_similar_names_stay(tmp_path):
@@ -83,4 +83,4 @@ def test_no_other_code_makes_up_names_of_temporary_files():
     if re.search(r"""\.tmp["']|os\.replace\(""", path.read_text())
   ]
   # The second puts a whole folder in its place.
-  assert found == ["tfx_jax/pretrained/export.py", "tfx_jax/common/whole_file.py"]
+  assert found == ["tfx_jax/common/whole_file.py", "tfx_jax/pretrained/export.py"]

@@ -45,7 +45,7 @@ def results(small, parallel, folder):
     [Example(text, text[::-1]) for text in TEXTS if text], "f", tokenizer, tokenizer, folder, 24, 24
   )
   loader = Loader(
-    lambda epoch: corpus, 0, small.layout, 8, parallel.own_shards, parallel.batch_shards
+    lambda epoch: corpus, 0, small.layout, 8, parallel.local_shards, parallel.batch_shards
   )
   loss_step = parallel.jit(make_loss_step(small.model, parallel.batch_parts))
   return types.SimpleNamespace(

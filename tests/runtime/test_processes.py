@@ -1,6 +1,7 @@
 """Runs of several processes on this machine."""
 
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -18,7 +19,7 @@ from tfx_jax.main import main
 from tfx_jax.runtime import processes
 from tfx_jax.runtime.supervisor import RESTART
 
-ROOT = os.path.dirname(os.path.dirname(__file__))
+ROOT = str(pathlib.Path(__file__).parents[2])
 
 
 def start(count, *arguments, program=("-m", "tfx_jax.main")):

@@ -8,7 +8,7 @@ import pytest
 
 from tfx_jax.main import main
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 # What a command does, without the time that JAX takes to import.
 COMMAND = """
 import sys

@@ -1,6 +1,7 @@
 """The supervising parent, with children that do as they are told."""
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ with open({log!r}, "a") as file:
   file.write("started\\n")
 {body}
 """
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = str(pathlib.Path(__file__).parents[2])
 
 
 @pytest.fixture

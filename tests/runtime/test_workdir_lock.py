@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.runtime import workdir_lock
 from tfx_jax.runtime.workdir_lock import InUseError, locked
 
-ROOT = os.path.dirname(os.path.dirname(__file__))
+ROOT = str(pathlib.Path(__file__).parents[2])
 HOLD = """
 import sys, time
 from tfx_jax.runtime.workdir_lock import locked

@@ -229,7 +229,7 @@ def make_loader(
     config.seed,
     make_layout(config, tokenizers),
     config.data.batch_size,
-    parallel.own_shards,
+    parallel.local_shards,
     parallel.batch_shards,
   )
 

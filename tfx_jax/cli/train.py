@@ -78,7 +78,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
     if config.train.init_from:
       state = begin_with(state, source().params, shardings)
       source.cache_clear()
-    checkpoints.check_room(state)
+    checkpoints.check_disk(state)
     _describe(workdir, state.params, parallel)
   else:
     abstract = jax.eval_shape(make_state.jitted)

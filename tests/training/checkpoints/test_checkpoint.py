@@ -62,7 +62,7 @@ def test_the_latest_and_the_best_are_kept(tmp_path, save, best_of, keep, kept):
   assert folders(tmp_path) == kept
 
 
-def test_the_best_is_kept_by_a_run_that_goes_on(tmp_path, run, save):
+def test_the_best_is_kept_by_a_resumed_run(tmp_path, run, save):
   save({1: 1, 2: 2, 3: 2})
   with contextlib.closing(Checkpoints(str(tmp_path))) as checkpoints:
     checkpoints.save(run.state(4), {"best_step": 4})
@@ -82,7 +82,7 @@ def test_another_mesh_reads_the_same(tmp_path, run, save):
   assert run.state(6).params["kernel"].addressable_shards[0].data.shape == (1, 16)
 
 
-def test_what_a_killed_save_leaves_is_ignored_and_removed(tmp_path, run, save):
+def test_leftovers_of_a_killed_save_are_ignored_and_removed(tmp_path, run, save):
   save({1: 1, 2: 1})
   for step in (3, 9):
     leftover = tmp_path / "checkpoints" / f"{step}.orbax-checkpoint-tmp"
@@ -120,7 +120,7 @@ except UserError as error:
 """
 
 
-def test_a_full_disk_is_told_and_the_checkpoint_before_it_stays(tmp_path, run):
+def test_a_full_disk_is_reported_and_the_previous_checkpoint_stays(tmp_path, run):
   # In a process of its own: TensorStore's other threads go on complaining after the first error.
   result = subprocess.run(
     [sys.executable, "-c", FULL_DISK, str(tmp_path)],
@@ -133,25 +133,25 @@ def test_a_full_disk_is_told_and_the_checkpoint_before_it_stays(tmp_path, run):
 
 
 @pytest.mark.parametrize(
-  ("said", "told"),
+  ("message", "reason"),
   [
     ("OUT_OF_RANGE: ... [os_error_code='28'] [tensorstore_spec='{}']", "No space left on device"),
     ("first line\nsecond line", "ValueError: first line"),
     ("", "ValueError: "),
   ],
 )
-def test_a_failed_save_is_told_in_a_few_words(tmp_path, said, told):
+def test_a_failed_save_is_reported_in_a_few_words(tmp_path, message, reason):
   def fail():
-    raise ValueError(said)
+    raise ValueError(message)
 
   checkpoints = Checkpoints(str(tmp_path))
   checkpoints._saving = checkpoints._finisher.submit(fail)
   with pytest.raises(UserError) as error:
     checkpoints.wait()
-  assert str(error.value) == f"cannot save to {tmp_path}/checkpoints: {told}"
+  assert str(error.value) == f"cannot save to {tmp_path}/checkpoints: {reason}"
 
 
-def test_a_disk_without_room_is_told_before_anything_is_written(run, tmp_path, monkeypatch):
+def test_too_small_a_disk_is_reported_before_anything_is_written(run, tmp_path, monkeypatch):
   checkpoints = Checkpoints(str(tmp_path))
   checkpoints.save(run.state(1), {})
   checkpoints.wait()

@@ -9,6 +9,7 @@ import pytest
 from support.saved_state import Run, bits
 
 from tfx_jax.errors import UserError
+from tfx_jax.training.checkpoints import checkpoint
 from tfx_jax.training.checkpoints.checkpoint import Checkpoints
 from tfx_jax.training.checkpoints.restore import read_progress, restore_params
 
@@ -20,7 +21,7 @@ def test_the_progress_is_read_without_the_state(tmp_path, save):
 
 
 @pytest.mark.parametrize(("which", "step"), [("latest", 5), ("best", 2), ("2", 2), ("5", 5)])
-def test_parameters_of_the_checkpoint_asked_for(tmp_path, run, save, which, step):
+def test_the_parameters_of_the_requested_checkpoint_are_returned(tmp_path, run, save, which, step):
   save({1: 1, 2: 2, 5: 2})
   params, found = restore_params(str(tmp_path), which, *run.params)
   assert found == step
@@ -40,7 +41,7 @@ def test_an_average_is_the_mean_of_the_last(tmp_path, run, save, last, steps, ca
   assert not caplog.records  # training has told how many there are
 
 
-def test_the_moving_average_is_what_was_validated(tmp_path):
+def test_best_returns_the_moving_average_if_there_is_one(tmp_path):
   run = Run(ema=True, fsdp=8)
   with contextlib.closing(Checkpoints(str(tmp_path))) as checkpoints:
     for step, best in {1: 1, 2: 1}.items():
@@ -78,7 +79,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(tmp_path, run, save, which):
   assert str(error.value) == f"{tmp_path} holds {told}"
 
 
-def test_a_best_checkpoint_that_was_deleted_is_told(tmp_path, run, save):
+def test_a_deleted_best_checkpoint_is_reported(tmp_path, run, save):
   save({1: 1, 2: 1})
   shutil.rmtree(tmp_path / "checkpoints" / "1")
   with pytest.raises(UserError, match=r"holds no checkpoint '1': .* steps 2$"):
@@ -94,7 +95,7 @@ def test_a_workdir_without_checkpoints_is_refused(tmp_path, run, folder):
 
 
 def test_another_setting_is_named_and_is_no_damage(tmp_path, run):
-  """Shapes that do not fit are of another setting if all files are as they were saved."""
+  """If no file is damaged, other shapes are due to another setting."""
   old = {"model.features": 16, "optimizer.groups": ("a", "b")}
   with contextlib.closing(Checkpoints(str(tmp_path), settings=old)) as checkpoints:
     checkpoints.save(run.state(1), {"best_step": 1})
@@ -102,17 +103,30 @@ def test_another_setting_is_named_and_is_no_damage(tmp_path, run):
   wider = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*x.shape[:-1], 32), x.dtype), run.params[0])
   with pytest.raises(UserError) as info:
     restore_params(str(tmp_path), "1", wider, run.params[1], settings=new)
-  told = "was saved with model.features=16, and the configuration makes it 32: put the old setting"
-  assert str(info.value) == f"{tmp_path / 'checkpoints' / '1'} {told} back"
+  difference = "model.features=16, and the configuration makes it 32"
+  message = f"was saved with {difference}: put the old setting"
+  assert str(info.value) == f"{tmp_path / 'checkpoints' / '1'} {message} back"
   with pytest.raises(UserError, match=r"with the array params/bias: \[8\], .* makes it \[32\]"):
     restore_params(str(tmp_path), "1", wider, run.params[1], settings=old)
   other = jax.tree.map(lambda x: jnp.zeros((*x.shape[:-1], 32), x.dtype), run.abstract.params)
   abstract = run.abstract.replace(params=jax.eval_shape(lambda: other))
   with contextlib.closing(Checkpoints(str(tmp_path), settings=new)) as checkpoints:
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
       checkpoints.restore_newest(abstract, run.shardings)
   assert os.listdir(tmp_path) == ["checkpoints"]
   with contextlib.closing(Checkpoints(str(tmp_path), settings=new)) as checkpoints:
     # A setting that changes no array, and whole files: it is restored.
     state, progress = checkpoints.restore_newest(run.abstract, run.shardings)
   assert int(state.step) == 1 and progress == {"best_step": 1}
+
+
+def test_other_shapes_are_no_damage_in_checkpoints_that_do_not_record_them(
+  tmp_path, run, monkeypatch
+):
+  """Earlier versions saved neither shapes nor settings in `progress`."""
+  monkeypatch.setattr(checkpoint, "SETTINGS", "nothing")
+  with contextlib.closing(Checkpoints(str(tmp_path))) as checkpoints:
+    checkpoints.save(run.state(1), {})
+  wider = jax.tree.map(lambda x: jax.ShapeDtypeStruct((*x.shape[:-1], 32), x.dtype), run.params[0])
+  with pytest.raises(UserError, match=r"with the array params/bias: \[8\], .* makes it \[32\]"):
+    restore_params(str(tmp_path), "1", wider, run.params[1], settings={"model.features": 32})

@@ -1,4 +1,4 @@
-"""What is damaged is found, told in one line, and not used."""
+"""Damage is detected, reported in one line, and the checkpoint not used."""
 
 import contextlib
 import os
@@ -61,7 +61,7 @@ def restore_newest(run, workdir):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_whatever_file_is_damaged_the_checkpoint_before_is_used(
+def test_if_any_file_is_damaged_the_previous_checkpoint_is_used(
   run, saved, tmp_path, damage, caplog
 ):
   names = files(saved / "checkpoints" / "8")
@@ -81,7 +81,7 @@ def test_whatever_file_is_damaged_the_checkpoint_before_is_used(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_that_is_asked_for_is_refused(run, saved, tmp_path, damage):
+def test_a_requested_checkpoint_that_is_damaged_is_refused(run, saved, tmp_path, damage):
   for number, name in enumerate(files(saved / "checkpoints" / "8")):
     workdir = pathlib.Path(shutil.copytree(saved, tmp_path / str(number)))
     DAMAGES[damage](workdir / "checkpoints" / "8" / name)
@@ -92,7 +92,7 @@ def test_a_damaged_checkpoint_that_is_asked_for_is_refused(run, saved, tmp_path,
 
 
 @pytest.mark.parametrize("which", ["latest", "average", "ema", "8"])
-def test_whichever_name_leads_to_it(run, workdir, which):
+def test_a_damaged_checkpoint_is_refused_under_each_name(run, workdir, which):
   truncate(workdir / "checkpoints" / "8" / "state" / "_METADATA")
   with pytest.raises(UserError, match=r"^checkpoint 8 of .* is damaged \(state/_METADATA has"):
     restore_params(str(workdir), which, *run.params, average_last=2, ema=True)
@@ -100,14 +100,14 @@ def test_whichever_name_leads_to_it(run, workdir, which):
   assert step == 4 and bits(params) == bits(run.state(4).params)
 
 
-def test_the_best_is_not_known_from_a_damaged_one(run, workdir):
+def test_a_damaged_checkpoint_does_not_say_which_is_best(run, workdir):
   flip(workdir / "checkpoints" / "8" / "progress" / "metadata")
   with pytest.raises(UserError, match=r"^checkpoint 8 of .* is damaged \(progress/metadata has"):
     restore_params(str(workdir), "best", *run.params)
   assert read_progress(str(workdir)) == (4, {"best_step": 4, "log_bytes": 40})
 
 
-def test_an_empty_folder_of_a_step_is_no_checkpoint(run, workdir, caplog):
+def test_an_empty_folder_is_no_checkpoint(run, workdir, caplog):
   (workdir / "checkpoints" / "16").mkdir()
   state, _ = restore_newest(run, workdir)
   assert int(state.step) == 8
@@ -115,7 +115,7 @@ def test_an_empty_folder_of_a_step_is_no_checkpoint(run, workdir, caplog):
   assert not os.listdir(workdir / "damaged" / "16")
 
 
-def test_training_passes_the_step_of_a_damaged_one_again(run, workdir):
+def test_training_saves_at_the_step_of_a_damaged_checkpoint_again(run, workdir):
   truncate(workdir / "checkpoints" / "8" / "state" / "manifest.ocdbt")
   with contextlib.closing(Checkpoints(str(workdir))) as checkpoints:
     checkpoints.restore_newest(run.abstract, run.shardings)
@@ -126,20 +126,20 @@ def test_training_passes_the_step_of_a_damaged_one_again(run, workdir):
   assert bits(state) == bits(run.state(8))
 
 
-def test_without_a_usable_one_there_is_no_fresh_start(run, workdir):
+def test_without_a_usable_checkpoint_training_does_not_start_afresh(run, workdir):
   flip(workdir / "checkpoints" / "8" / "_CHECKPOINT_METADATA")
   (workdir / "checkpoints" / "4" / "progress" / "metadata").unlink()
   with pytest.raises(UserError) as error:
     restore_newest(run, workdir)
-  told = "(8: _CHECKPOINT_METADATA has other contents; 4: progress/metadata is missing)"
+  reasons = "(8: _CHECKPOINT_METADATA has other contents; 4: progress/metadata is missing)"
   assert str(error.value).startswith(
-    f"no checkpoint of {workdir} is usable {told}: put back a copy"
+    f"no checkpoint of {workdir} is usable {reasons}: put back a copy"
   )
   assert sorted(os.listdir(workdir / "checkpoints")) == ["4", "8"]  # nothing is lost of it
   assert not (workdir / "damaged").exists()
 
 
-def test_arrays_that_changed_before_their_files_were_listed_are_found(tmp_path):
+def test_arrays_that_changed_before_the_manifest_was_written_are_detected(tmp_path):
   """The checksums of the devices alone, on arrays too large to be kept inside of an index."""
   parallel = Parallel()
   weights = np.random.default_rng(0).normal(size=(64, 256)).astype(np.float32)
@@ -149,7 +149,7 @@ def test_arrays_that_changed_before_their_files_were_listed_are_found(tmp_path):
   with contextlib.closing(Checkpoints(str(tmp_path))) as checkpoints:
     checkpoints.save(state, {})
   folder = tmp_path / "checkpoints" / "0"
-  told = set()
+  errors = set()
   # Both arrays are in one file or each in one of its own, as it happens.
   for path in [path for path in files(folder) if (folder / path).stat().st_size > 20_000]:
     whole = (folder / path).read_bytes()
@@ -161,12 +161,12 @@ def test_arrays_that_changed_before_their_files_were_listed_are_found(tmp_path):
       with contextlib.closing(Checkpoints(str(tmp_path))) as checkpoints:
         with pytest.raises(Damaged) as error:
           checkpoints.restore(0, state, shardings)
-      told.add(str(error.value))
+      errors.add(str(error.value))
     (folder / path).write_bytes(whole)
-  assert told == {f"the array params/{name} is not what was saved" for name in "ab"}
+  assert errors == {f"the array params/{name} is not what was saved" for name in "ab"}
 
 
-def test_what_was_saved_before_there_were_checksums_is_taken(run, tmp_path, caplog, monkeypatch):
+def test_a_checkpoint_without_checksums_is_used_unverified(run, tmp_path, caplog, monkeypatch):
   monkeypatch.setattr(checkpoint, "CHECKSUMS", "nothing")
   monkeypatch.setattr(checkpoint, "write_manifest", lambda folder: None)
   with contextlib.closing(Checkpoints(str(tmp_path))) as checkpoints:
@@ -176,12 +176,10 @@ def test_what_was_saved_before_there_were_checksums_is_taken(run, tmp_path, capl
   params, _ = restore_params(str(tmp_path), "3", *run.params)
   assert bits(params) == bits(run.state(3).params)
   lines = [record.getMessage() for record in caplog.records if is_news(record)]
-  assert (
-    lines == [f"{tmp_path}/checkpoints/3 was saved without checksums: it is taken as it is"] * 2
-  )
+  assert lines == [f"{tmp_path}/checkpoints/3 was saved without checksums: it is not verified"] * 2
 
 
-def test_the_first_one_killed_before_its_manifest_is_used_if_its_arrays_are_right(run, workdir):
+def test_a_first_checkpoint_without_its_manifest_is_used_if_its_arrays_are_right(run, workdir):
   shutil.rmtree(workdir / "checkpoints" / "4")
   (workdir / "checkpoints" / "8" / MANIFEST).unlink()
   state, _ = restore_newest(run, workdir)

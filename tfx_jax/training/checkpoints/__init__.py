@@ -1,1 +1,1 @@
-"""Checkpoints: save, verify, restore."""
+"""Checkpoints of a training run: saving, verification and restoring."""

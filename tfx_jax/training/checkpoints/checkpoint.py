@@ -1,10 +1,9 @@
-"""Checkpoints through Orbax: the state, and beside it what else a resumed run must know."""
+"""Saves and restores checkpoints with Orbax: the training state and the progress of the run."""
 
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -12,35 +11,37 @@ from absl import logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as managers
 
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.errors import UserError
 from tfx_jax.training.checkpoints.checksum import checksums
 from tfx_jax.training.checkpoints.manifest import write_manifest
 from tfx_jax.training.checkpoints.verify import (
   CHECKSUMS,
   SETTINGS,
-  SHAPES,
   Damaged,
   folder_of,
   read,
   read_progress_of,
   reason_of,
-  shapes,
 )
 from tfx_jax.training.state import TrainState
 
-# What a checkpoint takes beside its arrays, at most.
+# Upper bound of the bytes that a checkpoint takes beyond its arrays.
 SPARE_BYTES = 1_000_000
 
 
 class _LatestAndBest(managers.PreservationPolicy):
-  """Keeps the latest checkpoints, and of each of them the best one that it knows."""
+  """Keeps the latest checkpoints and, for each of them, the checkpoint that it calls the best."""
 
   def __init__(self, latest: int):
     self._latest = latest
     self.best_of: dict[int, int | None] = {}
 
   def should_preserve(
-    self, checkpoints: Sequence[Any], *, context: managers.PreservationContext
+    self,
+    checkpoints: Sequence[managers.PolicyCheckpointInfo],
+    *,
+    context: managers.PreservationContext,
   ) -> Sequence[bool]:
     latest = sorted(info.step for info in checkpoints)[-self._latest :]
     kept = {*latest, *(self.best_of.get(step) for step in latest)}
@@ -48,22 +49,24 @@ class _LatestAndBest(managers.PreservationPolicy):
 
 
 class Checkpoints:
-  """The folder `checkpoints` of a workdir, a subfolder per step.
+  """The folder `checkpoints` of a workdir, with one subfolder per step.
 
-  A checkpoint appears whole or not at all: it is written under another name and then renamed. Each
-  array has a checksum, computed on the devices, and each file one in a manifest, which is written
-  last. What is damaged later is found when it is read, and the checkpoint before it used.
+  A checkpoint appears whole or not at all: it is written under a temporary name and then renamed.
+  Each array has a checksum, computed on the devices, and each file has one in a manifest, which is
+  written last. Damage is detected on reading, and the previous checkpoint is used instead.
 
   Args:
-    workdir: of the run.
-    keep: latest checkpoints kept, beside the best one; and one more, for if the newest is damaged.
-    settings: that decide which arrays a state has; saved with it, to tell others from damage.
+    workdir: working directory of the run.
+    keep: number of latest checkpoints to keep in addition to the best one. One more is kept in case
+      the newest is damaged.
+    settings: settings that decide which arrays a state has. They are saved with the state, so that
+      an error can say which of them has changed.
 
   Raises:
     UserError: if the folder cannot be written.
   """
 
-  def __init__(self, workdir: str, keep: int = 1, settings: Mapping[str, Any] | None = None):
+  def __init__(self, workdir: str, keep: int = 1, settings: Mapping[str, object] | None = None):
     self._workdir, self._settings = workdir, dict(settings or {})
     self._folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
     self._policy = _LatestAndBest(keep + 1)
@@ -79,19 +82,19 @@ class Checkpoints:
     for step in self._manager.all_steps():
       try:
         self._policy.best_of[step] = read_progress_of(self._manager, step).get("best_step")
-      except Damaged:  # told when it is to be used
+      except Damaged:  # reported when it is about to be used
         continue
 
   def latest(self) -> int | None:
-    """The newest step saved, or None."""
+    """Returns the newest saved step, or None."""
     return self._manager.latest_step()
 
   def steps(self) -> Sequence[int]:
-    """All steps that are saved."""
+    """Returns all saved steps."""
     return self._manager.all_steps()
 
-  def check_room(self, state: TrainState) -> None:
-    """Looks whether the disk has room for a checkpoint; a full one is no place to find out.
+  def check_disk(self, state: TrainState) -> None:
+    """Checks that the disk has enough free space for a checkpoint, before anything is written.
 
     Raises:
       UserError: if it has not.
@@ -104,24 +107,23 @@ class Checkpoints:
         f"the disk has {free / 1e6:,.1f} MB left"
       )
 
-  def save(self, state: TrainState, progress: Mapping[str, Any]) -> None:
-    """Saves in the background, after the save before; at most one copy is in flight.
+  def save(self, state: TrainState, progress: JsonObject) -> None:
+    """Saves in the background, once the previous save has ended; at most one save is in flight.
 
     Args:
-      state: arrays; they may be donated as soon as this returns.
-      progress: what JSON can hold; its `best_step` is the checkpoint to keep beside the latest.
+      state: the arrays; they may be donated as soon as this returns.
+      progress: how far the run has come; `best_step` is the checkpoint to keep with the latest.
 
     Raises:
-      UserError: if the disk has no room for it.
+      UserError: if the previous or this checkpoint cannot be written, as on a full disk.
     """
     self.wait()
-    self.check_room(state)
+    self.check_disk(state)
     step = int(state.step)
     self._policy.best_of[step] = progress.get("best_step")
-    beside = {**progress, SETTINGS: self._settings, SHAPES: shapes(state)}
-    beside |= {CHECKSUMS: checksums(state)}
+    saved_with = {**progress, SETTINGS: self._settings, CHECKSUMS: checksums(state)}
     arguments = ocp.args.Composite(
-      state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(beside)
+      state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(saved_with)
     )
     try:
       self._manager.save(step, args=arguments, force=True)
@@ -130,13 +132,13 @@ class Checkpoints:
     self._saving = self._finisher.submit(self._finish, step)
 
   def _finish(self, step: int) -> None:
-    """Waits until all files are there, and writes down which they are."""
+    """Waits until all files are written, then lists them in the manifest."""
     self._manager.wait_until_finished()
     if jax.process_index() == 0:
       write_manifest(folder_of(self._manager, step))
 
   def wait(self) -> None:
-    """Returns when the save in flight is on disk.
+    """Waits until the save in flight is on disk.
 
     Raises:
       UserError: if it could not be written.
@@ -150,12 +152,19 @@ class Checkpoints:
       raise UserError(f"cannot save to {self._folder}: {reason_of(error)}") from error
 
   def restore(
-    self, step: int, abstract: TrainState, shardings: Any, strict: bool = True
-  ) -> tuple[TrainState, dict]:
-    """The state of `step`, sharded as asked, and its progress.
+    self, step: int, abstract: TrainState, shardings: TrainState, strict: bool = True
+  ) -> tuple[TrainState, JsonObject]:
+    """Returns the state that was saved at `step`, and the progress saved with it.
+
+    Args:
+      step: step of the checkpoint.
+      abstract: shapes and dtypes of the state.
+      shardings: sharding of each of its arrays.
+      strict: whether the checkpoint must have a manifest.
 
     Raises:
-      Damaged: if it is not what was saved; where not `strict`, it may lack its manifest.
+      Damaged: if the checkpoint is not what was saved.
+      UserError: if it was saved with other settings.
     """
     target = jax.tree.map(
       lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -165,14 +174,21 @@ class Checkpoints:
     arguments = ocp.args.StandardRestore(target)
     return read(self._manager, step, arguments, strict, self._settings)
 
-  def restore_newest(self, abstract: TrainState, shardings: Any) -> tuple[TrainState, dict]:
-    """The newest state that is what was saved, sharded as asked, and its progress.
+  def restore_newest(
+    self, abstract: TrainState, shardings: TrainState
+  ) -> tuple[TrainState, JsonObject]:
+    """Returns the newest undamaged state, and the progress saved with it.
 
-    Damaged ones that are newer are told and moved to WORKDIR/damaged, so that training can pass
-    their steps again. One that a kill has left without its manifest is used if there is no other.
+    Newer checkpoints, all damaged, are reported and moved to WORKDIR/damaged, so that training can
+    save at their steps again. A checkpoint without a manifest (the run was killed while saving) is
+    used only if there is no other.
+
+    Args:
+      abstract: shapes and dtypes of the state.
+      shardings: sharding of each of its arrays.
 
     Raises:
-      UserError: if there is none.
+      UserError: if there is no usable checkpoint, or it was saved with other settings.
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
     damaged: dict[int, str] = {}
@@ -191,7 +207,7 @@ class Checkpoints:
     reasons = "; ".join(f"{step}: {reason}" for step, reason in damaged.items())
     raise UserError(
       f"no checkpoint of {self._workdir} is usable ({reasons}): put back a copy of "
-      f"{self._folder}, or choose another --workdir to begin anew"
+      f"{self._folder}, or choose another --workdir to start from the beginning"
     )
 
   def _set_aside(self, step: int, damage: str, instead: int) -> None:
@@ -211,7 +227,7 @@ class Checkpoints:
     self._manager.reload()
 
   def close(self) -> None:
-    """Waits for the save in flight and lets go of the folder."""
+    """Waits for the save in flight and closes the folder."""
     self.wait()
     self._finisher.shutdown()
     self._manager.close()

@@ -1,25 +1,28 @@
-"""Checksums of arrays, computed where the arrays are: the same however they are sharded."""
+"""Checksums of arrays, computed on their devices; they do not depend on the sharding."""
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-# Odd constants of the golden ratio and of the finaliser of MurmurHash3 (Appleby 2011).
+from tfx_jax.models.model import Params
+
+_Program = Callable[[list[jax.Array]], list[tuple[jax.Array, jax.Array]]]
+
+# Odd constants: the golden ratio, and the two of MurmurHash3's finalizer (Appleby 2011).
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B9, 0x85EBCA6B, 0xC2B2AE35
 
 
-def checksums(tree: Any) -> dict[str, str]:
-  """For the path of each leaf, as in 'params/kernel', 64 bits as 16 hexadecimal digits.
+def checksums(tree: Params) -> dict[str, str]:
+  """Returns 64 bits, as 16 hexadecimal digits, for the path of each leaf (like 'params/kernel').
 
-  Each 32 bits of a leaf are mixed with their place in it, and all are added modulo 2^32, so that
-  what is changed, moved or swapped changes the sum, and the order of adding does not. A single
-  changed element is found with certainty, other changes but for about one in 2^64. All is integer
-  arithmetic: the sharding and the number of processes make no difference. -0 and 0, and NaNs of
-  different bits, are different.
+  Each word of 32 bits is hashed together with its index in the array, and the hashes are added
+  modulo 2^32. So a changed or moved word changes the sum, but the order of addition does not. A
+  single changed element is always detected, other changes with a probability of about 1 - 2^-64.
+  All arithmetic is on integers, so neither the sharding nor the number of processes matters. 0 and
+  -0 differ, and so do NaNs of different bits.
 
   Args:
     tree: arrays, all on one mesh.
@@ -30,28 +33,28 @@ def checksums(tree: Any) -> dict[str, str]:
   return {path: f"{int(a):08x}{int(b):08x}" for path, (a, b) in zip(paths(tree), sums, strict=True)}
 
 
-def paths(tree: Any) -> list[str]:
-  """The names of the leaves of a tree, in their order."""
-  found = jax.tree_util.tree_flatten_with_path(tree)[0]
-  return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in found]
+def paths(tree: Params) -> list[str]:
+  """Returns the paths of a tree's leaves, in their order."""
+  leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+  return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
 
 
 @functools.cache
-def _program(mesh: Mesh | None) -> Any:
-  """Leaves -> their sums, on every device of the mesh: each process can read them."""
-  everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
-  return jax.jit(lambda leaves: [_checksum(x) for x in leaves], out_shardings=everywhere)
+def _program(mesh: Mesh | None) -> _Program:
+  """Compiled sums of a list of arrays, replicated, so that each process can read them."""
+  replicated = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+  return jax.jit(lambda leaves: [_checksum(x) for x in leaves], out_shardings=replicated)
 
 
 def _checksum(x: jax.Array) -> tuple[jax.Array, jax.Array]:
   words = _words(x)
-  mixed = _mix(words ^ _places(words.shape))
+  mixed = _mix(words ^ _hash_of_index(words.shape))
   again = _mix(mixed + jnp.uint32(_GOLDEN))
   return mixed.sum(dtype=jnp.uint32), again.sum(dtype=jnp.uint32)
 
 
 def _words(x: jax.Array) -> jax.Array:
-  """The bits as uint32; eight bytes are two words, along a new last axis."""
+  """Returns the bits as uint32; an element of 8 bytes becomes two words on a new last axis."""
   if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
     x = jax.random.key_data(x)
   if x.dtype == jnp.bool_:
@@ -62,16 +65,17 @@ def _words(x: jax.Array) -> jax.Array:
   return jax.lax.bitcast_convert_type(x, bits).astype(jnp.uint32)
 
 
-def _places(shape: Sequence[int]) -> jax.Array:
-  """A hash of each element's index along each axis; a flat index may be more than 32 bits."""
-  place = jnp.full(shape, jnp.uint32(_GOLDEN))
+def _hash_of_index(shape: Sequence[int]) -> jax.Array:
+  """Returns a hash of each element's index, axis by axis: a flat index may exceed 32 bits."""
+  hashed = jnp.full(shape, jnp.uint32(_GOLDEN))
   for axis in range(len(shape)):
-    place = _mix(place + jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(_GOLDEN))
-  return place
+    index = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+    hashed = _mix(hashed + index * jnp.uint32(_GOLDEN))
+  return hashed
 
 
 def _mix(x: jax.Array) -> jax.Array:
-  """A bijection of 32 bits in which each bit depends on all (MurmurHash3's finaliser)."""
+  """Bijection of 32 bits in which each bit depends on all (MurmurHash3's finalizer)."""
   x = (x ^ (x >> 16)) * jnp.uint32(_FIRST)
   x = (x ^ (x >> 13)) * jnp.uint32(_SECOND)
   return x ^ (x >> 16)

@@ -1,4 +1,4 @@
-"""What files a folder holds, written down when they are complete, and looked at again later."""
+"""Manifest of a folder: sizes and checksums of its files, written once they are complete."""
 
 import json
 import os
@@ -13,20 +13,21 @@ _BLOCK = 1 << 20
 
 
 def write_manifest(folder: str) -> None:
-  """Writes FOLDER/manifest.json: the size and CRC-32 of each file below, whole or not at all."""
-  content = _describe(folder)
-  text = json.dumps({"crc32": _digest(content), "files": content})
+  """Writes FOLDER/manifest.json, the size and CRC-32 of each file in it, atomically."""
+  files = _describe(folder)
+  text = json.dumps({"crc32": _digest(files), "files": files})
   write_whole(os.path.join(folder, MANIFEST), text)
 
 
 def find_damage(folder: str, read: str = "") -> str | None:
-  """What of a folder is not as its manifest says, in a few words; None if all is.
-
-  Files that the manifest does not name are not looked at.
+  """Compares a folder with its manifest; files that the manifest does not name are ignored.
 
   Args:
-    folder: that holds the files.
-    read: beginning of the names of files that are read; of others only the size is looked at.
+    folder: the folder with the files.
+    read: prefix of the names of the files whose contents are checked; of others only the size is.
+
+  Returns:
+    The first difference, in a few words, or None.
   """
   try:
     with open(os.path.join(folder, MANIFEST), encoding="utf-8") as file:
@@ -41,9 +42,9 @@ def find_damage(folder: str, read: str = "") -> str | None:
   for name, (size, crc) in files.items():
     path = os.path.join(folder, name)
     try:
-      found = os.path.getsize(path)
-      if found != size:
-        return f"{name} has {found:,} bytes, not {size:,}"
+      actual_size = os.path.getsize(path)
+      if actual_size != size:
+        return f"{name} has {actual_size:,} bytes, not {size:,}"
       if name.startswith(read) and _crc32(path) != crc:
         return f"{name} has other contents"
     except FileNotFoundError:
@@ -54,14 +55,14 @@ def find_damage(folder: str, read: str = "") -> str | None:
 
 
 def _describe(folder: str) -> dict[str, tuple[int, str]]:
-  """For each file below a folder its size and checksum."""
-  found = {}
-  for place, _, names in os.walk(folder):
+  """Returns the size and checksum of each file in a folder and its subfolders."""
+  files = {}
+  for parent, _, names in os.walk(folder):
     for name in names:
-      path = os.path.join(place, name)
+      path = os.path.join(parent, name)
       if name != MANIFEST and not name.startswith(UNFINISHED):
-        found[os.path.relpath(path, folder)] = os.path.getsize(path), _crc32(path)
-  return dict(sorted(found.items()))
+        files[os.path.relpath(path, folder)] = os.path.getsize(path), _crc32(path)
+  return dict(sorted(files.items()))
 
 
 def _digest(content: object) -> str:

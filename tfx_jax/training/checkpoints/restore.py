@@ -1,24 +1,26 @@
-"""What is read of a run that has been trained: parameters, and how far it has come."""
+"""Reads parameters and progress from the checkpoints of a trained run."""
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.errors import UserError
+from tfx_jax.models.model import Params
+from tfx_jax.parallel import Shardings
 from tfx_jax.training.checkpoints.verify import Damaged, read, read_progress_of
 
-# What `evaluate.checkpoint` may be, beside a step.
+# Values of `evaluate.checkpoint`; it may also be a step.
 SELECTIONS = ("best", "latest", "ema", "average")
 
 
-def read_progress(workdir: str) -> tuple[int, dict] | None:
-  """The step of the latest checkpoint of a run and its progress, or None if it has none.
+def read_progress(workdir: str) -> tuple[int, JsonObject] | None:
+  """Returns the step of a run's latest checkpoint and its progress, or None if there is none.
 
-  One whose progress cannot be read is passed over; the arrays are not looked at.
+  Checkpoints whose progress cannot be read are skipped. The arrays are not read.
   """
   folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
   if not os.path.isdir(folder):
@@ -35,27 +37,27 @@ def read_progress(workdir: str) -> tuple[int, dict] | None:
 def restore_params(
   workdir: str,
   which: str,
-  abstract_params: Any,
-  shardings: Any,
+  abstract_params: Params,
+  shardings: Shardings,
   *,
   average_last: int = 1,
   ema: bool = False,
-  settings: Mapping[str, Any] | None = None,
-) -> tuple[Any, int]:
-  """The parameters of one checkpoint, or the mean of several, and the step of the newest.
+  settings: Mapping[str, object] | None = None,
+) -> tuple[Params, int]:
+  """Returns the parameters of one checkpoint, or the mean of several, and the newest one's step.
 
   Args:
-    workdir: of the run.
+    workdir: working directory of the run.
     which: "latest", "best", "ema", "average" or a step.
-    abstract_params: shapes and dtypes.
-    shardings: of each leaf.
-    average_last: how many of the latest checkpoints "average" is the mean of; of all where there
-      are fewer.
-    ema: whether the run keeps a moving average; it is what was validated, so "best" means that.
-    settings: by which the shapes were made, see `Checkpoints`.
+    abstract_params: shapes and dtypes of the parameters.
+    shardings: sharding of each of them.
+    average_last: number of latest checkpoints that "average" is the mean of; all, if there are
+      fewer.
+    ema: whether the run keeps a moving average. If so it was validated, and "best" returns it.
+    settings: settings that the shapes follow from, see `Checkpoints`.
 
   Raises:
-    UserError: if there is no such checkpoint, or it is damaged.
+    UserError: if there is no such checkpoint, it is damaged, or it was saved with other settings.
   """
   folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
   if not os.path.isdir(folder):
@@ -89,15 +91,15 @@ def _restore_field(
   manager: ocp.CheckpointManager,
   step: int,
   field: str,
-  target: Any,
+  target: Params,
   workdir: str,
-  settings: Mapping[str, Any] | None,
-) -> Any:
-  """One field of the state that was saved at `step`."""
-  target = {field: target}
+  settings: Mapping[str, object] | None,
+) -> Params:
+  """Returns one field of the state that was saved at `step`."""
+  item = {field: target}
   arguments = ocp.args.PyTreeRestore(
-    target,
-    restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+    item,
+    restore_args=ocp.checkpoint_utils.construct_restore_args(item),
     partial_restore=True,
   )
   try:
@@ -107,7 +109,7 @@ def _restore_field(
 
 
 def _choose(manager: ocp.CheckpointManager, steps: Sequence[int], which: str, workdir: str) -> int:
-  """The step that `which` means."""
+  """Returns the step that `which` names."""
   if which == "best":
     try:
       which = str(read_progress_of(manager, steps[-1]).get("best_step") or "latest")
@@ -127,5 +129,5 @@ def _choose(manager: ocp.CheckpointManager, steps: Sequence[int], which: str, wo
 def _damaged(workdir: str, step: int, error: Damaged) -> UserError:
   return UserError(
     f"checkpoint {step} of {workdir} is damaged ({error}): set evaluate.checkpoint to another "
-    "step, or train, which goes on from the newest that is whole"
+    "step, or train: training resumes from the newest undamaged checkpoint"
   )
