@@ -122,13 +122,14 @@ class Watch:
 
 def main(steps: int, arguments: list[str]) -> dict[str, Any]:
   """Runs `tfx_jax.main` for so many steps."""
-  from tfx_jax import main as command
+  from tfx_jax.cli import program
 
-  # As `python -m tfx_jax.main` does: JAX is imported by the command, after the quick mistakes.
+  # As `python -m tfx_jax.main` does: JAX is imported when options and files have been read.
   watch = Watch(steps)
-  run = command._run
+  read_job = program.read_job
 
-  def watched(options: Any) -> int:
+  def watched(options: Any) -> Any:
+    job = read_job(options)
     import jax
 
     from tfx_jax.cli import train
@@ -145,11 +146,11 @@ def main(steps: int, arguments: list[str]) -> dict[str, Any]:
       return train_loop(train_step=functools.partial(watch.step, train_step), **parts)
 
     train.train_loop = left
-    return run(options)
+    return job
 
-  command._run = watched
+  program.read_job = watched
   with contextlib.suppress(Enough):
-    command.main(arguments)
+    program.main(arguments)
   return watch.figures()
 
 

@@ -135,7 +135,7 @@ def readme_options():
   """The options of generation of each example in the README that generates with a trained run."""
   text = (pathlib.Path(__file__).parent.parent / "README.md").read_text().replace("\\\n", " ")
   for line in text.splitlines():
-    if "--mode=generate" in line or line.startswith("… "):
+    if "--mode=generate" in line or line.startswith(("tfx generate", "… ")):
       if options := re.findall(r"--config\.(generate\.\w+)(?:=(\"[^\"]*\"|\S+))?", line):
         yield [(key, value.strip('"') or "True") for key, value in options]
 

@@ -19,7 +19,7 @@ PROGRAM = ("run", "builders", "config", "evaluation", "sweep", *PARTS)
 MAY_IMPORT = {
   "experiments": ("config",),
   "__init__": ("run",),
-  "main": ("cli", *PROGRAM),
+  "main": ("cli",),
   "cli": PROGRAM,
   "run": ("builders", "config", "evaluation", "pretrained", *PARTS),
   "builders": ("config", "evaluation", *PARTS),

@@ -43,8 +43,9 @@ def test_an_ensemble_is_recorded_with_what_it_is_worth(copy, without_curves):
 def test_another_model_is_refused(trained, mode, option, tmp_path, capsys):
   (tmp_path / "in").write_text("ab\n")
   before = contents(trained[1])
-  arguments = [f"--workdir={trained[1]}", f"--mode={mode}", f"--input={tmp_path / 'in'}"]
-  assert main([*arguments, f"--output={tmp_path / 'out'}", f"--config.{option}"]) == 2
+  files = [f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
+  arguments = [mode, f"--workdir={trained[1]}", *(files if mode == "generate" else [])]
+  assert main([*arguments, f"--config.{option}"]) == 2
   (line,) = capsys.readouterr().err.splitlines()
   assert line.startswith(f"error: {trained[1]} holds another model ({option.split('=')[0]}: ")
   assert contents(trained[1]) == before and os.listdir(tmp_path) == ["in"]

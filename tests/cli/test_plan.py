@@ -43,8 +43,3 @@ def test_a_plan_that_cannot_be_is_one_line(experiment, options, told, capsys):
   assert main([experiment, "--mode=plan", *options]) == 2
   err = capsys.readouterr().err
   assert told in err and err.count("\n") == 1
-
-
-def test_devices_are_for_plans(experiment, capsys):
-  assert main([experiment, "--devices=4"]) == 2
-  assert capsys.readouterr().err == "error: --devices needs --mode=plan\n"

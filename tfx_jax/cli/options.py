@@ -1,84 +1,142 @@
-"""The options of the command line, and which of them go together."""
+"""The options of the command line: what they are, and which modes take them."""
 
 import argparse
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from tfx_jax.errors import UserError, nearest
 
-MODES = ("train", "evaluate", "generate", "chat", "prepare", "sweep", "plan")
-USAGE = """python -m tfx_jax.main --config=FILE.py[:ARGUMENT] [--workdir=DIR] [--config.KEY=VALUE …]
-       python -m tfx_jax.main --workdir=DIR --mode=evaluate [--baseline=DIR]
-       python -m tfx_jax.main --workdir=DIR --mode=generate --input=FILE|- --output=FILE|-
-       python -m tfx_jax.main --workdir=DIR --mode=chat
-       python -m tfx_jax.main --config=FILE.py --mode=prepare
-       python -m tfx_jax.main --config=FILE.py --mode=plan --devices=N
-       python -m tfx_jax.main --config=FILE.py --workdir=DIR --mode=sweep --sweep.KEY=VALUE,VALUE,…
-           [--sweep.KEY=VALUE,… …]
-       train and sweep: [--restarts=N] [--silence=SECONDS]
-       with a folder whose config.json names code (package.module:Name): [--trust]
-
-Of a run of several processes each is started with the same command and
-       --coordinator=HOST:PORT --processes=N --process=I, or --coordinator=auto"""
+MODES = {
+  "train": "Train a run, or resume it, and evaluate it on the test set at the end.",
+  "evaluate": "Decode a split with a trained run and score the outputs.",
+  "generate": "Generate an output for each line of a file or of standard input.",
+  "chat": "Talk with a run that was trained on dialogues.",
+  "prepare": "Make the tokenizer and the tokenized data ahead of training.",
+  "sweep": "Train a run for each combination of some settings, and compare the results.",
+  "plan": "Estimate memory and FLOPs of a training step; the devices need not be there.",
+}
+_TRAINING = ("train", "sweep")
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-  """Options; `overrides` and `sweeps` are pairs of config key and text in the order given.
+def _option(
+  default: Any, metavar: str, help: str, modes: Collection[str] = tuple(MODES), kind: type = str
+) -> Any:
+  """Declares an option of some modes; without `metavar` it takes no value."""
+  metadata = {"metavar": metavar, "help": help, "modes": modes, "kind": kind}
+  return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """Options of a command; each field has its help.
+
+  Without a mode, `--help` is asked for alone. `overrides` and `sweeps` are pairs of a key and the
+  text of its value, in the order given.
+  """
+
+  mode: str = ""
+  help: bool = False
+  config: str = _option(
+    "", "FILE.py[:ARGUMENT]", "Experiment file; its get_config is called with ARGUMENT."
+  )
+  workdir: str = _option(
+    "", "DIR", "Folder of the run; by default runs/ and the experiment's name."
+  )
+  overrides: Sequence[tuple[str, str]] = _option(
+    (), "config.KEY=VALUE", "Value of a key of the configuration, as in --config.seed=1."
+  )
+  sweeps: Sequence[tuple[str, str]] = _option(
+    (), "sweep.KEY=VALUE,VALUE,…", "Values of a key to train with, each in a run.", ("sweep",)
+  )
+  input: str = _option(
+    "-", "FILE", "Texts to generate from, one a line; - reads stdin.", ("generate",)
+  )
+  output: str = _option("-", "FILE", "File for the outputs; - writes to stdout.", ("generate",))
+  baseline: str = _option("", "DIR", "Workdir of another run to compare with.", ("evaluate",))
+  devices: int | None = _option(None, "N", "Number of devices to plan for.", ("plan",), int)
+  restarts: int | None = _option(
+    None, "N", "Start a run again that dies or hangs, at most N times.", _TRAINING, int
+  )
+  silence: float | None = _option(
+    None, "SECONDS", "End a run that makes no progress for so many seconds.", _TRAINING, float
+  )
+  trust: bool = _option(
+    False, "", "Run code (package.module:Name) that a folder's config.json names."
+  )
+  coordinator: str = _option("", "HOST:PORT", "Address of process 0; auto asks the cluster.")
+  processes: int | None = _option(None, "N", "Number of processes of the run.", kind=int)
+  process: int | None = _option(None, "I", "Index of this process, from 0.", kind=int)
+
+
+# Declarations by name of the option, those of pairs (--config.KEY) left out.
+DECLARED: Mapping[str, Mapping[str, Any]] = {
+  field.name: field.metadata for field in dataclasses.fields(Options) if field.metadata
+}
+
+
+def parse(arguments: Sequence[str]) -> Options:
+  """Returns the options in the arguments of the command line.
+
+  The mode is the first word, or `--mode`; without either it is train.
 
   Raises:
-    UserError: for an unknown option, or one that means nothing here.
+    UserError: for an unknown option, one that the mode does not take, or a value of another type.
   """
-  overrides, sweeps, rest = [], [], []
+  words: list[str] = []
+  pairs: dict[str, list[tuple[str, str]]] = {"overrides": [], "sweeps": []}
   for word in arguments:
-    option, given, value = word.partition("=")
+    option, equals, value = word.partition("=")
     if option.startswith("--config."):
-      overrides.append((option.removeprefix("--config."), value if given else "True"))
+      pairs["overrides"].append((option.removeprefix("--config."), value if equals else "True"))
     elif option.startswith("--sweep."):
-      sweeps.append((option.removeprefix("--sweep."), value))
+      pairs["sweeps"].append((option.removeprefix("--sweep."), value))
     else:
-      rest.append(word)
-  parser = argparse.ArgumentParser(
-    "tfx_jax.main", usage=USAGE, allow_abbrev=False, exit_on_error=False
-  )
-  parser.add_argument("--config", default="", help="experiment file, and its argument")
-  parser.add_argument("--workdir", default="", help="where the run is kept; default runs/NAME")
-  parser.add_argument("--mode", default="train", help=", ".join(MODES))
-  parser.add_argument("--input", default="-", help="texts to generate from, one a line; -: stdin")
-  parser.add_argument("--output", default="-", help="where outputs are written; -: stdout")
-  parser.add_argument(
-    "--trust", action="store_true", help="run code that the config.json of a folder names"
-  )
-  parser.add_argument("--baseline", default="", help="workdir of a run to compare with (evaluate)")
-  parser.add_argument("--restarts", type=int, help="how often a run that died is started again")
-  parser.add_argument("--silence", type=float, help="seconds after which a silent run hangs")
-  parser.add_argument("--devices", type=int, help="that there would be (plan)")
-  parser.add_argument(
-    "--coordinator", default="", help="HOST:PORT of process 0, or auto: as the cluster says"
-  )
-  parser.add_argument("--processes", type=int, help="how many there are")
-  parser.add_argument("--process", type=int, help="which of them this is, from 0")
-  parser.set_defaults(overrides=overrides, sweeps=sweeps)
-  try:
-    options, unknown = parser.parse_known_args(rest)
-  except argparse.ArgumentError as error:
-    raise UserError(str(error)) from error
-  if unknown:
-    name = unknown[0].split("=")[0]
-    known = [option for option in parser._option_string_actions if option.startswith("--")]
-    raise UserError(f"unknown argument {unknown[0]}{nearest(name, known)}")
-  if options.mode not in MODES:
-    raise UserError(f"--mode={options.mode}{nearest(options.mode, MODES)}")
-  for option, given, modes in (
-    ("--baseline", options.baseline, ("evaluate",)),
-    ("--sweep.KEY", options.sweeps, ("sweep",)),
-    ("--restarts", options.restarts is not None, ("train", "sweep")),
-    ("--silence", options.silence is not None, ("train", "sweep")),
-    ("--devices", options.devices is not None, ("plan",)),
-  ):
-    if given and options.mode not in modes:
-      raise UserError(f"{option} needs --mode={' or '.join(modes)}")
+      words.append(word)
+  given = vars(_parse_words(words))
+  given |= {name: found for name, found in pairs.items() if found}
+  options = Options(**given)
+  if options.help:
+    return options
+  for name in given.keys() & DECLARED:
+    modes = DECLARED[name]["modes"]
+    if options.mode not in modes:
+      shown = "--sweep.KEY" if name == "sweeps" else f"--{name}"
+      raise UserError(f"{shown} needs --mode={' or '.join(modes)}")
   if (options.restarts or 0) < 0:
     raise UserError(f"--restarts={options.restarts}: use 0 or more")
   if options.silence is not None and not 0 < options.silence < math.inf:
     raise UserError(f"--silence={options.silence}: use seconds above 0")
+  return options
+
+
+def _parse_words(words: Sequence[str]) -> argparse.Namespace:
+  """Returns the options that are given; a first word that is no option is the mode."""
+  parser = argparse.ArgumentParser(
+    add_help=False, allow_abbrev=False, exit_on_error=False, argument_default=argparse.SUPPRESS
+  )
+  parser.add_argument("-h", "--help", action="store_true")
+  parser.add_argument("--mode")
+  for name, option in DECLARED.items():
+    if not option["metavar"]:
+      parser.add_argument(f"--{name}", action="store_true")
+    elif name not in ("overrides", "sweeps"):
+      parser.add_argument(f"--{name}", type=option["kind"])
+  first = words[:1] if words and not words[0].startswith("-") else []
+  try:
+    options, unknown = parser.parse_known_args(words[len(first) :])
+  except argparse.ArgumentError as error:
+    raise UserError(str(error)) from error
+  if unknown:
+    known = [f"--{name}" for name in ("mode", "help", *DECLARED)]
+    raise UserError(f"unknown argument {unknown[0]}{nearest(unknown[0].split('=')[0], known)}")
+  if first and getattr(options, "mode", first[0]) != first[0]:
+    raise UserError(f"{first[0]} and --mode={options.mode} are both given: leave one out")
+  if first:
+    options.mode = first[0]
+  if not hasattr(options, "mode"):
+    options.mode = "" if hasattr(options, "help") else "train"
+  if options.mode and options.mode not in MODES:
+    raise UserError(f"there is no mode '{options.mode}'{nearest(options.mode, MODES)}")
   return options

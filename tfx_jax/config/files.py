@@ -191,7 +191,7 @@ def keep_old_defaults(config: ConfigDict, workdir: str) -> list[str]:
   Returns:
     what was changed, a line for each key.
   """
-  recorded, defaults, old = read_config(workdir), base(), config.to_dict()
+  recorded, defaults, old = recorded_config(workdir), base(), config.to_dict()
   for (section, name), value in _OLD_DEFAULTS.items():
     if recorded is not None and recorded[section][name] == value:
       if config[section][name] == defaults[section][name]:

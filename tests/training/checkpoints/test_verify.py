@@ -12,8 +12,8 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from support.saved_state import Run, bits
 
+from tfx_jax.cli.program import is_news
 from tfx_jax.errors import UserError
-from tfx_jax.main import is_news
 from tfx_jax.parallel import Parallel
 from tfx_jax.training.checkpoints import checkpoint
 from tfx_jax.training.checkpoints.checkpoint import Checkpoints

@@ -4,18 +4,26 @@ import contextlib
 import gzip
 import json
 import os
+import pathlib
 import resource
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from support.tiny_run import contents, write_experiment
 
 import tfx_jax
 from tfx_jax.cli import train
+from tfx_jax.cli.help import help_text
 from tfx_jax.errors import UserError
-from tfx_jax.main import _name, main
+from tfx_jax.main import main
+from tfx_jax.runtime.allocator import KEPT_BUFFERS
+
+ROOT = str(pathlib.Path(__file__).parent.parent.parent)
+with open(f"{ROOT}/pyproject.toml", "rb") as project:
+  ENTRY = tomllib.load(project)["project"]["scripts"]["tfx"]
 
 
 @pytest.fixture
@@ -58,39 +66,62 @@ def refusal(capture, *arguments):
   [
     ([], "give --config=FILE.py, or --workdir=DIR of a run"),
     (["--confg=x.py"], "unknown argument --confg=x.py, did you mean '--config'?"),
-    (["--workdir=w", "extra"], "unknown argument extra"),
-    (["--workdir"], "argument --workdir: expected one argument"),
-    (["--workdir=w", "--mode=evaluate", "--restarts=1"], "--restarts needs --mode=train or sweep"),
-    (["--workdir=w", "--mode=chat", "--silence=9"], "--silence needs --mode=train or sweep"),
-    (["--workdir=w", "--restarts=-1"], "--restarts=-1: use 0 or more"),
-    (["--workdir=w", "--silence=0"], "--silence=0.0: use seconds above 0"),
-    (["--workdir=w", "--silence=nan"], "--silence=nan: use seconds above 0"),
-    (["--workdir=w", "--silence=inf"], "--silence=inf: use seconds above 0"),
-    (["--workdir=w", "--restarts=x"], "argument --restarts: invalid int value: 'x'"),
-    (["--workdir=w", "--mode=eval"], "--mode=eval, did you mean 'evaluate'?"),
-    (["--workdir=w", "--mode=generat"], "--mode=generat, did you mean 'generate'?"),
     (["--config=missing.py"], "--config=missing.py: there is no file missing.py"),
+    (["train", "--config=missing.py"], "--config=missing.py: there is no file missing.py"),
     (["--workdir=missing"], "missing holds no run; give --config"),
+    (["generate", "--workdir=missing"], "missing holds no run"),
     (["--workdir=missing", "--mode=generate"], "missing holds no run"),
     (["--workdir=missing", "--mode=evaluate"], "missing holds no run"),
-    (["--workdir=w", "--baselin=v"], "unknown argument --baselin=v, did you mean '--baseline'?"),
-    (["--workdir=w", "--baseline=v"], "--baseline needs --mode=evaluate"),
-    (["--workdir=w", "--sweep.seed=1"], "--sweep.KEY needs --mode=sweep"),
     (["--workdir=w", "--mode=sweep", "--sweep.seed=1"], "--mode=sweep needs --config=FILE.py"),
-    (["--workdir=w", "--processes=two"], "argument --processes: invalid int value: 'two'"),
-    (["--workdir=w", "--proces=0"], "unknown argument --proces=0, did you mean '--process'?"),
   ],
 )
 def test_arguments_that_mean_nothing(arguments, told, capfd, no_training):
   assert refusal(capfd, *arguments).startswith(told)
 
 
-def test_help_is_no_error(capsys):
-  with pytest.raises(SystemExit) as info:
-    main(["--help"])
-  told = capsys.readouterr().out
-  assert info.value.code == 0 and "--mode=generate" in told
-  assert "--baseline=DIR" in told and "--sweep.KEY=VALUE" in told
+def test_help_is_a_result(capsys):
+  assert main(["plan", "--help"]) == 0
+  assert capsys.readouterr().out == help_text("plan") + "\n"
+
+
+@pytest.fixture
+def script(tmp_path):
+  """The command `tfx` in a folder of its own, as pip installs it."""
+  path = tmp_path / "bin" / "tfx"
+  path.parent.mkdir()
+  module, _, function = ENTRY.partition(":")
+  lines = [f"#!{sys.executable}", "import sys", f"from {module} import {function}"]
+  path.write_text("\n".join([*lines, f"sys.exit({function}())", ""]))
+  path.chmod(0o755)
+  return path
+
+
+def test_the_installed_command_is_the_module(script, tmp_path):
+  """It keeps buffers, finds code in the current folder, and runs what is supervised."""
+  write_experiment(tmp_path)
+  (tmp_path / "mine.py").write_text(
+    "import os\nprint(os.environ.get('GLIBC_TUNABLES'), file=__import__('sys').stderr)\n"
+    "def share(predictions, references):\n  return {'share': 50.0}\n"
+  )
+  environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC", "GLIBC"))}
+  environment |= {"PYTHONPATH": ROOT}
+
+  def run(command, *arguments):
+    return subprocess.run(
+      [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+
+  prepare = ["--config=tiny.py", "--config.task.metrics=mine:share", "--config.data.test=missing"]
+  by_script = run([script], "prepare", *prepare)
+  by_module = run([sys.executable, "-m", "tfx_jax.main"], "--mode=prepare", *prepare)
+  assert by_script.stderr == by_module.stderr and by_script.returncode == 2
+  kept, error = by_script.stderr.splitlines()
+  assert "no file missing" in error
+  if "CS_GNU_LIBC_VERSION" in os.confstr_names:
+    assert kept == KEPT_BUFFERS["GLIBC_TUNABLES"]
+  supervised = run([script], "train", "--restarts=1", "--config=missing.py")
+  assert supervised.returncode == 2
+  assert supervised.stderr == "error: --config=missing.py: there is no file missing.py\n"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +249,8 @@ def test_a_run_without_checkpoints(trained, capfd, tmp_path):
   shutil.copytree(trained[1], tmp_path / "run")
   shutil.rmtree(tmp_path / "run" / "checkpoints")
   for mode in ("generate", "evaluate"):
-    told = refusal(capfd, f"--workdir={tmp_path / 'run'}", f"--mode={mode}", f"--input={__file__}")
+    source = [f"--input={__file__}"] if mode == "generate" else []
+    told = refusal(capfd, f"--workdir={tmp_path / 'run'}", f"--mode={mode}", *source)
     assert told == f"{tmp_path / 'run'} holds no checkpoints: train it first"
 
 
@@ -226,11 +258,6 @@ def test_a_run_that_cannot_be_read(capfd, tmp_path):
   (tmp_path / "config.json").write_text("{")
   told = refusal(capfd, f"--workdir={tmp_path}", "--mode=generate")
   assert told.startswith(f"cannot read {tmp_path}/config.json: ")
-
-
-def test_the_workdir_is_named_by_the_experiment():
-  assert _name("experiments/wmt.py:big") == "wmt-big"
-  assert _name("wmt.py") == "wmt"
 
 
 def test_a_full_disk(trained, experiment, capsys, tmp_path):
@@ -322,7 +349,8 @@ def test_a_folder_runs_no_code(options, theirs, trained, no_training, capfd, tmp
   before = contents(folder)
   for name, path in places.items():
     options = [option.replace(name, path) for option in options]
-  told = refusal(capfd, *options, f"--input={tmp_path / 'in'}")
+  source = [f"--input={tmp_path / 'in'}"] if "--mode=generate" in options else []
+  told = refusal(capfd, *options, *source)
   assert f"{folder}/config.json names code to run, task.name='their_code:share'" in told
   assert not marker.exists() and not (tmp_path / "new").exists() and contents(folder) == before
 
