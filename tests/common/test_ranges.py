@@ -89,7 +89,7 @@ def test_the_python_api_knows_the_same_ranges(key):
     assert message == f"{key}={value}: use {RANGES[key]}"
   for value in ("1", None, True):
     message = failure(GenerateSettings, **{key.removeprefix("generate."): value})
-    assert message.startswith(f"{key}={value!r} is {type(value).__name__}: use a")
+    assert message.startswith(f"{key}={value!r} is {type(value).__name__}, not ")
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -47,7 +50,7 @@ SAMPLING = {"search": "sample"}
     (SAMPLING | {"stop": ("a", "")}, "generate.stop=('a', ''): use a tuple of texts, none of them"),
     ({"forbidden_phrases": ("",)}, "generate.forbidden_phrases=('',): use a tuple of texts"),
     ({"stream": True}, "generate.stream=True does not go with generate.beam_size=4: use 1"),
-    (SAMPLING | {"stream": True}, "generate.stream=True is of one output"),
+    (SAMPLING | {"stream": True}, "generate.stream=True shows one output"),
     ({"no_repeat_ngram_size": -1}, "generate.no_repeat_ngram_size=-1: use 0 to"),
     ({"repetition_penalty": 0.0}, "generate.repetition_penalty=0.0: use 1e-06 to 1000000"),
     ({"forbidden": "<unk>"}, "generate.forbidden='<unk>': use a tuple of texts"),
@@ -88,6 +91,15 @@ def test_the_settings_are_the_keys_of_the_configuration(small):
     max_length_ratio=0.5,
     batch_size=64,
   )
+
+
+def test_importing_the_settings_imports_no_jax():
+  """The configuration takes its defaults from here, and its files are read without JAX."""
+  check = (
+    "import sys; from tfx_jax.generation.settings import GenerateSettings; GenerateSettings(); "
+    "sys.exit(any(name in sys.modules for name in ('jax', 'flax', 'numpy')))"
+  )
+  assert subprocess.run([sys.executable, "-c", check]).returncode == 0
 
 
 def test_numpys_numbers_and_any_collection_are_taken():

@@ -143,6 +143,7 @@ RANGES = {
   "generate.min_length": _COUNT_OR_NONE,
   "generate.max_length": _COUNT,
   "generate.max_length_ratio": _WEIGHT,
+  "generate.stop_threshold": _SHARE,
   "generate.max_source_length": _COUNT,
   "generate.batch_size": _COUNT,
   "generate.no_repeat_ngram_size": _COUNT_OR_NONE,

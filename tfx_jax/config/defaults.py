@@ -305,6 +305,9 @@ def base() -> ConfigDict:
         "presence_penalty": 0.0,
         # An output ends before the first of these texts. Not with several beams.
         "stop": (),
+        # Frames only: an output ends with the first frame that is the last one with more than this
+        # probability.
+        "stop_threshold": 0.5,
         # Longer inputs are cut, with a warning.
         "max_source_length": 256,
         "batch_size": 32,

@@ -40,9 +40,6 @@ from tfx_jax.decoding.loop import NO_TOKEN, Cache, Step, run_steps
 from tfx_jax.decoding.rules import Rules, apply_rules
 from tfx_jax.decoding.top_k import top_k
 
-# c of the length penalty, by the names of `generate.length_penalty_form`.
-PENALTY_OFFSETS = {"gnmt": 5.0, "power": 0.0}
-
 # Computes from the cache the term [B,W] that is added to a beam's score if its next token ends it.
 EndPenalty = Callable[[Cache], jax.Array]
 
@@ -54,7 +51,7 @@ class BeamSettings:
   Attributes:
     rules: constraints on the next token.
     length_penalty: exponent, scalar.
-    penalty_offset: c of the penalty, scalar; see `PENALTY_OFFSETS`.
+    penalty_offset: c of the penalty, scalar.
     prompt_length: scalar, tokens that every output began with before the first generated one. They
       count in the length, with log-probability 0.
     early_stopping: bool scalar, whether a row stops as soon as its pool is full.
@@ -231,7 +228,7 @@ def expand(
 
 
 def finish_rows(state: BeamState, finished: jax.Array) -> BeamState:
-  """SpecialTokens rows as finished, bool [B], and empties their beams, so that their pools stay."""
+  """Marks rows as finished, bool [B], and empties their beams, so that their pools stay."""
   live_sum = jnp.where(finished[:, None], NEG_INF, state.live_sum)  # [B,1], [B,W] -> [B,W]
   return state.replace(live_sum=live_sum, finished=finished)
 

@@ -11,7 +11,7 @@ from tfx_jax.decoding.phrases import Phrases
 from tfx_jax.decoding.rules import Rules
 from tfx_jax.decoding.truncation import Truncation
 from tfx_jax.generation.search import Settings
-from tfx_jax.generation.settings import GenerateSettings
+from tfx_jax.generation.settings import PENALTY_OFFSETS, GenerateSettings
 
 
 def search_settings(
@@ -64,7 +64,7 @@ def _of_beams(settings: GenerateSettings, rules: Rules, given: int) -> Settings:
   beams = beam.BeamSettings(
     rules=rules,
     length_penalty=np.float32(settings.length_penalty),
-    penalty_offset=np.float32(beam.PENALTY_OFFSETS[settings.length_penalty_form]),
+    penalty_offset=np.float32(PENALTY_OFFSETS[settings.length_penalty_form]),
     prompt_length=np.int32(given),
     early_stopping=np.bool_(settings.early_stopping),
   )

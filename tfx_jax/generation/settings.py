@@ -1,22 +1,25 @@
-"""The settings of generation: names, ranges, and which of them go together."""
+"""The settings of section `generate`: defaults, ranges, and which of them go together.
+
+Imports no JAX, so that the configuration can take its defaults from here.
+"""
 
 import dataclasses
 import math
 from collections.abc import Collection, Iterable
 from typing import Any
 
-import numpy as np
-
 from tfx_jax.common.ranges import RANGES, check_range
-from tfx_jax.decoding.beam import PENALTY_OFFSETS
 from tfx_jax.errors import UserError, nearest, shown
 
 SEARCHES = ("beam", "sample", "mbr")
-# Of 1e30: a log-probability divided or multiplied by that still is a float32 of full precision.
-_LOG_OF_GREATEST_PENALTY = math.log(1e30)
-# What some searches do not read; elsewhere than at its default it would mislead.
-OF_DRAWS = ("temperature", "top_k", "top_p", "min_p", "typical_p", "seed")
-READ_BY = dict.fromkeys(OF_DRAWS, ("sample", "mbr")) | {
+# c of the length penalty ((c + n) / (c + 1)) ** length_penalty, by `length_penalty_form`.
+PENALTY_OFFSETS = {"gnmt": 5.0, "power": 0.0}
+# Log of 1e30: a log-probability divided or multiplied by it is still a float32 of full precision.
+_LOG_MAX_PENALTY = math.log(1e30)
+# The searches that read a setting. To set it for another search would be misleading: an error.
+READ_BY = dict.fromkeys(
+  ("temperature", "top_k", "top_p", "min_p", "typical_p", "seed"), ("sample", "mbr")
+) | {
   "num_samples": ("mbr",),
   **dict.fromkeys(
     ("coverage_penalty", "early_stopping", "beam_groups", "diversity_penalty"), ("beam",)
@@ -26,48 +29,54 @@ READ_BY = dict.fromkeys(OF_DRAWS, ("sample", "mbr")) | {
 
 @dataclasses.dataclass(frozen=True)
 class GenerateSettings:
-  """How texts are generated; what is computed is said in `docs/decoding.md`.
+  """Settings of generation; `docs/decoding.md` defines exactly what is computed.
 
   Attributes:
-    search: "beam", "sample", or "mbr": the minimum Bayes risk among samples.
-    beam_size: W; 1 is greedy search, where the length penalty plays no part, for `num_return=1`.
-    beam_groups: G groups of beams, each kept from the words of the others, see
-      `decoding/diverse.py`; 1: plain beam search. It divides `beam_size`.
-    diversity_penalty: how much.
-    num_return: hypotheses per input. A search of beams has at least as many beams, see `width`; of
-      `num_samples` it is a part.
-    length_penalty_form: "gnmt" or "power", see `decoding/beam.py`.
-    length_penalty: its exponent.
-    early_stopping: whether a search of beams ends when `beam_size` hypotheses have ended, as
-      transformers has it; else when none could still get better.
-    coverage_penalty: weight of the penalty on sources left unread, see `decoding/coverage.py`; 0:
-      none, and attention is not looked at.
-    alignment_layer: the decoder layer whose attention that is, the mean of its heads; -1: the last.
-    temperature: what log-probabilities are divided by before a token is drawn.
-    top_k: draws are among this many of the likeliest tokens; 0: among all.
-    top_p: draws are among the likeliest tokens that have this probability together; 1: among all.
-    min_p: draws are among the tokens at least so many times as likely as the likeliest; 0: all.
-    typical_p: draws are among the most typical tokens that have this probability together, see
-      `decoding/truncation.py`; 1: among all.
-    seed: of the draws.
-    num_samples: samples of each input among which the minimum Bayes risk is looked for.
-    min_length: least tokens of an output, EOS counted.
-    max_length: most tokens of an output.
-    max_length_ratio: also at most this many tokens per source token, plus `SPARE_LENGTH`;
+    search: "beam"; "sample"; or "mbr", minimum Bayes risk decoding: the sample that is most like
+      all other samples, by chrF (texts only).
+    beam_size: W, beams of each input; 1 is greedy search, without a length penalty.
+    beam_groups: G groups of beams that avoid each other's tokens (Vijayakumar et al. 2016), see
+      `decoding/diverse.py`; 1: plain beam search. It must divide `beam_size`.
+    diversity_penalty: strength with which groups avoid each other's tokens.
+    num_return: outputs of each input, best first. Beam search uses at least as many beams.
+    length_penalty_form: "gnmt" (Wu et al. 2016) or "power", see `decoding/beam.py`.
+    length_penalty: exponent of the length penalty; 0: none.
+    early_stopping: whether an input's beam search ends as soon as `beam_size` hypotheses have
+      ended, as in transformers; otherwise it ends when none can still become better.
+    coverage_penalty: weight of the penalty for source tokens that got no attention (Wu et al.
+      2016), see `decoding/coverage.py`; 0: none.
+    alignment_layer: decoder layer whose attention is used for the coverage penalty and for
+      alignments; -1: the last, -2: the last but one, …
+    temperature: divisor of the log-probabilities before a token is drawn.
+    top_k: draws are restricted to this many most likely tokens; 0: no restriction.
+    top_p: then to the most likely tokens that together have this probability; 1: no restriction.
+    min_p: then to tokens at least this many times as likely as the most likely one; 0: no
+      restriction.
+    typical_p: then to the tokens of most typical information that together have this probability,
+      see `decoding/truncation.py`; 1: no restriction.
+    seed: seed of the draws.
+    num_samples: samples of each input that minimum Bayes risk decoding compares.
+    min_length: least elements of an output; of tokens, EOS counted.
+    max_length: most elements of an output; of tokens, EOS counted.
+    max_length_ratio: limits outputs also to this many elements for each one of the source, plus 10;
       0: no such limit.
-    prefix: text that all outputs begin with.
-    forbidden: pieces of the target tokenizer that are never generated.
-    forbidden_phrases: texts that outputs never hold, see `constraints.spellings`.
-    no_repeat_ngram_size: no n-gram of so many tokens occurs twice in an output; 0: no such rule.
-    repetition_penalty: what the logits of tokens of the output so far are divided by.
-    presence_penalty: what is subtracted from them.
-    stop: texts before the first of which an output ends.
-    stream: whether outputs are to be read while they are written.
-    max_source_length: longer inputs are cut, with a warning.
-    batch_size: inputs decoded at a time.
+    prefix: text that every output begins with.
+    forbidden: names of pieces of the target tokenizer that are never generated, such as "<unk>".
+    forbidden_phrases: texts that never occur in an output, however its pieces spell them.
+    no_repeat_ngram_size: length of n-grams that never occur twice in an output; 0: no such rule.
+    repetition_penalty: divisor of the logits of tokens that are in the output so far (Keskar et
+      al. 2019).
+    presence_penalty: number subtracted from the logits of the same tokens, as OpenAI defines it.
+    stop: texts; an output ends before the first of them. Not with several beams.
+    stop_threshold: probability above which a frame is the last of its output (frames only); 1: only
+      `max_length` ends an output.
+    stream: whether outputs are shown while they are generated. Not with several beams or outputs.
+    max_source_length: most elements of an input, special tokens counted; longer inputs are cut,
+      with a warning.
+    batch_size: inputs that are decoded together.
 
   Raises:
-    UserError: for a value that makes no sense.
+    UserError: for a value that makes no sense, or values that do not go together.
   """
 
   search: str = "beam"
@@ -97,6 +106,7 @@ class GenerateSettings:
   repetition_penalty: float = 1.0
   presence_penalty: float = 0.0
   stop: Collection[str] = ()
+  stop_threshold: float = 0.5
   stream: bool = False
   max_source_length: int = 256
   batch_size: int = 32
@@ -131,23 +141,23 @@ class GenerateSettings:
       )
     if self.stream and (self.search == "mbr" or self.num_return > 1):
       raise UserError(
-        "generate.stream=True is of one output that is written once: use generate.search='sample' "
-        "or generate.beam_size=1, and generate.num_return=1"
+        "generate.stream=True shows one output, of which nothing changes later: use "
+        "generate.search='sample' or generate.beam_size=1, and generate.num_return=1"
       )
 
   def _check_length_penalty(self) -> None:
-    """The penalty of the longest output, a power, must leave scores within float32."""
+    """Checks that the penalty of the longest output, a power, keeps scores within float32."""
     offset = PENALTY_OFFSETS[self.length_penalty_form]
     growth = math.log((offset + self.max_length) / (offset + 1))
-    if abs(self.length_penalty) * growth > _LOG_OF_GREATEST_PENALTY:
-      most = math.floor(_LOG_OF_GREATEST_PENALTY / growth * 10) / 10
+    if abs(self.length_penalty) * growth > _LOG_MAX_PENALTY:
+      most = math.floor(_LOG_MAX_PENALTY / growth * 10) / 10
       raise UserError(
         f"generate.length_penalty={self.length_penalty}: use {-most} to {most}, for "
         f"generate.max_length={self.max_length}"
       )
 
   def _check_beams(self) -> None:
-    """What goes together with several beams; any of them may be lost until all have ended."""
+    """Checks what goes together with several beams: any of them may be dropped until the end."""
     if self.beam_size % self.beam_groups:
       raise UserError(
         f"generate.beam_groups={self.beam_groups} does not divide "
@@ -170,36 +180,36 @@ class GenerateSettings:
 
   @property
   def width(self) -> int:
-    """W, beams or samples of an input; beams are at least as many as hypotheses are asked for."""
+    """Beams or samples of each input, W; at least as many beams as outputs are asked for."""
     if self.search == "beam":
       return max(self.beam_size, self.beam_groups * -(-self.num_return // self.beam_groups))
     return self.num_return if self.search == "sample" else self.num_samples
 
   @property
   def greedy(self) -> bool:
-    """Whether the likeliest token is taken at each step."""
+    """True if the most likely token is taken at each step."""
     return self.search == "beam" and self.width == 1
 
   @property
   def pool(self) -> int:
-    """R, the hypotheses that a search of beams keeps."""
+    """Hypotheses that beam search keeps of each input, R."""
     return self.width if self.early_stopping else self.num_return
 
   @property
   def streams(self) -> bool:
-    """Whether what has been written stays, so that it can be shown before the end."""
+    """True if generated tokens never change, so that an output can be shown before its end."""
     return self.search == "sample" or self.greedy
 
   @property
   def covers(self) -> bool:
-    """Whether attention is looked at; in greedy search, as all penalties, that plays no part."""
+    """True if attention is summed for the coverage penalty; greedy search has no penalties."""
     return self.search == "beam" and self.width > 1 and self.coverage_penalty > 0
 
   def replace(self, **changes: Any) -> "GenerateSettings":
-    """The settings with some changed.
+    """Returns the settings with some changed.
 
     Raises:
-      UserError: for an unknown name.
+      UserError: for an unknown name, and as the class.
     """
     known = [field.name for field in dataclasses.fields(self)]
     for name in changes:
@@ -208,8 +218,25 @@ class GenerateSettings:
     return dataclasses.replace(self, **changes)
 
 
+@dataclasses.dataclass(frozen=True)
+class CommandSettings:
+  """The other settings of section `generate`: what is opened, and what `generate` writes.
+
+  Attributes:
+    ensemble: other checkpoints whose probabilities are averaged with this one's: WORKDIR,
+      WORKDIR@CHECKPOINT, or @CHECKPOINT of the same run.
+    scores: whether lines are TSV: input number, rank, score, log-probability, text. Tabs and line
+      ends in an output become spaces, here and in plain lines.
+    alignments: the same, with a last column of word alignments, such as "0-0 1-2".
+  """
+
+  ensemble: Collection[str] = ()
+  scores: bool = False
+  alignments: bool = False
+
+
 def _typed(name: str, value: Any, default: Any) -> Any:
-  """Returns a value of the type that a setting has; NumPy's scalars, and any collection, are taken.
+  """Returns a value as the type of its default; NumPy scalars and any collection are accepted.
 
   Raises:
     UserError: for a value of another type.
@@ -219,7 +246,7 @@ def _typed(name: str, value: Any, default: Any) -> Any:
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
       raise UserError(f"generate.{name}={shown(value)}: use a tuple of texts")
     return tuple(value)
-  if isinstance(value, np.generic):
+  if getattr(value, "shape", None) == ():  # a scalar of NumPy or JAX
     value = value.item()
   if type(value) is kind or (kind is float and type(value) is int):
     return value

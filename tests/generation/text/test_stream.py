@@ -142,7 +142,7 @@ def jax_logs(caplog):
   ("settings", "told"),
   [
     ({}, "generate.stream=True does not go with generate.beam_size=4: use 1"),
-    ({"search": "mbr", "num_return": 1}, "generate.stream=True is of one output"),
+    ({"search": "mbr", "num_return": 1}, "generate.stream=True shows one output"),
     ({"beam_size": 1, "num_return": 1, "prefix": "a" * 20}, "generate.prefix has 20 tokens"),
   ],
 )
