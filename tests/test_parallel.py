@@ -184,8 +184,8 @@ def test_every_constraint_is_in_the_lowered_program(model, monkeypatch):
   )
 
   def forward(params, batch):
-    hidden = model.apply({"params": params}, batch)
-    return model.apply({"params": params}, hidden, batch.get("inputs"), method="logits")
+    bound = model.bind({"params": params})
+    return bound.logits(bound(batch), batch.get("inputs"))
 
   params = nn.unbox(jax.eval_shape(lambda: init_params(model, SEED, BATCHES[0])))
   calls.clear()
@@ -217,8 +217,8 @@ def test_no_logits_are_gathered_where_the_vocabulary_is_split():
 
   def gathered(nll):
     def loss(params, batch):
-      hidden = model.apply({"params": params}, batch)
-      logits = model.apply({"params": params}, hidden, method="logits")
+      bound = model.bind({"params": params})
+      logits = bound.logits(bound(batch))
       return nll(logits, batch["targets"], batch["weights"])
 
     placed = jax.tree.map(

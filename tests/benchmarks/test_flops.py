@@ -80,8 +80,8 @@ def test_forward_pass_is_what_is_traced():
   params = jax.eval_shape(lambda: init_params(model, 0, batch))
 
   def forward(params):
-    hidden = model.apply({"params": params}, batch)
-    return model.apply({"params": params}, hidden, batch["inputs"], method="logits")
+    bound = model.bind({"params": params})
+    return bound.logits(bound(batch), batch["inputs"])
 
   traced = products(jax.make_jaxpr(forward)(params).jaxpr)
   counted = flops.forward(SHAPE, [source] * rows, [target] * rows)

@@ -99,15 +99,15 @@ def test_a_stream_shorter_than_a_row_is_a_row():
 def test_prompts_of_a_decoder_end_together():
   for layout in (SequenceLayout(9), StreamLayout(9)):
     batch = layout.prompts([[5, 6, 7], [8]], 4)
-    assert batch["decoder_inputs"].tolist() == [[0, 5, 6, 7], [0, 0, 0, 8]]
-    assert batch["targets_segments"].tolist() == [[0, 1, 1, 1], [0, 0, 0, 1]]
-    assert batch["targets_positions"].tolist() == [[0, 0, 1, 2], [0, 0, 0, 0]]
+    assert batch["prompt"].tolist() == [[0, 5, 6, 7], [0, 0, 0, 8]]
+    assert batch["prompt_segments"].tolist() == [[0, 1, 1, 1], [0, 0, 0, 1]]
+    assert batch["prompt_positions"].tolist() == [[0, 0, 1, 2], [0, 0, 0, 0]]
 
 
 def test_prompts_of_an_encoder_decoder_are_its_sources():
   batch = EncoderDecoderLayout(9, 9).prompts([[5, 6, EOS], [EOS]], 4)
   assert batch["inputs"].tolist() == [[5, 6, EOS, 0], [EOS, 0, 0, 0]]
-  assert batch["decoder_inputs"].tolist() == [[BOS], [BOS]]
+  assert batch["prompt"].tolist() == [[BOS], [BOS]]
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_a_tokenizer_says_which_special_tokens_texts_have():
   assert layout.prompt([7]) == layout.source([7]) == [57, 7, 2]
   assert layout.target([8]) == [58, 8, 2]
   batch = layout.prompts([[57, 7, 2]], 4)
-  assert batch["decoder_inputs"].tolist() == [[2, 58]]
-  assert batch["targets_positions"].tolist() == [[0, 1]] and batch["targets_segments"].all()
+  assert batch["prompt"].tolist() == [[2, 58]]
+  assert batch["prompt_positions"].tolist() == [[0, 1]] and batch["prompt_segments"].all()
   pairs = ([57, 7, 2], [58, 8, 9, 2]), ([57, 6, 2], [58, 5, 2])
   batch = layout.arrays([tuple(zip(*pairs, strict=True))])
   assert batch["decoder_inputs"][0].tolist() == [2, 58, 8, 9, 2, 58, 5, 0, 0]

@@ -20,7 +20,7 @@ def test_weights_are_of_each_pair_whatever_the_order_and_the_batch(small):
     np.testing.assert_allclose(weights.sum(axis=1), np.ones(len(target)), rtol=1e-5)
   some = [3, 20, 7]
   batch = pack([[sides[0][i]] for i in some], [[sides[1][i]] for i in some], 20, 18)
-  alone = small.model.apply({"params": small.params}, batch, layer, method="attention")
+  alone = small.model.bind({"params": small.params}).attention(batch, layer)
   for row, i in zip(alone, some, strict=True):
     np.testing.assert_allclose(found[i], row[: len(sides[1][i]), : len(sides[0][i])], atol=1e-5)
   assert np.ptp(np.concatenate([w.ravel() for w in found if w.shape[1] > 4])) > 0.3

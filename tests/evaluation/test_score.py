@@ -35,8 +35,8 @@ def test_a_score_is_the_sum_over_the_tokens_whatever_the_order_and_the_batch(sma
   sources, targets = pairs()
 
   def log_probs(batch):
-    hidden = small.model.apply({"params": small.params}, batch)
-    logits = small.model.apply({"params": small.params}, hidden, method="logits")
+    bound = small.model.bind({"params": small.params})
+    logits = bound.logits(bound(batch))
     return jax.nn.log_softmax(logits)
 
   # Other lengths than the scorer's, and a batch of one.

@@ -48,7 +48,7 @@ def test_the_model_reads_the_sources_and_bos(sources):
   for row, source in enumerate([sources[3], sources[5], [0], [0]]):
     assert arrays["inputs"][row].tolist() == source + [0] * (24 - len(source))
     assert arrays["inputs_segments"][row].sum() == len(source)
-  assert arrays["decoder_inputs"].tolist() == [[BOS]] * 4
+  assert arrays["prompt"].tolist() == [[BOS]] * 4
 
 
 def test_a_row_has_its_number_and_its_bounds():

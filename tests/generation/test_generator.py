@@ -28,8 +28,8 @@ def next_log_probs(small):
   """Of each pair of a source and a prefix, both token lists: a full pass, nothing kept."""
 
   def log_probs(params, batch):
-    hidden = small.model.apply({"params": params}, batch)
-    return small.model.apply({"params": params}, hidden, method="logits")
+    bound = small.model.bind({"params": params})
+    return bound.logits(bound(batch))
 
   forward, rows = jax.jit(log_probs), 400
 

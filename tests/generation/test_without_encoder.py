@@ -66,8 +66,8 @@ def next_log_probs(decoder):
       "targets_segments": (index < count).astype(np.int32),
       "targets_positions": index,
     }
-    hidden = decoder.model.apply({"params": decoder.params}, batch)
-    logits = decoder.model.apply({"params": decoder.params}, hidden, method="logits")
+    bound = decoder.model.bind({"params": decoder.params})
+    logits = bound.logits(bound(batch))
     return jax.nn.log_softmax(logits[0, count - 1])[: LETTERS.vocab_size]
 
   return lambda ids: np.asarray(

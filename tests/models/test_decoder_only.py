@@ -76,10 +76,10 @@ def decoder(settings, window=None):
   model = build(settings, True, window)
 
   def prefill(params, batch):
-    return model.apply({"params": params}, batch, STEPS, WIDTH, method="prefill")
+    return model.bind({"params": params}).prefill(batch, STEPS, WIDTH)
 
   def decode(params, tokens, parents, cache):
-    return model.apply({"params": params}, tokens, parents, cache, method="decode")
+    return model.bind({"params": params}).decode(tokens, parents, cache)
 
   return jax.jit(prefill), jax.jit(decode)
 
@@ -152,7 +152,7 @@ def test_dropout_is_active_only_with_a_key():
 
   def apply(key):
     rngs = {} if key is None else {"dropout": key}
-    return build(settings, True).apply(params, batch, rngs=rngs)
+    return build(settings, True).bind(params, rngs=rngs)(batch)
 
   first, again, other = (jax.jit(apply)(jax.random.key(seed)) for seed in (0, 0, 1))
   np.testing.assert_array_equal(first, again)

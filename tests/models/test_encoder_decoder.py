@@ -15,6 +15,7 @@ from support.architectures import (
   TOKENS,
   VOCABULARY,
   Settings,
+  as_prompt,
   build,
   forward,
   layout,
@@ -102,9 +103,7 @@ def test_attention_to_the_source_equals_numpy_sentence_by_sentence(layer):
   settings = CONFIGS["post_rotary"]
   a, b, c = sentences(3)
   params, batch = {"params": parameters(settings)}, layout([[a], [b, c]], count=2)
-  weights = np.asarray(
-    jax.jit(lambda p: build(settings).apply(p, batch, layer, method="attention"))(params)
-  )
+  weights = np.asarray(jax.jit(lambda p: build(settings).bind(p).attention(batch, layer))(params))
   np.testing.assert_allclose(weights.sum(-1), np.ones(weights.shape[:2]), rtol=1e-5)
   for row, pairs in enumerate([[a], [b, c]]):
     s = t = 0
@@ -123,10 +122,10 @@ def decoder(settings, length=STEPS, width=WIDTH):
   model = build(settings)
 
   def prefill(params, batch):
-    return model.apply({"params": params}, batch, length, width, method="prefill")
+    return model.bind({"params": params}).prefill(batch, length, width)
 
   def decode(params, tokens, parents, cache):
-    return model.apply({"params": params}, tokens, parents, cache, method="decode")
+    return model.bind({"params": params}).decode(tokens, parents, cache)
 
   return jax.jit(prefill), jax.jit(decode)
 
@@ -136,9 +135,9 @@ def prompts(seed=0):
   rng = np.random.default_rng(seed)
   sources = [rng.integers(0, TOKENS, n).tolist() for n in (5, 2, 4)]
   starts = [rng.integers(0, TOKENS, n).tolist() for n in (1, 3, 2)]
-  batch = layout([[pair] for pair in zip(sources, starts, strict=True)], 3, 5, PROMPT)
+  batch = as_prompt(layout([[pair] for pair in zip(sources, starts, strict=True)], 3, 5, PROMPT))
   for row, start in enumerate(starts):
-    for name in ("decoder_inputs", "targets_segments", "targets_positions"):
+    for name in ("prompt", "prompt_segments", "prompt_positions"):
       batch[name][row] = np.roll(batch[name][row], PROMPT - len(start))
   return sources, starts, batch
 
@@ -181,7 +180,7 @@ def test_coverage_is_the_sum_of_each_beams_own_attention(layer):
 
   @jax.jit
   def prefill(params, batch):
-    return model.apply({"params": params}, batch, STEPS, WIDTH, layer, method="prefill")[1]
+    return model.bind({"params": params}).prefill(batch, STEPS, WIDTH, layer)[1]
 
   cache, texts = prefill(params, batch), [[start] * WIDTH for start in starts]
   for step in range(STEPS + 1):
@@ -299,7 +298,7 @@ def test_dropout_is_active_only_with_a_key():
 
   def apply(key, settings=settings):
     rngs = {} if key is None else {"dropout": key}
-    return build(settings).apply(params, batch, rngs=rngs)
+    return build(settings).bind(params, rngs=rngs)(batch)
 
   first, again, other = (jax.jit(apply)(jax.random.key(seed)) for seed in (0, 0, 1))
   np.testing.assert_array_equal(first, again)

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from support.architectures import as_prompt
 from support.tiny_run import make_config
 
 from tfx_jax import builders
@@ -54,10 +55,8 @@ def mean(members):
   @jax.jit
   def logits(batch):
     return [
-      model.apply(
-        {"params": p}, model.apply({"params": p}, batch), batch["inputs"], method="logits"
-      )
-      for model, p in members
+      bound.logits(bound(batch), batch["inputs"])
+      for bound in (model.bind({"params": p}) for model, p in members)
     ]
 
   found = [np.asarray(x, np.float64)[..., :11] for x in logits(rows())]
@@ -70,13 +69,13 @@ def mean(members):
 def test_steps_on_a_forced_path_have_the_mean_of_the_probabilities(both, mean, members):
   model, params = both
   batch = rows()
-  start = batch | {name: batch[name][:, :1] for name in batch if name[:6] in ("target", "decode")}
-  assert (start["decoder_inputs"] == BOS).all()
-  step = jax.jit(lambda params, *args: model.apply({"params": params}, *args, method="decode"))
+  start = as_prompt({n: x if n.startswith("inputs") else x[:, :1] for n, x in batch.items()})
+  assert (start["prompt"] == BOS).all()
+  step = jax.jit(lambda params, *args: model.bind({"params": params}).decode(*args))
   logits, cache = jax.jit(
-    lambda params, batch: model.apply({"params": params}, batch, 3, 2, 0, method="prefill")
+    lambda params, batch: model.bind({"params": params}).prefill(batch, 3, 2, 0)
   )(params, start)
-  sums = [np.asarray(m.apply({"params": p}, batch, 0, method="attention")) for m, p in members]
+  sums = [np.asarray(m.bind({"params": p}).attention(batch, 0)) for m, p in members]
   for t in range(4):
     probabilities = np.exp(np.asarray(logits))
     np.testing.assert_allclose(probabilities.sum(-1), np.ones(probabilities.shape[:-1]), rtol=1e-5)

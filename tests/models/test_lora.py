@@ -47,8 +47,8 @@ def state():
 def test_at_first_it_is_the_model(state):
   begun, _ = state
   model = adapted()
-  ours = model.apply({"params": begun.params}, BATCH)
-  theirs = model.model.apply({"params": begun.params["base"]}, BATCH)
+  ours = model.bind({"params": begun.params})(BATCH)
+  theirs = model.model.bind({"params": begun.params["base"]})(BATCH)
   np.testing.assert_array_equal(ours, theirs)
 
 

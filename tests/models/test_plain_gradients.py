@@ -26,8 +26,9 @@ def setup(plain):
   params = random_like(jax.eval_shape(model.init, jax.random.key(0), batch)["params"], 0)
 
   def loss(params):
-    hidden = model.apply({"params": params}, batch, rngs={"dropout": jax.random.key(1)})
-    head = lambda x: model.apply({"params": params}, x, batch["inputs"], method="logits")  # noqa: E731
+    bound = model.bind({"params": params}, rngs={"dropout": jax.random.key(1)})
+    hidden = bound(batch)
+    head = lambda x: bound.logits(x, batch["inputs"])  # noqa: E731
     return chunked_cross_entropy(
       *(head, hidden, batch["targets"], batch["weights"]),
       chunks=2,

@@ -59,9 +59,9 @@ def computed(pair):
 
   @jax.jit
   def compute(params, batch):
-    states = run.model.apply({"params": params}, batch, method="encode") if encodes(run) else None
-    hidden = run.model.apply({"params": params}, batch)
-    logits = run.model.apply({"params": params}, hidden, batch.get("inputs"), method="logits")
+    states = run.model.bind({"params": params}).encode(batch) if encodes(run) else None
+    bound = run.model.bind({"params": params})
+    logits = bound.logits(bound(batch), batch.get("inputs"))
     return states, logits, make_loss_step(run.model)(params, batch).compute()
 
   return batch, compute(run.params, batch)

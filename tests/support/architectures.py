@@ -170,10 +170,10 @@ def forward(settings, decoder_only=False):
   """Compiled: parameters and batch -> logits."""
 
   def logits(params, batch):
-    model = build(settings, decoder_only)
-    return model.apply(params, model.apply(params, batch), batch.get("inputs"), method="logits")
+    model = build(settings, decoder_only).bind({"params": params})
+    return model.logits(model(batch), batch.get("inputs"))
 
-  return jax.jit(lambda params, batch: logits({"params": params}, batch))
+  return jax.jit(logits)
 
 
 def sentences(count, source_length=4, target_length=4, seed=0):
@@ -207,3 +207,15 @@ def layout(rows, count=4, source_length=9, target_length=8, seed=0):
         start = place.stop
     batch |= {name: tokens, f"{segments}_segments": numbers, f"{segments}_positions": positions}
   return batch
+
+
+def as_prompt(batch):
+  """The prompts to generate from that are made of a batch's sources and decoder inputs."""
+  keys = {
+    "decoder_inputs": "prompt",
+    "targets_segments": "prompt_segments",
+    "targets_positions": "prompt_positions",
+  }
+  sources = ("inputs", "inputs_segments", "inputs_positions")
+  kept = (*sources, *keys)
+  return {keys.get(name, name): batch[name] for name in kept if name in batch}

@@ -129,8 +129,8 @@ def test_a_copy_head_learns_the_loss_that_is_measured():
   params = make_params(model)
 
   def mean(params):
-    hidden = model.apply({"params": params}, BATCH)
-    logits = model.apply({"params": params}, hidden, BATCH["inputs"], method="logits")
+    bound = model.bind({"params": params})
+    logits = bound.logits(bound(BATCH), BATCH["inputs"])
     loss, nll = cross_entropy(logits, BATCH["targets"], BATCH["weights"], SMOOTHING)
     return loss / BATCH["weights"].sum(), nll
 

@@ -135,9 +135,9 @@ class EncoderDecoderLayout:
       "inputs": inputs,
       "inputs_segments": segments,
       "inputs_positions": positions,
-      "decoder_inputs": begin,
-      "targets_segments": np.ones_like(begin),
-      "targets_positions": np.zeros_like(begin) + np.arange(begin.shape[1], dtype=np.int32),
+      "prompt": begin,
+      "prompt_segments": np.ones_like(begin),
+      "prompt_positions": np.zeros_like(begin) + np.arange(begin.shape[1], dtype=np.int32),
     }
 
   def pairs(  # noqa: D102
@@ -289,7 +289,7 @@ def left_padded(prompts: Sequence[Tokens], length: int) -> Arrays:
   tokens, segments, positions = lay_out([[prompt[::-1]] for prompt in prompts], length)[..., ::-1]
   last = segments.sum(axis=1, keepdims=True) - 1
   return {
-    "decoder_inputs": tokens,
-    "targets_segments": segments,
-    "targets_positions": np.where(segments, last - positions, 0),
+    "prompt": tokens,
+    "prompt_segments": segments,
+    "prompt_positions": np.where(segments, last - positions, 0),
   }

@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 
 from tfx_jax.codecs.special_tokens import EOS, SPECIAL_PIECES, UNK
 from tfx_jax.data.layout import Layout
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.pairs import in_batches
+from tfx_jax.models.model import Model
 from tfx_jax.parallel import Parallel
 
 Links = list[tuple[int, int]]
@@ -89,16 +89,14 @@ class Aligner:
   """Gives the attention of pairs of token sequences.
 
   Args:
-    model: with the method `attention`.
+    model: the model whose attention is read.
     parallel: the mesh.
     layout: how the model reads pairs.
     batch_size: pairs looked at at a time.
     layer: of the decoder, -1 the last.
   """
 
-  def __init__(
-    self, model: nn.Module, parallel: Parallel, layout: Layout, batch_size: int, layer: int
-  ):
+  def __init__(self, model: Model, parallel: Parallel, layout: Layout, batch_size: int, layer: int):
     self._parallel, self._layout = parallel, layout
     self._rows = -(-batch_size // parallel.batch_shards) * parallel.batch_shards
     self._weights = parallel.jit(functools.partial(_weights, model, layer))
@@ -124,5 +122,5 @@ class Aligner:
     return found
 
 
-def _weights(model: nn.Module, layer: int, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
-  return model.apply({"params": params}, batch, layer, method="attention")
+def _weights(model: Model, layer: int, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+  return model.bind({"params": params}).attention(batch, layer)

@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import linen as nn
 
 from tfx_jax.data.layout import Layout
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.pairs import in_batches
 from tfx_jax.losses.cross_entropy import log_probs
+from tfx_jax.models.model import Model
 from tfx_jax.parallel import Parallel
 
 
@@ -25,7 +25,7 @@ class Scorer:
     batch_size: pairs scored at a time.
   """
 
-  def __init__(self, model: nn.Module, parallel: Parallel, layout: Layout, batch_size: int):
+  def __init__(self, model: Model, parallel: Parallel, layout: Layout, batch_size: int):
     self._parallel, self._layout = parallel, layout
     self._rows = -(-batch_size // parallel.batch_shards) * parallel.batch_shards
     self._log_probs = parallel.jit(functools.partial(_log_probs, model))
@@ -57,8 +57,8 @@ class Scorer:
     return scores.tolist()
 
 
-def _log_probs(model: nn.Module, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+def _log_probs(model: Model, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
   """Sums [B] over each row's targets."""
-  hidden = model.apply({"params": params}, batch)
-  logits = model.apply({"params": params}, hidden, batch.get("inputs"), method="logits")
+  bound = model.bind({"params": params})
+  logits = bound.logits(bound(batch), batch.get("inputs"))
   return (log_probs(logits, batch["targets"]) * batch["weights"]).sum(axis=1)

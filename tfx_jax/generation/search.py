@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import linen as nn
 from flax import struct
 
 from tfx_jax.decoding import beam, diverse, sample
@@ -21,6 +20,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.generation.in_flight import compiled_by_one
 from tfx_jax.layers import cache as caches
 from tfx_jax.layers import cpu_layout
+from tfx_jax.models.model import Model
 from tfx_jax.models.quantized import dequantize
 from tfx_jax.parallel import Parallel
 
@@ -66,11 +66,11 @@ class Searcher:
   """The programs of a model; they are compiled when first needed and then kept.
 
   Args:
-    model: with the methods `prefill` and `decode`.
+    model: the model to search with.
     parallel: the mesh.
   """
 
-  def __init__(self, model: nn.Module, parallel: Parallel):
+  def __init__(self, model: Model, parallel: Parallel):
     self.parallel = parallel
 
     def jit(function: Callable, *fixed: Any, **options: Any) -> Callable:
@@ -199,7 +199,7 @@ def _prepare(params: Any) -> Any:
 
 
 def _begin(
-  model: nn.Module,
+  model: Model,
   parallel: Parallel,
   params: Any,
   batch: Mapping[str, jax.Array],
@@ -214,8 +214,8 @@ def _begin(
   alignment_layer: int | None,
 ) -> tuple[Any, Any]:
   """The state of a search after its first token, and the model's cache."""
-  apply = functools.partial(model.apply, {"params": params})
-  logits, cache = apply(batch, cache_length, width, alignment_layer, method="prefill")
+  bound = model.bind({"params": params})
+  logits, cache = bound.prefill(batch, cache_length, width, alignment_layer)
   shape = {"width": width, "capacity": length}
   if not isinstance(settings, sample.SampleSettings):
     ending = _ending(coverage)
@@ -225,7 +225,7 @@ def _begin(
 
 
 def _advance(
-  model: nn.Module,
+  model: Model,
   parallel: Parallel,
   params: Any,
   state: Any,
@@ -235,9 +235,8 @@ def _advance(
   steps: jax.Array,
 ) -> tuple[Any, Any]:
   """The state of a search and the model's cache after at most so many more tokens."""
-  apply = functools.partial(model.apply, {"params": params})
-  step, ending = functools.partial(apply, method="decode"), _ending(coverage)
-  more = () if isinstance(settings, sample.SampleSettings) else (ending,)
+  step = model.bind({"params": params}).decode
+  more = () if isinstance(settings, sample.SampleSettings) else (_ending(coverage),)
   moved = SEARCHES[type(settings)].advance(step, state, cache, settings, steps, *more)
   return parallel.split_rows(moved)
 

@@ -1,5 +1,7 @@
 """From hidden states to predictions of the next element: logits of a vocabulary, or a frame."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -51,6 +53,18 @@ class VocabularyHead(nn.Module):
     return axes.constrain(logits, axes.BATCH, axes.LENGTH, axes.ACT_VOCAB)
 
 
+class FrameOutput(NamedTuple):
+  """Predictions of a head whose elements are frames.
+
+  Attributes:
+    frames: float32 [B,T,C].
+    stop: float32 [B,T], logits of the probability that a frame is the last one.
+  """
+
+  frames: jax.Array
+  stop: jax.Array
+
+
 class FrameHead(nn.Module):
   """[B,T,D] -> the next frame [B,T,C] and the logit of stopping after it [B,T].
 
@@ -66,14 +80,16 @@ class FrameHead(nn.Module):
   channels: int
   dtype: jnp.dtype = jnp.float32
 
+  tied = False  # An embedding of frames has no table.
+
   def setup(self):
     self.frame = Linear(self.features, self.channels, (axes.EMBED, None), dtype=self.dtype)
     self.stop = Linear(self.features, 1, (axes.EMBED, None), dtype=self.dtype)
 
-  def __call__(self, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
+  def __call__(self, hidden: jax.Array, table: None = None) -> FrameOutput:
     frames, stop = self.frame(hidden), self.stop(hidden)[..., 0]  # [B,T,C], [B,T,1] -> [B,T]
     frames = axes.constrain(frames.astype(jnp.float32), axes.BATCH, axes.LENGTH, None)
-    return frames, axes.constrain(stop.astype(jnp.float32), axes.BATCH, axes.LENGTH)
+    return FrameOutput(frames, axes.constrain(stop.astype(jnp.float32), axes.BATCH, axes.LENGTH))
 
 
 def _product(hidden: jax.Array, table: jax.Array) -> jax.Array:

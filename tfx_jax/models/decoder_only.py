@@ -1,33 +1,33 @@
-"""The decoder-only Transformer: one stack reads what is given and goes on with it."""
+"""The decoder-only Transformer: one causal stack reads a prompt and continues it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from tfx_jax.errors import UserError
 from tfx_jax.layers.block import Context
 from tfx_jax.layers.cache import Cache
 from tfx_jax.layers.dropout import Dropout
 from tfx_jax.layers.mask import Mask
-
-Batch = Mapping[str, jax.Array]
+from tfx_jax.models.model import Batch, Output, Prompt
 
 
 class DecoderOnly(nn.Module):
-  """An embedding, a causal stack and a head. Dropout is active when a 'dropout' rng is given.
+  """An embedding, a causal stack and a head; see `BoundModel` for the methods.
 
-  A batch holds `decoder_inputs`, `targets_segments` and `targets_positions`, [B,T] each.
+  Dropout is active when a 'dropout' rng is given. Batches have no source side.
 
   Attributes:
-    embed: makes the embedding.
-    position: makes absolute positions, [B,T] -> [B,T,D], or None.
+    embed: makes the embedding, [B,T] or [B,T,C] -> [B,T,D].
+    position: makes the absolute positions, [B,T] -> [B,T,D], or None.
     decoder: makes the stack.
-    head: makes the head; if it is tied, it is given the embedding's table.
-    window: how many tokens back the stack may see while it writes; as many as it has learnt to
-      read, so that a text can go on for ever. None: all.
-    dropout_rate: of the embeddings.
-    embed_norm: makes the norm of embeddings, or None.
+    head: makes the head; a tied head is given the embedding's table.
+    window: number of latest tokens that the stack sees while decoding, as many as in training, so
+      that a text can be continued without end; None for all.
+    dropout_rate: dropout of the embeddings.
+    embed_norm: makes the norm of the embeddings, or None.
   """
 
   embed: Callable[[], nn.Module]
@@ -49,45 +49,41 @@ class DecoderOnly(nn.Module):
     self.dropout = Dropout(self.dropout_rate)
 
   def __call__(self, batch: Batch) -> jax.Array:
-    """Hidden states [B,T,D], each having seen the tokens up to its own."""
-    hidden, _ = self._read(batch, keep=False)
+    """Returns hidden states [B,T,D], each computed from the elements up to its own."""
+    segments, positions = batch["targets_segments"], batch["targets_positions"]
+    hidden, _ = self._run(batch["decoder_inputs"], segments, positions, keep=False)
     if self.is_initializing():
       self.logits(hidden[:, :1])
     return hidden
 
-  def logits(self, hidden: jax.Array, context: None = None) -> jax.Array:
-    """Logits [B,T,V] of hidden states [B,T,D]; there is no source to copy from."""
+  def logits(self, hidden: jax.Array, context: jax.Array | None = None) -> Output:
+    """Returns the output of hidden states [B,T,D]; `context` is ignored."""
     del context
-    return self.output(hidden, self.token_embed.table() if self.output.tied else None)
+    table = self.token_embed.table() if self.output.tied else None
+    return self.output(hidden, table)
+
+  def attention(self, batch: Batch, layer: int) -> jax.Array:
+    """Raises UserError: there is no source to attend to."""
+    raise UserError(
+      "model.architecture='decoder_only' has no attention to a source: use 'encoder_decoder'"
+    )
 
   def prefill(
-    self, batch: Batch, length: int, width: int, alignment_layer: int | None = None
-  ) -> tuple[jax.Array, Cache]:
-    """Reads prompts once, and makes room to write.
+    self, prompt: Prompt, length: int, width: int, alignment_layer: int | None = None
+  ) -> tuple[Output, Cache]:
+    """Encodes prompts once, and allocates a cache for `length` steps of `width` beams."""
+    segments, positions = prompt["prompt_segments"], prompt["prompt_positions"]
+    hidden, layers = self._run(prompt["prompt"], segments, positions, keep=True)
+    cache = Cache.create(layers, None, segments > 0, length, width)
+    last = self.logits(hidden[:, -1:])
+    return jax.tree.map(lambda x: x[:, 0], last), cache  # [B,1,…] -> [B,…]
 
-    Args:
-      batch: its `decoder_inputs` [B,P] are the prompts, padded on the left, with
-        `targets_segments` 1 where they are real and `targets_positions` counted from 0 there.
-      length: room for tokens to generate.
-      width: W, beams of each row.
-      alignment_layer: None, for there is nothing to align with.
-
-    Returns:
-      logits [B,V] of the first token to generate, and the cache.
-    """
-    hidden, layers = self._read(batch, keep=True)
-    cache = Cache.create(layers, None, batch["targets_segments"] > 0, length, width)
-    return self.logits(hidden[:, -1:])[:, 0], cache
-
-  def decode(self, tokens: jax.Array, parents: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-    """One step: `tokens` [B,W] continue beams `parents` [B,W]; logits [B,W,V] of the next.
-
-    There must be room: at most `length` steps, as given to `prefill` or to the cache's `grow`.
-    """
+  def decode(self, elements: jax.Array, parents: jax.Array, cache: Cache) -> tuple[Output, Cache]:
+    """Decodes one step: `elements` [B,W] or [B,W,C] continue beams `parents` [B,W]."""
     cache = cache.reorder(parents)
-    positions = jnp.broadcast_to(cache.positions[:, None], tokens.shape)
+    positions = jnp.broadcast_to(cache.positions[:, None], parents.shape)  # [B] -> [B,W]
     hidden, layers = self.decoder_stack.decode(
-      self._embed(tokens, positions),
+      self._embed(elements, positions),
       Context(positions, cache.mask(self.window), slot=cache.slot),
       cache.layers,
       cache.query_index(),
@@ -95,13 +91,15 @@ class DecoderOnly(nn.Module):
     )
     return self.logits(hidden), cache.step(layers)
 
-  def _read(self, batch: Batch, *, keep: bool) -> tuple:
-    segments, positions = batch["targets_segments"], batch["targets_positions"]
+  def _run(
+    self, elements: jax.Array, segments: jax.Array, positions: jax.Array, *, keep: bool
+  ) -> tuple[jax.Array, list]:
+    """Runs the stack on whole sequences, and returns its keys and values as well if `keep`."""
     context = Context(positions, Mask(segments, segments, causal=True))
-    return self.decoder_stack(self._embed(batch["decoder_inputs"], positions), context, keep=keep)
+    return self.decoder_stack(self._embed(elements, positions), context, keep=keep)
 
-  def _embed(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
-    x = self.token_embed(tokens)
+  def _embed(self, elements: jax.Array, positions: jax.Array) -> jax.Array:
+    x = self.token_embed(elements)  # [B,T] or [B,T,C] -> [B,T,D]
     if self.position is not None:
       x = x + self.absolute_position(positions).astype(x.dtype)
     if self.embed_norm is not None:

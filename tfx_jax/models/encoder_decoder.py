@@ -1,6 +1,6 @@
-"""The encoder-decoder Transformer: an encoder reads the source, a decoder writes the target."""
+"""The encoder-decoder Transformer: an encoder reads the source, a decoder generates the target."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,16 @@ from tfx_jax.layers.cache import Cache, CopyMemory
 from tfx_jax.layers.copy import Pointed, with_copies
 from tfx_jax.layers.dropout import Dropout
 from tfx_jax.layers.mask import Mask
+from tfx_jax.models.model import Batch, Output, Prompt, SourceBatch
 
-Batch = Mapping[str, jax.Array]
 Hidden = jax.Array | Pointed
 
 
 class EncoderDecoder(nn.Module):
-  """Embeddings, two stacks and a head. Dropout is active when a 'dropout' rng is given.
+  """Embeddings, two stacks and a head; see `BoundModel` for the methods.
 
-  A batch holds `inputs` [B,S] and `decoder_inputs` [B,T], with `inputs_segments`,
-  `inputs_positions`, `targets_segments` and `targets_positions` of the same shapes.
+  Dropout is active when a 'dropout' rng is given. Each side consists of tokens or of frames, as its
+  embedding and the head are made.
 
   Attributes:
     embed_source: makes the encoder's embedding; None if it shares the decoder's.
@@ -29,11 +29,11 @@ class EncoderDecoder(nn.Module):
     position_target: makes the decoder's, or None.
     encoder: makes the encoder stack.
     decoder: makes the decoder stack.
-    head: makes the head; if it is tied, it is given the decoder's table.
-    dropout_rate: of the embeddings.
-    embed_norm: makes the norm of embeddings, one for each side, or None.
+    head: makes the head; a tied head is given the decoder's table.
+    dropout_rate: dropout of the embeddings.
+    embed_norm: makes the norm of the embeddings, one for each side, or None.
     zero_start: whether targets begin with an embedding of zeros, not with that of BOS.
-    copy_attention: makes what points at tokens of the source to copy, or None; both sides then have
+    copy_attention: makes the attention that a copy head points with, or None; both sides then have
       the same tokens.
   """
 
@@ -67,33 +67,33 @@ class EncoderDecoder(nn.Module):
     self.dropout = Dropout(self.dropout_rate)
 
   def __call__(self, batch: Batch) -> Hidden:
-    """Hidden states [B,T,D] of the decoder, each having seen the targets before its own.
-
-    Where there is copying they come with where they point, all of it by place: [B,T,…].
-    """
+    """Returns the decoder's hidden states [B,T,D]; with a copy head, also where each points."""
     memory = self.encode(batch)
-    hidden, _ = self._decode_prompt(batch, memory, self._copied(batch, memory), keep=False)
+    copied = self._copied(batch, memory)
+    context = _context(batch["targets_segments"], batch["targets_positions"], batch)
+    x = self._embed_target(batch["decoder_inputs"], context.positions)
+    hidden, _ = self.decoder_stack(x, context, memory)
+    hidden = self._point(hidden, copied, context.memory_mask)
     if self.is_initializing():
       self.logits(jax.tree.map(lambda x: x[:, :1], hidden), batch["inputs"])
     return hidden
 
-  def logits(self, hidden: Hidden, context: jax.Array | None = None) -> jax.Array:
-    """Logits [B,T,V] of hidden states, of all places of a row or of some.
+  def logits(self, hidden: Hidden, context: jax.Array | None = None) -> Output:
+    """Returns the output of hidden states [B,T,D]; with a copy head they are log-probabilities.
 
     Args:
-      hidden: as the model gives them.
-      context: the tokens of the source, int32 [B,S]; looked at only where there is copying. Logits
-        are log-probabilities then.
+      hidden: as returned by the model.
+      context: the source tokens, int32 [B,S]; only a copy head reads them.
     """
     table = self.target_embed.table() if self.output.tied else None
     if self.copy_attention is None:
       return self.output(hidden, table)
     return with_copies(self.output(hidden.states, table), hidden, context)
 
-  def encode(self, batch: Batch) -> jax.Array:
-    """The encoder's states [B,S,D]."""
+  def encode(self, batch: SourceBatch) -> jax.Array:
+    """Returns the encoder's states [B,S,D]."""
     embed = self.target_embed if self.embed_source is None else self.source_embed
-    x = embed(batch["inputs"])
+    x = embed(batch["inputs"])  # [B,S] or [B,S,C] -> [B,S,D]
     if self.position_source is not None:
       x = x + self.source_position(batch["inputs_positions"]).astype(x.dtype)
     if self.embed_norm is not None:
@@ -103,84 +103,63 @@ class EncoderDecoder(nn.Module):
     return self.encoder_stack(self.dropout(x), context)[0]
 
   def attention(self, batch: Batch, layer: int) -> jax.Array:
-    """A decoder layer's weights on the source, [B,T,S]: the mean of its heads, for each target."""
+    """Returns a decoder layer's attention to the source [B,T,S], averaged over its heads."""
     memory = self.encode(batch)
-    _, layers = self._decode_prompt(batch, memory, None, keep=True, alignment_layer=layer)
+    context = _context(batch["targets_segments"], batch["targets_positions"], batch)
+    x = self._embed_target(batch["decoder_inputs"], context.positions)
+    _, layers = self.decoder_stack(x, context, memory, keep=True, alignment_layer=layer)
     return layers[layer].attended
 
   def prefill(
-    self, batch: Batch, length: int, width: int, alignment_layer: int | None = None
-  ) -> tuple[jax.Array, Cache]:
-    """Reads sources and prompts once, and makes room to write.
+    self, prompt: Prompt, length: int, width: int, alignment_layer: int | None = None
+  ) -> tuple[Output, Cache]:
+    """Encodes sources and prompts once, and allocates a cache for `length` steps.
 
     Args:
-      batch: its `decoder_inputs` [B,P] are the prompts, BOS first, padded on the left, with
-        `targets_segments` 1 where they are real and `targets_positions` counted from 0 there.
-      length: room for tokens to generate.
+      prompt: the inputs.
+      length: number of steps that the cache has capacity for.
       width: W, beams of each row.
-      alignment_layer: the decoder layer whose attention to the source the cache sums, its
-        `coverage`.
+      alignment_layer: decoder layer whose attention to the source is summed in the cache, or None.
 
     Returns:
-      logits [B,V] of the first token to generate, and the cache.
+      the output for the first element to generate, and the cache.
     """
-    memory = self.encode(batch)
-    copied = self._copied(batch, memory)
-    hidden, layers = self._decode_prompt(
-      batch, memory, copied, keep=True, alignment_layer=alignment_layer
+    memory = self.encode(prompt)
+    copied = self._copied(prompt, memory)
+    context = _context(prompt["prompt_segments"], prompt["prompt_positions"], prompt)
+    x = self._embed_target(prompt["prompt"], context.positions)
+    hidden, layers = self.decoder_stack(
+      x, context, memory, keep=True, alignment_layer=alignment_layer
     )
-    prompt = batch["targets_segments"] > 0
-    memory_segments = (batch["inputs_segments"] > 0).astype(jnp.int32)
-    cache = Cache.create(layers, memory_segments, prompt, length, width, copied)
-    last = jax.tree.map(lambda x: x[:, -1:], hidden)
-    return self.logits(last, batch["inputs"])[:, 0], cache
+    hidden = self._point(hidden, copied, context.memory_mask)
+    is_prompt = prompt["prompt_segments"] > 0
+    memory_segments = (prompt["inputs_segments"] > 0).astype(jnp.int32)
+    cache = Cache.create(layers, memory_segments, is_prompt, length, width, copied)
+    last = self.logits(jax.tree.map(lambda x: x[:, -1:], hidden), prompt["inputs"])
+    return jax.tree.map(lambda x: x[:, 0], last), cache  # [B,1,…] -> [B,…]
 
-  def decode(self, tokens: jax.Array, parents: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-    """One step: `tokens` [B,W] continue beams `parents` [B,W]; logits [B,W,V] of the next.
-
-    There must be room: at most `length` steps, as given to `prefill` or to the cache's `grow`.
-    """
+  def decode(self, elements: jax.Array, parents: jax.Array, cache: Cache) -> tuple[Output, Cache]:
+    """Decodes one step: `elements` [B,W] or [B,W,C] continue beams `parents` [B,W]."""
     cache = cache.reorder(parents)
-    positions = jnp.broadcast_to(cache.positions[:, None], tokens.shape)
+    positions = jnp.broadcast_to(cache.positions[:, None], parents.shape)  # [B] -> [B,W]
     context = Context(
       positions,
       cache.mask(),
-      Mask(jnp.ones_like(tokens), cache.memory_segments),
+      Mask(jnp.ones_like(parents), cache.memory_segments),
       slot=cache.slot,
     )
     hidden, layers = self.decoder_stack.decode(
-      self._embed_target(tokens, positions),
+      self._embed_target(elements, positions),
       context,
       cache.layers,
       cache.query_index(),
       cache.key_index(),
     )
     hidden = self._point(hidden, cache.copied, context.memory_mask)
-    tokens = None if cache.copied is None else cache.copied.tokens
-    return self.logits(hidden, tokens), cache.step(layers)
+    source = None if cache.copied is None else cache.copied.tokens
+    return self.logits(hidden, source), cache.step(layers)
 
-  def _decode_prompt(
-    self,
-    batch: Batch,
-    memory: jax.Array,
-    copied: CopyMemory | None,
-    *,
-    keep: bool,
-    alignment_layer: int | None = None,
-  ) -> tuple[Hidden, list]:
-    segments, positions = batch["targets_segments"], batch["targets_positions"]
-    context = Context(
-      positions,
-      Mask(segments, segments, causal=True),
-      Mask(segments, batch["inputs_segments"]),
-    )
-    x = self._embed_target(batch["decoder_inputs"], positions)
-    hidden, layers = self.decoder_stack(
-      x, context, memory, keep=keep, alignment_layer=alignment_layer
-    )
-    return self._point(hidden, copied, context.memory_mask), layers
-
-  def _copied(self, batch: Batch, memory: jax.Array) -> CopyMemory | None:
+  def _copied(self, batch: SourceBatch, memory: jax.Array) -> CopyMemory | None:
     if self.copy_attention is None:
       return None
     return self.pointer.project_memory(memory, batch["inputs"])
@@ -188,8 +167,8 @@ class EncoderDecoder(nn.Module):
   def _point(self, hidden: jax.Array, copied: CopyMemory | None, mask: Mask) -> Hidden:
     return hidden if copied is None else self.pointer(hidden, copied, mask)
 
-  def _embed_target(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
-    x = self.target_embed(tokens)
+  def _embed_target(self, elements: jax.Array, positions: jax.Array) -> jax.Array:
+    x = self.target_embed(elements)  # [B,T] or [B,T,C] -> [B,T,D]
     if self.zero_start:
       x = jnp.where(positions[..., None] > 0, x, 0)
     if self.position_target is not None:
@@ -197,3 +176,12 @@ class EncoderDecoder(nn.Module):
     if self.embed_norm is not None:
       x = self.target_norm(x)
     return self.dropout(x)
+
+
+def _context(segments: jax.Array, positions: jax.Array, source: SourceBatch) -> Context:
+  """Returns the context of a decoder that reads whole targets or prompts [B,T]."""
+  return Context(
+    positions,
+    Mask(segments, segments, causal=True),
+    Mask(segments, source["inputs_segments"]),
+  )

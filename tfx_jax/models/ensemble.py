@@ -5,74 +5,99 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
-Batch = Mapping[str, jax.Array]
+from tfx_jax.models.model import Batch, BoundModel, Model, Params, Prompt
 
 
-class Ensemble(nn.Module):
+class Ensemble:
   """A model whose next-token probabilities are the mean of its members'.
 
-  It has their methods: hidden states and cache are tuples of theirs, and who searches or scores
-  with it need not know that they are several.
+  Its parameters are those of each member under `member_names`; hidden states and cache are tuples
+  of the members'.
 
-  Attributes:
+  Args:
     members: models of the same tokens; their architectures may differ.
   """
 
-  members: tuple[nn.Module, ...]
+  def __init__(self, members: Sequence[Model]):
+    self.members = tuple(members)
+
+  def init(self, rngs: jax.Array, batch: Batch) -> dict[str, Params]:
+    """Returns new variables of each member, from keys of their own."""
+    keys = jax.random.split(rngs, len(self.members))
+    pairs = zip(self.members, keys, strict=True)
+    return {"params": self.params([m.init(key, batch)["params"] for m, key in pairs])}
+
+  def bind(
+    self, variables: Mapping[str, Params], *, rngs: Mapping[str, jax.Array] | None = None
+  ) -> "BoundEnsemble":
+    """Returns the ensemble with parameters."""
+    params = variables["params"]
+    pairs = zip(self.members, member_names(len(self.members)), strict=True)
+    return BoundEnsemble([m.bind({"params": params[name]}, rngs=rngs) for m, name in pairs])
+
+  def params(self, members: Sequence[Params]) -> dict[str, Params]:
+    """Returns the ensemble's parameters, given those of each member."""
+    return dict(zip(member_names(len(self.members)), members, strict=True))
+
+
+class BoundEnsemble:
+  """An ensemble with parameters; see `BoundModel` for the methods.
+
+  Args:
+    members: models with parameters.
+  """
+
+  def __init__(self, members: Sequence[BoundModel]):
+    self.members = tuple(members)
 
   def __call__(self, batch: Batch) -> tuple[Any, ...]:
-    """Hidden states of each member, [B,T,…]."""
+    """Returns the hidden states of each member."""
     return tuple(member(batch) for member in self.members)
 
   def logits(self, hidden: tuple[Any, ...], context: jax.Array | None = None) -> jax.Array:
-    """Log-probabilities [B,T,V] of such hidden states; the context is that of every member."""
+    """Returns log-probabilities [B,T,V] of such hidden states; all members have one context."""
     pairs = zip(self.members, hidden, strict=True)
-    return _log_mean([member.logits(own, context) for member, own in pairs])
+    return _log_mean([member.logits(states, context) for member, states in pairs])
 
   def attention(self, batch: Batch, layer: int) -> jax.Array:
-    """The mean of the members' weights on the source, [B,T,S]."""
-    return _mean([member.attention(batch, layer) for member in self.members])
+    """Returns the mean of the members' attention to the source, [B,T,S]."""
+    return sum(m.attention(batch, layer) for m in self.members) / len(self.members)
 
   def prefill(
-    self, batch: Batch, length: int, width: int, alignment_layer: int | None = None
+    self, prompt: Prompt, length: int, width: int, alignment_layer: int | None = None
   ) -> tuple[jax.Array, tuple[Any, ...]]:
-    """As of a model; the cache is a tuple of the members' caches."""
-    found = [member.prefill(batch, length, width, alignment_layer) for member in self.members]
-    logits, caches = zip(*found, strict=True)
+    """Encodes prompts once; the cache is a tuple of the members' caches."""
+    results = [m.prefill(prompt, length, width, alignment_layer) for m in self.members]
+    logits, caches = zip(*results, strict=True)
     return _log_mean(logits), caches
 
   def decode(
-    self, tokens: jax.Array, parents: jax.Array, cache: tuple[Any, ...]
+    self, elements: jax.Array, parents: jax.Array, cache: tuple[Any, ...]
   ) -> tuple[jax.Array, tuple[Any, ...]]:
-    """As of a model; the cache is a tuple of the members' caches."""
+    """Decodes one step; the cache is a tuple of the members' caches."""
     pairs = zip(self.members, cache, strict=True)
-    logits, caches = zip(
-      *(member.decode(tokens, parents, own) for member, own in pairs), strict=True
-    )
+    results = [member.decode(elements, parents, state) for member, state in pairs]
+    logits, caches = zip(*results, strict=True)
     return _log_mean(logits), caches
 
 
-def combine(models: Sequence[nn.Module], params: Sequence[Any]) -> tuple[Ensemble, dict[str, Any]]:
-  """The ensemble of models, each with its parameters, and the parameters of all."""
-  # A copy of each: one object that is given twice would be one member with one set of parameters.
-  members = tuple(model.clone() for model in models)
-  return Ensemble(members), dict(zip(_names(members), params, strict=True))
+def member_names(count: int) -> list[str]:
+  """Returns the names of the members' parameters."""
+  return [f"members_{i}" for i in range(count)]
 
 
-def _names(members: Sequence[nn.Module]) -> list[str]:
-  """What Flax calls the members' parameters."""
-  return [f"members_{i}" for i in range(len(members))]
-
-
-def _mean(arrays: Sequence[jax.Array]) -> jax.Array:
-  return sum(arrays) / len(arrays)
+def combine(
+  models: Sequence[Model], params: Sequence[Params]
+) -> tuple[Ensemble, dict[str, Params]]:
+  """Returns the ensemble of models, and its parameters, given those of each model."""
+  ensemble = Ensemble(models)
+  return ensemble, ensemble.params(params)
 
 
 def _log_mean(logits: Sequence[jax.Array]) -> jax.Array:
-  """The logarithm of the mean of the probabilities, [...,V]."""
-  # Beyond the tokens there is padding, which has no probability, to a multiple of each model's own.
+  """Returns the logarithm of the mean of the probabilities, [...,V]."""
+  # Vocabularies are padded to a multiple of each model's own: only common entries are tokens.
   size = min(x.shape[-1] for x in logits)
   log_probs = [jax.nn.log_softmax(x.astype(jnp.float32))[..., :size] for x in logits]
   return jax.nn.logsumexp(jnp.stack(log_probs), axis=0) - jnp.log(len(logits))

@@ -12,6 +12,7 @@ from flax import linen as nn
 from flax import traverse_util
 
 from tfx_jax.errors import UserError
+from tfx_jax.models.model import Batch, BoundModel, Model, Params
 from tfx_jax.models.parameters import input_axes
 
 _TARGET = re.compile(r"(\S+)(?: (\d+)-(\d+))?")
@@ -26,7 +27,7 @@ class Adapted:
   of those that are adapted, and little time beside a batch of many tokens.
 
   Args:
-    model: with `init` and `apply`.
+    model: the model to adapt.
     rank: r.
     alpha: see above.
     targets: 'REGEX' or 'REGEX FIRST-LAST' each: kernels whose path, such as
@@ -37,20 +38,22 @@ class Adapted:
     UserError: for a target that is no such text.
   """
 
-  def __init__(self, model: nn.Module, rank: int, alpha: float, targets: Sequence[str]):
+  def __init__(self, model: Model, rank: int, alpha: float, targets: Sequence[str]):
     self.model, self.rank, self.scale = model, rank, alpha / rank
     self._targets = [_parse(target) for target in targets]
 
-  def init(self, key: jax.Array, *inputs: Any) -> dict[str, Any]:
-    """New parameters, boxed as those of the model."""
-    base = self.model.init(key, *inputs)["params"]
-    return {"params": {"base": base, "adapters": self._adapters(key, base)}}
+  def init(self, rngs: jax.Array, batch: Batch) -> dict[str, Params]:
+    """Returns new variables, boxed like those of the model."""
+    base = self.model.init(rngs, batch)["params"]
+    return {"params": {"base": base, "adapters": self._adapters(rngs, base)}}
 
-  def apply(self, variables: Mapping[str, Any], *inputs: Any, **settings: Any) -> Any:
-    """What the model makes of `inputs`; `base` has no gradient."""
+  def bind(
+    self, variables: Mapping[str, Params], *, rngs: Mapping[str, jax.Array] | None = None
+  ) -> BoundModel:
+    """Returns the model with merged kernels; `base` has no gradient."""
     params = variables["params"]
     fixed = jax.lax.stop_gradient(params["base"])
-    return self.model.apply({"params": self.merge({**params, "base": fixed})}, *inputs, **settings)
+    return self.model.bind({"params": self.merge({**params, "base": fixed})}, rngs=rngs)
 
   def merge(self, params: Mapping[str, Any]) -> Any:
     """The model's own parameters, with what is learnt added."""

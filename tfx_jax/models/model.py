@@ -6,11 +6,12 @@ ids; a side whose elements are frames holds float32 vectors and has one more axi
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import jax
 
 from tfx_jax.layers.copy import Pointed
+from tfx_jax.layers.head import FrameOutput
 
 # A tree of arrays whose structure is the model's own.
 Params = Any
@@ -18,18 +19,6 @@ Params = Any
 Hidden = jax.Array | Pointed | tuple["Hidden", ...]
 # The state of decoding: a `tfx_jax.layers.cache.Cache`, in an ensemble a tuple of its members'.
 Cache = Any
-
-
-class FrameOutput(NamedTuple):
-  """Predictions of a model whose target elements are frames.
-
-  Attributes:
-    frames: float32 [B,T,C].
-    stop: float32 [B,T], logits of the probability that a frame is the last one.
-  """
-
-  frames: jax.Array
-  stop: jax.Array
 
 
 # Logits [B,T,V] where targets are tokens.

@@ -1,4 +1,4 @@
-"""How the parameters of our models are named and shaped, and the batch that shapes them."""
+"""Names and shapes of our models' parameters, and the example batch that shapes them."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ EXAMPLE = {
 
 
 def input_axes(names: Sequence[str], ndim: int) -> int:
-  """How many axes of a layer's kernel [L,…], of these names and in all so many axes, are inputs.
+  """Returns the number of input axes of a layer's kernel [L,…] with this path and `ndim` axes.
 
   The heads of queries, keys and values are outputs; those of attention's last product are inputs.
   """

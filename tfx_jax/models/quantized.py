@@ -1,4 +1,4 @@
-"""Weights in eight bits, with a scale for each output channel: a quarter of the memory."""
+"""Weights stored as int8 with a scale for each output channel: a quarter of the memory."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from tfx_jax.models.model import Batch, BoundModel, Model, Params
 from tfx_jax.models.parameters import MATRICES, input_axes
 
 WEIGHTS = ("float32", "int8")
@@ -16,28 +17,34 @@ _LARGEST = 127
 
 
 class Quantized:
-  """A trained model whose matrices are held as int8; they are made whole when it is applied.
+  """A trained model whose matrices are stored as int8 and dequantized when it is bound.
 
-  A search makes them whole once (`dequantize`), and they take their memory until it is done.
+  A search dequantizes them once (`dequantize`); they take float32's memory until it ends.
 
   Args:
-    model: with `apply`, of float32 parameters.
+    model: the model of float32 parameters.
   """
 
-  def __init__(self, model: nn.Module):
+  def __init__(self, model: Model):
     self.model = model
 
-  def apply(self, variables: Mapping[str, Any], *inputs: Any, **settings: Any) -> Any:
-    """What the model makes of `inputs`, given the parameters that `quantize` has made."""
-    params = dequantize(variables["params"])
-    return self.model.apply({"params": params}, *inputs, **settings)
+  def init(self, rngs: jax.Array, batch: Batch) -> dict[str, Params]:
+    """Returns new variables, quantized and without the names of axes."""
+    return {"params": quantize(nn.unbox(self.model.init(rngs, batch)["params"]))}
+
+  def bind(
+    self, variables: Mapping[str, Params], *, rngs: Mapping[str, jax.Array] | None = None
+  ) -> BoundModel:
+    """Returns the model with parameters, given those that `quantize` returns."""
+    return self.model.bind({"params": dequantize(variables["params"])}, rngs=rngs)
 
 
-def quantize(params: Any) -> Any:
-  """Parameters whose kernels and tables of embeddings are {"int8": values, "scale": of a channel}.
+def quantize(params: Params) -> Params:
+  """Returns parameters with {"int8": values, "scale": …} in place of each kernel and table.
 
-  A channel is an output of a kernel or a row of a table, which is an output of a tied head too. Its
-  scale is its greatest magnitude / 127, its values are rounded to the nearest.
+  There is a scale for each channel: an output of a kernel, or a row of an embedding table, which is
+  an output of a tied head too. It is the channel's greatest magnitude / 127; values are rounded to
+  the nearest.
   """
 
   def rounded(path: tuple, x: jax.Array) -> Any:
@@ -51,14 +58,14 @@ def quantize(params: Any) -> Any:
   return jax.tree.map_with_path(rounded, params)
 
 
-def dequantize(params: Any) -> Any:
-  """Float32 parameters again; those that are no output of `quantize` are left as they are."""
+def dequantize(params: Params) -> Params:
+  """Returns float32 parameters; those that `quantize` has not changed are left as they are."""
   return jax.tree.map(
     lambda x: x[_VALUES] * x[_SCALE] if _is_matrix(x) else x, params, is_leaf=_is_matrix
   )
 
 
-def count_parameters(params: Any) -> int:
+def count_parameters(params: Params) -> int:
   """Returns the number of parameters; a quantized matrix counts as the one it stands for."""
   return int(sum(np.prod(x.shape) for x in jax.tree.leaves(jax.eval_shape(dequantize, params))))
 
@@ -68,7 +75,7 @@ def _is_matrix(x: Any) -> bool:
 
 
 def _inputs(names: Sequence[str], ndim: int) -> tuple[int, ...]:
-  """The axes that a channel is made of."""
+  """Returns the axes that one channel's scale is computed over."""
   if names[-1] == "embedding":
     return (ndim - 1,)
   first = int("stacked" in names)

@@ -54,10 +54,10 @@ def make_train_step(
   def sums(params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     if r_drop:
       batch = {name: jnp.repeat(x, 2, axis=0) for name, x in batch.items()}
-    hidden = model.apply({"params": params}, batch, rngs={"dropout": key})
+    bound = model.bind({"params": params}, rngs={"dropout": key})
     totals = chunked_cross_entropy(
-      lambda hidden: model.apply({"params": params}, hidden, batch.get("inputs"), method="logits"),
-      hidden,
+      lambda hidden: bound.logits(hidden, batch.get("inputs")),
+      bound(batch),
       batch["targets"],
       batch["weights"],
       chunks=loss_chunks or default_chunks(*batch["targets"].shape, *parts),
@@ -120,13 +120,14 @@ def make_loss_step(
   """Returns loss(params, batch): the cross-entropy's sum and weight, in nats and tokens."""
 
   def loss(params: Any, batch: Batch) -> metrics.Average:
-    hidden = model.apply({"params": params}, batch)
+    bound = model.bind({"params": params})
+    hidden = bound(batch)
     chunks = default_chunks(*batch["targets"].shape, *parts)
     pieces = split((hidden, batch["targets"], batch["weights"]), chunks)
 
     def nll(piece: tuple) -> jax.Array:
       hidden, targets, weights = piece
-      logits = model.apply({"params": params}, hidden, batch.get("inputs"), method="logits")
+      logits = bound.logits(hidden, batch.get("inputs"))
       return cross_entropy(logits, targets, weights)[1]
 
     return metrics.Average(total=jax.lax.map(nll, pieces).sum(), count=batch["weights"].sum())
