@@ -1,6 +1,7 @@
 """Pages of documentation: links, files, names and commands on them are real."""
 
 import ast
+import importlib
 import pathlib
 import re
 import shlex
@@ -72,6 +73,21 @@ def test_a_command_on_a_page_is_one_that_the_program_takes(page, words):
 
 def test_commands_on_pages_are_found():
   assert len(COMMANDS) > 25 and {"README.md", "docs/scale.md"} <= {page for page, _ in COMMANDS}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_examples_in_python_import_is_there(page):
+  modules = {}
+  for block in re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S):
+    for node in ast.walk(ast.parse(block)):
+      if isinstance(node, ast.ImportFrom) and node.module.startswith("tfx_jax"):
+        module = importlib.import_module(node.module)
+        modules |= {alias.name: getattr(module, alias.name) for alias in node.names}
+      elif isinstance(node, ast.Import) and node.names[0].name == "tfx_jax":
+        modules["tfx_jax"] = importlib.import_module("tfx_jax")
+    for node in ast.walk(ast.parse(block)):
+      if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        assert node.value.id not in modules or hasattr(modules[node.value.id], node.attr), node.attr
 
 
 def named(page):
