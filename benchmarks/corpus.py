@@ -127,7 +127,7 @@ def tokenise(folder: str, pairs: int, overrides: list[str], format: str) -> Call
 
   config = make_config(folder, overrides, format)
   tokenizers = builders.make_tokenizers(config, folder)
-  keys = ("pairs_kept", "source_tokens", "target_tokens")
+  keys = ("pairs_kept", "source_elements", "target_elements")
 
   def make() -> dict[str, int]:
     report = builders.make_corpus(config, "train", tokenizers).report

@@ -12,13 +12,10 @@ class Numbers:
   """A tokenizer whose pieces are numbers, "5 6 7"; of any size."""
 
   def __init__(self, vocab_size: int):
-    from tfx_jax.codecs.special_tokens import DEFAULT
+    from tfx_jax.codecs.codec import Tokens
 
-    self.vocab_size, self.special_tokens, self.fingerprint = (
-      vocab_size,
-      DEFAULT,
-      f"numbers-{vocab_size}",
-    )
+    self.element, self.fingerprint = Tokens(vocab_size), f"numbers-{vocab_size}"
+    self.vocab_size, self.special_tokens = vocab_size, self.element.special_tokens
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
     return [[int(word) for word in text.split()] for text in texts]

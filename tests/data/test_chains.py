@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 from support.token_arrays import ragged, sequences
 
+from tfx_jax.codecs.codec import Tokens
 from tfx_jax.codecs.special_tokens import BOS, DEFAULT, EOS
 from tfx_jax.data.chains import unroll
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.layout import SequenceLayout
 
-SPECIAL_TOKENS = DEFAULT._replace(source_suffix=())
+OPEN_ENDED = Tokens(20, DEFAULT._replace(source_suffix=()))
 # Turns of two dialogues; the pieces 4 and 5 are the speakers' marks.
 DIALOGUES = [[[4, 10, 11], [5, 12], [4, 13, 14, 15]], [[4, 10, 11], [5, 12, 16], [4, 17]]]
 
@@ -64,7 +65,7 @@ def test_every_target_is_predicted_in_a_chain_from_what_it_is_predicted_from_alo
 
 
 def test_rows_hold_every_answer_once_and_what_is_shared_once():
-  corpus, layout = corpus_of(PAIRS), SequenceLayout(24, special_tokens=SPECIAL_TOKENS)
+  corpus, layout = corpus_of(PAIRS), SequenceLayout(24, element=OPEN_ENDED)
   for rows in (layout.epoch(corpus, 0, 1), layout.once(corpus)):
     batch = layout.arrays([*rows, layout.empty])
     assert sorted(n for row in range(len(rows)) for n in rows.examples(row)) == [0, 1, 2, 3]

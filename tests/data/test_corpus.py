@@ -7,10 +7,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from support.small_codecs import VectorCodec
 
 from tfx_jax.codecs.special_tokens import EOS
 from tfx_jax.codecs.text.tokenizer import ByteTokenizer, CharacterTokenizer, without_source_suffix
-from tfx_jax.data import corpus as corpora
+from tfx_jax.data import encoding
 from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
@@ -43,7 +44,7 @@ def texts(ragged, tokenizer=TOKENIZER):
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 100])
 def test_every_pair_is_stored_in_order_and_ends_with_eos(tmp_path, monkeypatch, chunk):
-  monkeypatch.setattr(corpora, "_CHUNK", chunk)
+  monkeypatch.setattr(encoding, "_CHUNK", chunk)
   corpus = make(tmp_path)
   assert texts(corpus.sources) == [pair.source for pair in EXAMPLES]
   assert texts(corpus.targets) == [pair.target for pair in EXAMPLES]
@@ -52,7 +53,7 @@ def test_every_pair_is_stored_in_order_and_ends_with_eos(tmp_path, monkeypatch, 
     assert all(np.flatnonzero(sequence == EOS) == [len(sequence) - 1] for sequence in ragged)
     assert ragged.lengths.dtype == np.int32
     assert ragged.lengths.tolist() == [len(sequence) for sequence in ragged]
-    assert all(isinstance(array.base, np.memmap) for array in (ragged.tokens, ragged.offsets))
+    assert all(isinstance(array.base, np.memmap) for array in (ragged.values, ragged.offsets))
     assert ragged[-1].tolist() == ragged[2].tolist() and ragged[-1].size
     with pytest.raises(IndexError):
       ragged[3]
@@ -69,7 +70,7 @@ def test_sources_can_be_without_an_end(tmp_path):
 
 
 def test_dropped_pairs_are_counted(tmp_path, monkeypatch):
-  monkeypatch.setattr(corpora, "_CHUNK", 2)
+  monkeypatch.setattr(encoding, "_CHUNK", 2)
   silent = CharacterTokenizer("abcde")
   monkeypatch.setattr(
     silent, "encode", lambda batch: [[4] * (len(text) - text.count("b")) for text in batch]
@@ -90,7 +91,7 @@ def test_dropped_pairs_are_counted(tmp_path, monkeypatch):
   assert corpus.targets.lengths.tolist() == [6]
   seconds = corpus.report["seconds"]
   expected = {"pairs_read": 7, "pairs_kept": 1, "pairs_too_long": 2, "pairs_empty": 4}
-  expected |= {"source_tokens": 4, "target_tokens": 6, "pairs_cut": 0, "seconds": seconds}
+  expected |= {"source_elements": 4, "target_elements": 6, "pairs_cut": 0, "seconds": seconds}
   expected |= {"target_bytes": 5, "target_words": 1, "records_removed": 0}
   assert expected.items() <= corpus.report.items()
   assert seconds >= 0
@@ -108,8 +109,8 @@ def test_the_type_of_the_tokens_follows_the_vocabulary(tmp_path):
   small, large = (CharacterTokenizer(characters[:size]) for size in (65_532, 65_533))
   pairs = [Example(characters[65_531], characters[65_532])]
   corpus = make(tmp_path, pairs, source=small, target=large)
-  assert corpus.sources.tokens.dtype == np.uint16
-  assert corpus.targets.tokens.dtype == np.int32
+  assert corpus.sources.values.dtype == np.uint16
+  assert corpus.targets.values.dtype == np.int32
   assert corpus.sources[0].tolist() == [65_535, EOS]
   assert corpus.targets[0].tolist() == [65_536, EOS]
 
@@ -157,7 +158,7 @@ def test_one_changed_byte_of_a_file_is_never_stale(tmp_path):
 
 @pytest.mark.parametrize("error", [UserError, OSError, KeyboardInterrupt])
 def test_a_build_that_breaks_off_leaves_nothing(tmp_path, monkeypatch, error):
-  monkeypatch.setattr(corpora, "_CHUNK", 1)
+  monkeypatch.setattr(encoding, "_CHUNK", 1)
 
   def broken():
     yield EXAMPLES[0]
@@ -178,7 +179,7 @@ def test_a_killed_build_is_not_seen(tmp_path):
     def examples():
       yield t.EXAMPLES[0]
       os.kill(os.getpid(), signal.SIGKILL)
-    t.corpora._CHUNK = 1
+    t.encoding._CHUNK = 1
     t.make({str(tmp_path)!r}, examples())
   """
   assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
@@ -196,13 +197,13 @@ def test_a_killed_build_is_not_seen(tmp_path):
 def test_a_long_build_at_work_is_no_leftover(tmp_path):
   slow = tmp_path / "tmp-corpus-0"
   slow.mkdir()
-  (slow / "source_tokens.bin").write_bytes(b"")
+  (slow / "source_values.bin").write_bytes(b"")
   os.utime(slow, (0, 0))
   make(tmp_path)
   assert slow.exists()
 
 
-@pytest.mark.parametrize("name", ["source_tokens.bin", "target_offsets.bin", "report.json"])
+@pytest.mark.parametrize("name", ["source_values.bin", "target_offsets.bin", "report.json"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "longer", "garbage"])
 def test_a_damaged_cache_is_made_again(tmp_path, name, damage):
   make(tmp_path)
@@ -234,7 +235,7 @@ def test_who_finishes_first_wins(tmp_path):
   corpus = make(tmp_path, examples())
   (folder,) = tmp_path.iterdir()
   assert json.loads((folder / "report.json").read_text()) == corpus.report
-  assert os.path.samefile(corpus.sources.tokens.base.filename, folder / "source_tokens.bin")
+  assert os.path.samefile(corpus.sources.values.base.filename, folder / "source_values.bin")
 
 
 def test_a_cache_that_cannot_be_written_is_told_before_reading(tmp_path):
@@ -259,10 +260,32 @@ def test_a_full_disk_is_told_and_left_clean(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
-  monkeypatch.setattr(corpora, "_CHUNK", 64)
+  monkeypatch.setattr(encoding, "_CHUNK", 64)
   tracemalloc.start()
   corpus = make(tmp_path, (Example(f"{i:050}", "y") for i in range(20_000)))
   peak = tracemalloc.get_traced_memory()[1]
   tracemalloc.stop()
-  assert corpus.report["source_tokens"] == 20_000 * 51
+  assert corpus.report["source_elements"] == 20_000 * 51
   assert peak < 500_000, "the tokens are 2 MB"
+
+
+def test_blank_texts_and_missing_sources_are_empty(tmp_path):
+  examples = [Example("a", "b"), Example(" ", "c"), Example("d", "\t"), Example(None, "e")]
+  corpus = make(tmp_path, examples)
+  assert texts(corpus.targets) == ["b", "e"]
+  assert [len(source) for source in corpus.sources] == [2, 0]
+  assert corpus.report["pairs_empty"] == 2
+
+
+def test_frames_of_any_length_come_back_from_the_disk(tmp_path, monkeypatch):
+  monkeypatch.setattr(encoding, "_CHUNK", 2)
+  codec, rng = VectorCodec(channels=3), np.random.default_rng(0)
+  values = [rng.normal(size=(length, 3)).astype(np.float32) for length in (2, 0, 5, 1, 4)]
+  examples = [Example(value, f"{len(value)}") for value in values]
+  corpus = make(tmp_path, examples, source=codec)
+  assert corpus.report["pairs_empty"] == 1 and corpus.report["source_elements"] == 12
+  kept = [value for value in values if len(value)]
+  for found, value in zip(corpus.sources, kept, strict=True):
+    np.testing.assert_array_equal(found, value)
+  assert isinstance(corpus.sources.values.base, np.memmap)
+  assert make(tmp_path, Untouchable(), source=codec).sources[3].tolist() == values[4].tolist()

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 from support.token_arrays import ragged, sequences
 
+from tfx_jax.codecs.codec import Tokens
 from tfx_jax.codecs.special_tokens import BOS, EOS, SpecialTokens
 from tfx_jax.data.corpus import Corpus
-from tfx_jax.data.fitting import kept
 from tfx_jax.data.layout import EncoderDecoderLayout, SequenceLayout
 from tfx_jax.data.ragged import Ragged
 from tfx_jax.data.stream import StreamLayout
+from tfx_jax.data.truncation import Truncation
 
 PAIRS = 40
 
@@ -57,7 +58,7 @@ def test_texts_without_sources_have_weight_throughout(texts, sides):
 
 @pytest.mark.parametrize("length", [1, 7, 64, 5000])
 def test_a_stream_once_through_predicts_every_token_from_those_of_its_row(texts, length):
-  layout, stream = StreamLayout(length), texts.targets.tokens.tolist()
+  layout, stream = StreamLayout(length), texts.targets.values.tolist()
   batch = layout.arrays(layout.once(texts))
   weights = batch["weights"].astype(bool)
   assert batch["targets"][weights].tolist() == stream[1:]
@@ -69,7 +70,7 @@ def test_a_stream_once_through_predicts_every_token_from_those_of_its_row(texts,
 
 
 def test_rows_of_a_stream_are_full_and_cut_elsewhere_in_every_epoch(texts):
-  layout, stream = StreamLayout(7), texts.targets.tokens.tolist()
+  layout, stream = StreamLayout(7), texts.targets.values.tolist()
   starts = set()
   for epoch in range(20):
     rows = layout.epoch(texts, 0, epoch)
@@ -144,7 +145,7 @@ def test_a_tokenizer_says_which_special_tokens_texts_have():
   """As of mBART: a language before each text, and the decoder begins with EOS."""
   source = SpecialTokens(eos=2, bos=2, unk=3, pad=1, prefix=(57,), source_suffix=(2,))
   target = source._replace(prefix=(58,))
-  layout = EncoderDecoderLayout(9, 9, special_tokens=(source, target))
+  layout = EncoderDecoderLayout(9, 9, elements=(Tokens(90, source), Tokens(90, target)))
   assert layout.prompt([7]) == layout.source([7]) == [57, 7, 2]
   assert layout.target([8]) == [58, 8, 2]
   batch = layout.prompts([[57, 7, 2]], 4)
@@ -156,10 +157,13 @@ def test_a_tokenizer_says_which_special_tokens_texts_have():
   assert batch["targets"][0].tolist() == [58, 8, 9, 2, 58, 5, 2, 0, 0]
   # What is always there is not learnt.
   assert batch["weights"][0].tolist() == [0, 1, 1, 1, 0, 1, 1, 0, 0]
-  assert SequenceLayout(9, continues=True, special_tokens=source).prompt([7]) == [2, 7]
-  assert kept([7, 6], [8], 4, 3, "drop", False, (source, target)) == [([57, 7, 6, 2], [58, 8, 2])]
-  assert kept([7, 6], [8], 3, 3, "drop", False, (source, target)) == "too_long"
-  assert kept([7, 6], [8], 3, 3, "cut_end", False, (source, target)) == [([57, 7, 2], [58, 8, 2])]
+  assert SequenceLayout(9, continues=True, element=Tokens(90, source)).prompt([7]) == [2, 7]
+  for limits, expected in (
+    ((4, 3, "drop"), [([57, 7, 6, 2], [58, 8, 2])]),
+    ((3, 3, "drop"), "too_long"),
+    ((3, 3, "cut_end"), [([57, 7, 2], [58, 8, 2])]),
+  ):
+    assert Truncation(*limits).pairs([7, 6], [8], layout.elements) == expected
 
 
 @pytest.mark.parametrize("length", [1, 3, 7, 64, 5000])

@@ -273,5 +273,5 @@ def test_a_run_is_prepared_from_it(folder, tmp_path, capfd):
   assert main([experiment, f"--workdir={tmp_path}", "--mode=prepare", *options]) == 0
   told = capfd.readouterr().out
   for split, count in (("train", 200), ("validation", 10), ("test", 10)):
-    assert f'{split}: {{"format": 3, "pairs_read": {count}, "pairs_kept": {count},' in told
+    assert f'{split}: {{"format": 4, "pairs_read": {count}, "pairs_kept": {count},' in told
   assert os.listdir(tmp_path / "tokenizer") == ["joint"]

@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.named import arguments_of
-from tfx_jax.codecs.special_tokens import DEFAULT
+from tfx_jax.codecs.codec import Codec, Tokens
 from tfx_jax.codecs.text.loading import load_tokenizer, train_tokenizer
 from tfx_jax.codecs.text.tokenizer import Tokenizer, without_source_suffix
 from tfx_jax.common.names import check_members, check_parameters, imported, members
-from tfx_jax.data.corpus import Corpus, prepare, remove_old
+from tfx_jax.data.cache import remove_old
+from tfx_jax.data.corpus import Corpus, prepare
 from tfx_jax.data.example import Example
 from tfx_jax.data.layout import EncoderDecoderLayout, Layout, SequenceLayout
 from tfx_jax.data.loader import Loader
+from tfx_jax.data.packing import TOKENS
 from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
 from tfx_jax.data.stream import StreamLayout
 from tfx_jax.errors import MissingFile, UserError
@@ -193,41 +195,46 @@ def make_corpora(
   return ResampledCorpus(make)
 
 
-def make_layout(
-  config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer] | None = None
-) -> Layout:
-  """How the model of the configuration reads examples of its task.
+def make_layout(config: ConfigDict, codecs: tuple[Codec, Codec] | None = None) -> Layout:
+  """Returns the layout of examples for the configured architecture and task.
 
-  Without tokenizers texts have the special tokens of those that are trained here.
+  Args:
+    config: the configuration.
+    codecs: of sources and of targets; None for tokens with the special tokens of tokenizers that
+      are trained here.
+
+  Raises:
+    UserError: for frames in a decoder-only model.
   """
-  source, target = (
-    (DEFAULT, DEFAULT) if tokenizers is None else (t.special_tokens for t in tokenizers)
-  )
+  source, target = (TOKENS, TOKENS) if codecs is None else (codec.element for codec in codecs)
   data, has_source = config.data, make_task(config).has_source
-  shared = {
-    "continues": not has_source,
-    "cut_start": not has_source or data.long_sources == "cut_start",
-  }
+  continues = not has_source
+  cut_start = continues or data.long_sources == "cut_start"
   if config.model.architecture == "encoder_decoder":
     lengths = data.source_length, data.target_length
-    return EncoderDecoderLayout(*lengths, **shared, special_tokens=(source, target))
+    return EncoderDecoderLayout(*lengths, continues, cut_start, (source, target))
+  if not (isinstance(source, Tokens) and isinstance(target, Tokens)):
+    raise UserError(
+      f"model.architecture='{config.model.architecture}' takes tokens, and this task has frames: "
+      "use 'encoder_decoder'"
+    )
   if data.stream:
     return StreamLayout(data.target_length)
   length = data.target_length + (data.source_length if has_source else 0)
-  return SequenceLayout(length, **shared, special_tokens=target)
+  return SequenceLayout(length, continues, cut_start, target)
 
 
 def make_loader(
   config: ConfigDict,
   corpora: Callable[[int], Corpus],
   parallel: Parallel,
-  tokenizers: tuple[Tokenizer, Tokenizer] | None = None,
+  codecs: tuple[Codec, Codec] | None = None,
 ) -> Loader:
-  """The loader of a corpus, for this process's share of it."""
+  """Returns the loader of a corpus, for this process's share of each batch."""
   return Loader(
     corpora,
     config.seed,
-    make_layout(config, tokenizers),
+    make_layout(config, codecs),
     config.data.batch_size,
     parallel.local_shards,
     parallel.batch_shards,

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from tfx_jax import builders
 from tfx_jax.common.ranges import check_range
 from tfx_jax.config import base as base_config
-from tfx_jax.data.fitting import LONG_SOURCES
+from tfx_jax.data.truncation import LONG_SOURCES
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.layers.block import NORM_PLACEMENTS
 from tfx_jax.layers.feed_forward import ACTIVATIONS

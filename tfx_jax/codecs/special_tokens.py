@@ -4,7 +4,7 @@ Tokenizers that are trained here all have the ids 0 to 3 for them. Pretrained on
 ask the tokenizer for its `special_tokens`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 PAD, EOS, UNK, BOS = 0, 1, 2, 3
@@ -50,11 +50,11 @@ class SpecialTokens(NamedTuple):
     # Fingerprints that were saved before `other_eos` existed stay valid.
     return tuple(self) if self.other_eos else tuple(self)[:-1]
 
-  def as_source(self, ids: Sequence[int]) -> list[int]:
+  def as_source(self, ids: Iterable[int]) -> list[int]:
     """Returns the ids of a value as a source: with the prefix and the suffix of sources."""
     return [*self.prefix, *ids, *self.source_suffix]
 
-  def as_target(self, ids: Sequence[int]) -> list[int]:
+  def as_target(self, ids: Iterable[int]) -> list[int]:
     """Returns the ids of a value as a target: with the prefix and EOS."""
     return [*self.prefix, *ids, self.eos]
 

@@ -1,1 +1,1 @@
-"""Text to batches; no JAX in here."""
+"""Data: a corpus of examples on disk, and batches from it; no JAX in here."""

@@ -1,53 +1,54 @@
-"""Examples that go on from each other, as the answers of a dialogue do: a chain.
+"""Chains: examples that continue each other, such as the answers of a dialogue.
 
-The last of a chain has all the others within its source. A decoder that reads it learns them too,
-by the same predictions from the same tokens, and reads what they share once.
+The last source of a chain holds all the earlier examples. A decoder that is given it predicts their
+targets as well, from the same tokens as it would in rows of their own, and computes what they share
+only once.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from tfx_jax.data.example import Pair
 from tfx_jax.data.ragged import Ragged
-
-Pair = tuple[Sequence[int], Sequence[int]]
 
 
 def chain_offsets(sources: Ragged, targets: Ragged) -> np.ndarray:
-  """Where in a corpus chains begin, and the end: int64 [chains + 1].
+  """Returns where chains start in a corpus, and the end of the last: int64 [chains + 1].
 
-  An example goes on from the one before it if its source begins with the other's source and target,
-  without the mark that ends the target, and has at least a token more. A source that ends with a
-  mark of its own is never gone on from.
+  An example continues the one before it if its source starts with the source and target of that
+  one, without the EOS of the target, and has at least one token more. If sources end with a special
+  token, no example continues another.
   """
-  begins = np.ones(len(targets), bool)
+  starts = np.ones(len(targets), bool)
   for number in _candidates(sources, targets):
-    before, target, source = sources[number - 1], targets[number - 1][:-1], sources[number]
-    said = source[: len(before) + len(target)]
-    begins[number] = not np.array_equal(said, np.concatenate([before, target]))
-  return np.append(np.flatnonzero(begins), len(targets))
+    previous, target = sources[number - 1], targets[number - 1][:-1]
+    start = sources[number][: len(previous) + len(target)]
+    starts[number] = not np.array_equal(start, np.concatenate([previous, target]))
+  return np.append(np.flatnonzero(starts), len(targets))
 
 
 def _candidates(sources: Ragged, targets: Ragged) -> np.ndarray:
-  """The examples whose sources are long enough, and have the last token of the ones before."""
-  before, after = sources.lengths[:-1], sources.lengths[1:]
-  long_enough = (before > 0) & (after >= before + targets.lengths[:-1])
+  """Examples whose sources are long enough and agree with the ones before in one token."""
+  previous, current = sources.lengths[:-1], sources.lengths[1:]
+  long_enough = (previous > 0) & (current >= previous + targets.lengths[:-1])
   numbers = np.flatnonzero(long_enough) + 1
   starts = sources.offsets[numbers]
-  same = sources.tokens[starts - 1] == sources.tokens[starts + sources.lengths[numbers - 1] - 1]
-  return numbers[same]
+  ends = starts + sources.lengths[numbers - 1]
+  return numbers[sources.values[starts - 1] == sources.values[ends - 1]]
 
 
 def unroll(chain: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """A chain as one sequence.
+  """Returns a chain as one sequence.
 
   Args:
-    chain: sources with their targets, each going on from the one before.
+    chain: sources with their targets, each continuing the one before.
 
   Returns:
-    The tokens [T] of the last source and target; what is to be predicted [T] in the place of each
-    from those before it; weights [T], 1 where targets are and 0 elsewhere. Tokens and predictions
-    differ where another target ends: its mark is predicted there, and what comes next is read.
+    tokens [T] of the last source and target, the targets [T] that are predicted at their positions,
+    and weights [T], 1 at every token of a target of the chain and 0 elsewhere. Tokens and targets
+    differ where a target other than the last ends: EOS is predicted there, but the next token of
+    the last source is read.
   """
   tokens = np.concatenate(chain[-1])
   predicted, weights = tokens.copy(), np.zeros(len(tokens), np.int32)

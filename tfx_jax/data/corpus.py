@@ -1,50 +1,42 @@
-"""A corpus read once and tokenised once, into memory-mapped arrays keyed by content."""
+"""A corpus: examples encoded once, into memory-mapped arrays in a folder named by their content."""
 
-import collections
-import contextlib
 import dataclasses
 import functools
-import glob
 import hashlib
-import itertools
 import json
+import math
 import os
 import shutil
-import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tfx_jax.codecs.text.tokenizer import Tokenizer
-from tfx_jax.common.heartbeat import beat
+from tfx_jax.codecs.codec import Codec
+from tfx_jax.data.cache import cache_errors, remove_old
 from tfx_jax.data.chains import chain_offsets
+from tfx_jax.data.encoding import OFFSET, file_paths, write_pairs
 from tfx_jax.data.example import Example
-from tfx_jax.data.fitting import encoded, kept
 from tfx_jax.data.ragged import Ragged
-from tfx_jax.errors import UserError
+from tfx_jax.data.truncation import Truncation
 
-_FORMAT = 3
+_FORMAT = 4
 _REPORT = "report.json"
-_OFFSET = "<i8"
-_CHUNK = 1 << 14  # pairs in memory at a time
-_OLD_SECONDS = 24 * 3600
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Corpus:
-  """The tokenised pairs of one split.
-
-  Texts have their special_tokens. A source is empty where a text is only written.
+  """The encoded pairs of one split, special tokens included.
 
   Attributes:
-    sources: token ids of the sources, memory-mapped.
-    targets: those of the targets; target i belongs to source i.
-    report: records_removed before; pairs_read, pairs_kept, pairs_cut, pairs_too_long, pairs_empty;
-      source_tokens and target_tokens (kept ones, with EOS); target_bytes (of UTF-8) and
-      target_words (between spaces) of the texts kept; seconds the making took.
-    folder: that holds it.
+    sources: elements of the sources, memory-mapped; sequences are empty if the task has no source.
+    targets: elements of the targets; target i belongs to source i.
+    report: `records_removed` by the source of records; `pairs_read`, `pairs_kept`, `pairs_cut`,
+      `pairs_too_long`, `pairs_empty`; `source_elements` and `target_elements` of the kept pairs;
+      sizes of the targets kept, of texts `target_bytes` (UTF-8) and `target_words`; `seconds` that
+      it took to encode.
+    folder: the folder that holds it.
   """
 
   sources: Ragged
@@ -54,15 +46,15 @@ class Corpus:
 
   @functools.cached_property
   def chains(self) -> np.ndarray:
-    """Where the chains of its pairs begin, see `chain_offsets`."""
+    """Where chains of pairs start, see `chain_offsets`."""
     return chain_offsets(self.sources, self.targets)
 
 
 def prepare(
   examples: Iterable[Example],
   fingerprint: str,
-  source_tokenizer: Tokenizer,
-  target_tokenizer: Tokenizer,
+  source_codec: Codec,
+  target_codec: Codec,
   cache_dir: str,
   max_source_length: int,
   max_target_length: int,
@@ -70,47 +62,42 @@ def prepare(
   context: bool = False,
   records_removed: Callable[[], int] = lambda: 0,
 ) -> Corpus:
-  """Opens the tokenised corpus in the cache, or makes it there, in one pass and a bounded memory.
+  """Opens the encoded corpus in the cache, or encodes it, in one pass and bounded memory.
 
-  Pairs with an empty side and pairs longer than allowed are dropped and counted. A text that is
-  only written is not dropped but split into pieces that are as long as allowed. Whoever makes the
-  same corpus at the same time does no harm: the first to finish wins.
+  Examples with an empty side are dropped and counted, and so are those that are too long, see
+  `Truncation`. Several processes may encode the same corpus at once: the first to finish wins.
 
   Args:
-    examples: the pairs; not touched if the cache has them already.
-    fingerprint: of all that decides what `examples` yields.
-    source_tokenizer: for the sources.
-    target_tokenizer: for the targets.
-    cache_dir: where corpora are kept, each in a folder named by the hash of what it is made from.
-    max_source_length: longest source kept, in tokens with EOS.
-    max_target_length: longest target kept, in tokens with EOS; 0: any.
-    long_sources: "drop" for dropping pairs with a longer source, "cut_end" or "cut_start" for
-      leaving out the end or the beginning of the source.
-    context: whether the source of a piece is what comes before it in its text; else it has none.
-    records_removed: how many records `examples`, read to the end, has left out; for the report.
+    examples: the examples; not read if the cache has them already.
+    fingerprint: a hash of everything that decides what `examples` yields.
+    source_codec: encodes sources.
+    target_codec: encodes targets.
+    cache_dir: the folder of corpora, each in a folder named by the hash of what it is made from.
+    max_source_length: most elements of a source, special tokens included.
+    max_target_length: most elements of a target, special tokens included; 0 for no limit.
+    long_sources: see `Truncation`.
+    context: see `Truncation`.
+    records_removed: returns how many records were left out of `examples`; called at the end.
 
   Raises:
     UserError: if no pair is left, or `cache_dir` cannot be written.
   """
-  prints = [fingerprint, source_tokenizer.fingerprint, target_tokenizer.fingerprint]
-  special_tokens = [source_tokenizer.special_tokens, target_tokenizer.special_tokens]
-  lengths = [max_source_length, max_target_length, long_sources, context]
-  key = json.dumps([_FORMAT, *prints, *special_tokens, *lengths]).encode()
-  name = f"corpus-{hashlib.blake2b(key, digest_size=16).hexdigest()}"
+  truncation = Truncation(max_source_length, max_target_length, long_sources, context)
+  codecs = source_codec, target_codec
+  name = f"corpus-{_key(fingerprint, codecs, truncation)}"
   folder = os.path.join(cache_dir, name)
   building = os.path.join(cache_dir, f"tmp-{name}-{uuid.uuid4().hex}")
-  with _using(cache_dir):
+  with cache_errors(cache_dir):
     if corpus := _open(folder):
       return corpus
     os.makedirs(cache_dir, exist_ok=True)
     remove_old(cache_dir, "tmp-corpus-*")
     os.mkdir(building)
   try:
-    sources = _Side(building, "source", source_tokenizer, max_source_length)
-    targets = _Side(building, "target", target_tokenizer, max_target_length)
-    report = _build(examples, sources, targets, cache_dir, long_sources, context)
+    report = {"format": _FORMAT}
+    report |= write_pairs(examples, codecs, truncation, building, cache_dir)
     report["records_removed"] = records_removed()
-    with _using(cache_dir):
+    with cache_errors(cache_dir):
       _publish(building, folder, report)
       if corpus := _open(folder):
         return corpus
@@ -119,90 +106,15 @@ def prepare(
     shutil.rmtree(building, ignore_errors=True)
 
 
-class _Side:
-  """The sources or the targets while they are written."""
-
-  def __init__(self, folder: str, name: str, tokenizer: Tokenizer, longest: int) -> None:
-    self.name, self.tokenizer, self.longest = name, tokenizer, longest
-    self.paths = _paths(folder, name)
-    self.dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<i4")
-    self.size = self.written = 0
-
-  def append(self, sequences: list[list[int]]) -> None:
-    """Writes sequences of ids."""
-    lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
-    stream = itertools.chain.from_iterable(sequences)
-    tokens = np.fromiter(stream, self.dtype, int(lengths.sum()))
-    ends = (self.size + np.cumsum(lengths)).astype(_OFFSET)
-    if not self.written:
-      ends = np.concatenate([np.zeros(1, _OFFSET), ends])
-    # Opened anew for each chunk: a handle kept open could fail in closing, past all handling.
-    for path, array in zip(self.paths, (tokens, ends), strict=True):
-      with open(path, "ab") as file:
-        file.write(array)
-    self.size += len(tokens)
-    self.written += len(sequences)
-
-
-def _build(
-  examples: Iterable[Example],
-  sources: _Side,
-  targets: _Side,
-  cache_dir: str,
-  long_sources: str,
-  context: bool,
-) -> dict[str, Any]:
-  """Writes all pairs that are kept; returns the report."""
-  start = time.monotonic()
-  counts = collections.Counter(read=0, empty=0, too_long=0, cut=0, bytes=0, words=0)
-  examples = iter(examples)
-  special_tokens = sources.tokenizer.special_tokens, targets.tokenizer.special_tokens
-  while chunk := list(itertools.islice(examples, _CHUNK)):
-    beat()
-    counts["read"] += len(chunk)
-    pairs = []
-    for example, source, target in encoded(chunk, sources.tokenizer, targets.tokenizer):
-      fitting = kept(
-        source, target, sources.longest, targets.longest, long_sources, context, special_tokens
-      )
-      if isinstance(fitting, str):
-        counts[fitting] += 1
-        continue
-      pairs += fitting
-      counts["cut"] += (
-        source is not None and len(special_tokens[0].as_source(source)) > sources.longest
-      )
-      counts["bytes"] += len(example.target.encode())
-      counts["words"] += len(example.target.split())
-    if pairs:
-      with _using(cache_dir):
-        sources.append([source for source, _ in pairs])
-        targets.append([target for _, target in pairs])
-  if not targets.written:
-    raise UserError(
-      f"no pair is left of the {counts['read']} read: {counts['empty']} with an empty side, "
-      f"{counts['too_long']} longer than data.source_length={sources.longest} or "
-      f"data.target_length={targets.longest} tokens"
-    )
-  return {
-    "format": _FORMAT,
-    "pairs_read": counts["read"],
-    "pairs_kept": targets.written,
-    "pairs_cut": counts["cut"],
-    "pairs_too_long": counts["too_long"],
-    "pairs_empty": counts["empty"],
-    "source_tokens": sources.size,
-    "target_tokens": targets.size,
-    "target_bytes": counts["bytes"],
-    "target_words": counts["words"],
-    "source_dtype": sources.dtype.str,
-    "target_dtype": targets.dtype.str,
-    "seconds": round(time.monotonic() - start, 3),
-  }
+def _key(fingerprint: str, codecs: Sequence[Codec], truncation: Truncation) -> str:
+  """Returns a hash of everything that decides the content of a corpus."""
+  codec_parts = [[codec.fingerprint, codec.element.fingerprint_parts] for codec in codecs]
+  parts = [_FORMAT, fingerprint, codec_parts, dataclasses.astuple(truncation)]
+  return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
 def _publish(building: str, folder: str, report: dict[str, Any]) -> None:
-  """Makes the finished folder visible under its name, all at once."""
+  """Renames the finished folder to its final name, at once."""
   with open(os.path.join(building, _REPORT), "w") as file:
     json.dump(report, file)
   for entry in os.scandir(building):
@@ -215,7 +127,7 @@ def _publish(building: str, folder: str, report: dict[str, Any]) -> None:
   try:
     os.rename(building, folder)
   except OSError:
-    if _open(folder) is None:  # else somebody else has finished it meanwhile
+    if _open(folder) is None:  # otherwise another process has finished it meanwhile
       raise
 
 
@@ -224,43 +136,23 @@ def _open(folder: str) -> Corpus | None:
   try:
     with open(os.path.join(folder, _REPORT)) as file:
       report = json.load(file)
-    sides = [_map(folder, name, report) for name in ("source", "target")]
+    sources, targets = (_map_side(folder, name, report) for name in ("source", "target"))
   except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
     return None
-  return Corpus(*sides, report, folder)
+  return Corpus(sources, targets, report, folder)
 
 
-def _map(folder: str, side: str, report: dict[str, Any]) -> Ragged:
-  arrays = []
-  sizes = (report[f"{side}_tokens"], report["pairs_kept"] + 1)
-  for path, dtype, size in zip(
-    _paths(folder, side), (report[f"{side}_dtype"], _OFFSET), sizes, strict=True
-  ):
-    if os.path.getsize(path) != size * np.dtype(dtype).itemsize:
-      raise ValueError(f"{path} is cut")
-    # Nothing cannot be mapped: where texts are only written, there are no source tokens.
-    arrays.append(np.memmap(path, dtype, "r", shape=(size,)) if size else np.zeros(0, dtype))
-  return Ragged(*arrays)
+def _map_side(folder: str, side: str, report: dict[str, Any]) -> Ragged:
+  values, offsets = file_paths(folder, side)
+  shape = (report[f"{side}_elements"], *report[f"{side}_shape"])
+  return Ragged(
+    _map(values, report[f"{side}_dtype"], shape),
+    _map(offsets, OFFSET, (report["pairs_kept"] + 1,)),
+  )
 
 
-def _paths(folder: str, side: str) -> tuple[str, str]:
-  return os.path.join(folder, f"{side}_tokens.bin"), os.path.join(folder, f"{side}_offsets.bin")
-
-
-def remove_old(cache_dir: str, pattern: str) -> None:
-  """Deletes the folders of this pattern that nobody has written to for a day."""
-  for folder in glob.glob(os.path.join(glob.escape(cache_dir), pattern)):
-    with contextlib.suppress(OSError):
-      paths = [folder, *(entry.path for entry in os.scandir(folder))]
-      if time.time() - max(map(os.path.getmtime, paths)) > _OLD_SECONDS:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _using(cache_dir: str) -> Iterator[None]:
-  """Tells a full disk, missing rights and the like as the error of the setting they are."""
-  try:
-    yield
-  except OSError as error:
-    message = f"cannot use data.cache_dir={cache_dir}: {error.strerror or error}"
-    raise UserError(message) from error
+def _map(path: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+  if os.path.getsize(path) != math.prod(shape) * np.dtype(dtype).itemsize:
+    raise ValueError(f"{path} has another size")
+  # An empty file, such as the sources of a task without them, cannot be mapped.
+  return np.memmap(path, dtype, "r", shape=shape) if shape[0] else np.zeros(shape, dtype)

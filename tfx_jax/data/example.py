@@ -1,24 +1,31 @@
-"""What a task hands to the data pipeline."""
+"""One example of a task."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from tfx_jax.codecs.codec import Elements
+
+# An encoded example: a source and a target, special tokens included.
+Pair = tuple[Elements, Elements]
 
 
 class Example(NamedTuple):
-  """What is read and what is written.
+  """An input and the output that belongs to it.
+
+  Values are of the kinds that the run's codecs encode: texts, images, sounds …
 
   Attributes:
-    source: the text that is read; None where a text is only written.
-    target: the text that is written.
-    kind: of example, '' where not known.
-    references: texts that what is written is judged by, if they are not the target alone.
+    source: the input; None if the task has no source.
+    target: the output.
+    kind: name of a group that scores are reported for separately; '' for none.
+    references: outputs that a generated one is scored against, if not only the target.
   """
 
-  source: str | None
-  target: str
+  source: Any | None
+  target: Any
   kind: str = ""
-  references: tuple[str, ...] = ()
+  references: tuple[Any, ...] = ()
 
   @property
-  def judged_by(self) -> tuple[str, ...]:
+  def judged_by(self) -> tuple[Any, ...]:
     """The references, or else the target."""
     return self.references or (self.target,)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,16 +12,17 @@ class Ragged:
   """Sequences of unequal length, end to end.
 
   Attributes:
-    tokens: all sequences, [sum of lengths], uint16 or int32.
-    offsets: where each begins, and the end, [N + 1], int64.
+    values: all elements, [sum of lengths, *shape of an element]: ids uint16 or int32, or frames
+      float32.
+    offsets: int64 [N + 1], where each sequence starts, and the end of the last.
   """
 
-  tokens: np.ndarray
+  values: np.ndarray
   offsets: np.ndarray
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     # A view of a mapped file, because slices of np.memmap are slow.
-    for name in ("tokens", "offsets"):
+    for name in ("values", "offsets"):
       object.__setattr__(self, name, np.asarray(getattr(self, name)))
 
   def __len__(self) -> int:
@@ -29,9 +31,12 @@ class Ragged:
   def __getitem__(self, i: int) -> np.ndarray:
     """Returns sequence i, a view."""
     i = range(len(self))[i]
-    return self.tokens[self.offsets[i] : self.offsets[i + 1]]
+    return self.values[self.offsets[i] : self.offsets[i + 1]]
+
+  def __iter__(self) -> Iterator[np.ndarray]:
+    return (self[i] for i in range(len(self)))
 
   @functools.cached_property
   def lengths(self) -> np.ndarray:
-    """Lengths, [N] int32."""
+    """Lengths, int32 [N]."""
     return np.diff(self.offsets).astype(np.int32)

@@ -7,8 +7,8 @@ from typing import Any
 from absl import logging
 
 from tfx_jax.codecs.text.tokenizer import Tokenizer
-from tfx_jax.data.fitting import cut
 from tfx_jax.data.layout import Layout
+from tfx_jax.data.truncation import cut
 from tfx_jax.errors import UserError, shown
 
 # Most inputs that a warning names.

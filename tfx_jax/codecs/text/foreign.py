@@ -10,7 +10,7 @@ import sentencepiece
 
 from tfx_jax.codecs.special_tokens import SpecialTokens
 from tfx_jax.codecs.text import files
-from tfx_jax.codecs.text.tokenizer import Tokenizer, fingerprint_of
+from tfx_jax.codecs.text.tokenizer import TextCodec, Tokenizer, fingerprint_of
 from tfx_jax.errors import UserError
 
 _CONTENT = "huggingface.json"
@@ -21,7 +21,7 @@ BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jin
 _OLD_FIELDS = {"before": "prefix", "after": "source_suffix", "other_ends": "other_eos"}
 
 
-class HuggingFaceTokenizer:
+class HuggingFaceTokenizer(TextCodec):
   """A tokenizer.json, read by the library tokenizers.
 
   Args:
@@ -105,7 +105,7 @@ class HuggingFaceTokenizer:
     return {"tokenizer.json": self._content.encode(), **self._beside}
 
 
-class MarianTokenizer:
+class MarianTokenizer(TextCodec):
   """Sentencepiece models of the source and the target over one list of pieces, as OPUS-MT's.
 
   Args:
@@ -139,6 +139,7 @@ class MarianTokenizer:
     self.special_tokens, self.vocab_size = special_tokens, vocab_size
     self._models, self._vocabulary, self._side = tuple(models), vocabulary, side
     self._beside, self._origin = dict(beside or {}), origin
+    self._unk = vocabulary["<unk>"]
     self._names = {i: piece for piece, i in vocabulary.items()}
     self.fingerprint = fingerprint_of(
       "marian", models, vocabulary, *special_tokens.fingerprint_parts, vocab_size, side
@@ -159,7 +160,7 @@ class MarianTokenizer:
     code, mark, rest = text.partition("<<")
     language = [f"{code}{mark}"] if mark and code.startswith(">>") else []
     pieces = language + self._processor.encode(rest if language else text, out_type=str)
-    return [self._vocabulary.get(piece, self.special_tokens.unk) for piece in pieces]
+    return [self._vocabulary.get(piece, self._unk) for piece in pieces]
 
   def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
     texts = (
@@ -196,13 +197,12 @@ def load(folder: str, spec: dict[str, Any]) -> Tokenizer:
 
 def _special_tokens(spec: dict[str, Any]) -> SpecialTokens:
   """Special tokens from a spec; those written by earlier versions have other names."""
-  fields = spec["special_tokens"] if "special_tokens" in spec else spec["marks"]
-  return SpecialTokens(
-    **{
-      _OLD_FIELDS.get(name, name): tuple(value) if isinstance(value, list) else value
-      for name, value in fields.items()
-    }
-  )
+  saved = spec["special_tokens"] if "special_tokens" in spec else spec["marks"]
+  fields: dict[str, Any] = {
+    str(_OLD_FIELDS.get(name, name)): tuple(value) if isinstance(value, list) else value
+    for name, value in saved.items()
+  }
+  return SpecialTokens(**fields)
 
 
 def beside(folder: str) -> dict[str, bytes]:

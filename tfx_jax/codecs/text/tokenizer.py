@@ -9,6 +9,7 @@ from typing import Protocol
 
 import sentencepiece
 
+from tfx_jax.codecs.codec import Codec, Tokens
 from tfx_jax.codecs.special_tokens import BOS, DEFAULT, EOS, PAD, SPECIAL_PIECES, UNK, SpecialTokens
 from tfx_jax.codecs.text import files, sentencepiece_model
 from tfx_jax.errors import UserError
@@ -17,36 +18,49 @@ from tfx_jax.errors import UserError
 _SAMPLING = threading.Lock()
 
 
-class Tokenizer(Protocol):
-  """Text to ids and back.
+class Tokenizer(Codec[str], Protocol):
+  """A codec of texts whose elements are tokens.
 
   Attributes:
-    vocab_size: number of pieces, the specials included.
-    special_tokens: see `SpecialTokens`.
-    fingerprint: changes exactly when `encode` or `decode` may give something else.
+    vocab_size: number of ids, the special tokens included.
+    special_tokens: ids that stand for no part of a text.
   """
 
   vocab_size: int
   special_tokens: SpecialTokens
 
   @property
-  def fingerprint(self) -> str: ...  # noqa: D102
-
-  def encode(self, texts: Sequence[str]) -> list[list[int]]:
-    """Returns the ids of each text, without BOS or EOS."""
+  def element(self) -> Tokens:
+    """The tokens, as layouts and models know them."""
     ...
 
-  def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-    """Returns the text of each sequence up to its first EOS, specials left out."""
+  def encode(self, texts: Sequence[str], /) -> list[list[int]]:
+    """Returns the ids of each text, without special tokens."""
     ...
 
-  def pieces(self, ids: Sequence[int]) -> list[str]:
-    """Returns a printable name for each id, specials included."""
+  def decode(self, ids: Sequence[Sequence[int]], /) -> list[str]:
+    """Returns the text of each sequence up to its first EOS, special tokens left out."""
     ...
 
-  def save(self, folder: str) -> None:
-    """Writes the tokenizer to a folder, for `load_tokenizer`."""
+  def pieces(self, ids: Sequence[int], /) -> list[str]:
+    """Returns a printable name for each id, special tokens included."""
     ...
+
+
+class TextCodec:
+  """Base class of the tokenizers: the properties that all of them compute in the same way."""
+
+  vocab_size: int
+  special_tokens: SpecialTokens = DEFAULT
+
+  @property
+  def element(self) -> Tokens:
+    """The tokens, as layouts and models know them."""
+    return Tokens(self.vocab_size, self.special_tokens)
+
+  def measure(self, text: str, /) -> dict[str, int]:
+    """Returns the size of a text in bytes of UTF-8 and in words between white space."""
+    return {"bytes": len(text.encode()), "words": len(text.split())}
 
 
 def without_source_suffix(tokenizer: Tokenizer) -> Tokenizer:
@@ -56,7 +70,7 @@ def without_source_suffix(tokenizer: Tokenizer) -> Tokenizer:
   return changed
 
 
-class SentencePieceTokenizer:
+class SentencePieceTokenizer(TextCodec):
   """A sentencepiece model, unigram or BPE; `model` is its serialized form."""
 
   def __init__(self, model: bytes, origin: str = "the model") -> None:
@@ -75,11 +89,14 @@ class SentencePieceTokenizer:
       )
     self.model = model
     self.vocab_size = processor.vocab_size()
-    self.special_tokens = DEFAULT
+
+  @property
+  def fingerprint(self) -> str:
+    """A hash of the pieces, scores, normalisation and algorithm, not of how they were trained."""
+    return self._fingerprint
 
   @functools.cached_property
-  def fingerprint(self) -> str:
-    """Hash of the pieces, scores, normalisation and algorithm, not of how they were trained."""
+  def _fingerprint(self) -> str:
     return fingerprint_of("sentencepiece", sentencepiece_model.essence(self.model))
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -118,10 +135,10 @@ class SentencePieceTokenizer:
     files.save(folder, spec, {files.MODEL: self.model})
 
 
-class ByteTokenizer:
+class ByteTokenizer(TextCodec):
   """The bytes of UTF-8, each byte b as the id 4 + b."""
 
-  vocab_size, special_tokens = len(SPECIAL_PIECES) + 256, DEFAULT
+  vocab_size = len(SPECIAL_PIECES) + 256
   fingerprint = "bytes"
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102
@@ -140,13 +157,13 @@ class ByteTokenizer:
     files.save(folder, {"kind": "bytes", "fingerprint": self.fingerprint})
 
 
-class CharacterTokenizer:
+class CharacterTokenizer(TextCodec):
   """Single characters; those it does not know are UNK."""
 
   def __init__(self, characters: str) -> None:
     self._names = [*SPECIAL_PIECES, *characters]
     self._ids = {character: i for i, character in enumerate(characters, len(SPECIAL_PIECES))}
-    self.vocab_size, self.special_tokens = len(self._names), DEFAULT
+    self.vocab_size = len(self._names)
     self.fingerprint = fingerprint_of("characters", characters)
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:  # noqa: D102

@@ -1,0 +1,102 @@
+"""The rows of an epoch, read from the corpus when they are asked for."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from tfx_jax.data.corpus import Corpus
+from tfx_jax.data.example import Pair
+from tfx_jax.data.plan import Plan
+from tfx_jax.data.ragged import Ragged
+
+# The sources and the targets of the pairs that share a row.
+PairRow = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]
+# The chains that share a row, each a list of pairs.
+ChainRow = Sequence[Sequence[Pair]]
+
+
+class Rows(Protocol):
+  """A sequence of rows, each as the layout's `arrays` takes it."""
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, number: int, /) -> Any: ...
+
+  def examples(self, number: int, /) -> Sequence[int] | np.ndarray:
+    """Returns the numbers in the corpus of the examples that are in a row, or partly in it."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class PairRows:
+  """Rows of a plan of the pairs of a corpus."""
+
+  corpus: Corpus
+  plan: Plan
+
+  def __len__(self) -> int:
+    return len(self.plan)
+
+  def __getitem__(self, number: int) -> PairRow:
+    pairs = self.plan.row(number)
+    sources, targets = self.corpus.sources, self.corpus.targets
+    return [sources[pair] for pair in pairs], [targets[pair] for pair in pairs]
+
+  def examples(self, number: int) -> np.ndarray:
+    """See `Rows`."""
+    return self.plan.row(number)
+
+
+@dataclasses.dataclass(frozen=True)
+class ChainRows:
+  """Rows of a plan of the chains of a corpus."""
+
+  corpus: Corpus
+  plan: Plan
+
+  def __len__(self) -> int:
+    return len(self.plan)
+
+  def __getitem__(self, number: int) -> ChainRow:
+    sources, targets = self.corpus.sources, self.corpus.targets
+    return [[(sources[i], targets[i]) for i in chain] for chain in self._chains(number)]
+
+  def examples(self, number: int) -> list[int]:
+    """See `Rows`."""
+    return list(itertools.chain.from_iterable(self._chains(number)))
+
+  def _chains(self, number: int) -> list[range]:
+    """Returns the numbers of the pairs of each chain in a row."""
+    offsets = self.corpus.chains
+    return [range(offsets[chain], offsets[chain + 1]) for chain in self.plan.row(number)]
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamRows:
+  """Rows that are cut out of a stream of tokens; a row shares a token with the next one.
+
+  Attributes:
+    texts: the sequences that make the stream.
+    starts: int64 [rows], where each row starts in it.
+    length: T; a row has T + 1 tokens, fewer at the end of the stream.
+  """
+
+  texts: Ragged
+  starts: np.ndarray
+  length: int
+
+  def __len__(self) -> int:
+    return len(self.starts)
+
+  def __getitem__(self, number: int) -> np.ndarray:
+    start = self.starts[number]
+    return self.texts.values[start : start + self.length + 1]
+
+  def examples(self, number: int) -> np.ndarray:
+    """See `Rows`."""
+    start = int(self.starts[number])
+    ends = np.searchsorted(self.texts.offsets, [start, start + self.length], side="right")
+    return np.arange(ends[0] - 1, min(ends[1], len(self.texts)))
