@@ -120,7 +120,7 @@ class EncoderDecoderLayout:
     return self.elements[0].as_source(elements)
 
   def prompts(self, prompts: Sequence[Elements], length: int) -> Arrays:
-    """Returns sources [B,S], and prompts [B,P]: the first decoder input and the prefix of targets."""
+    """Returns sources [B,S], and as prompts [B,P] the first decoder input and the prefix."""
     source, target = self.elements
     inputs = lay_out([[prompt] for prompt in prompts], length, source)
     start = target.prompt()
