@@ -32,7 +32,7 @@ MAY_IMPORT = {
   "models": ("layers",),
   "losses": ("layers.gradients",),
   "data": ("codecs", "sources"),
-  "report": ("sweep",),
+  "report": (),
   "config": (),
   "errors": (),
 } | dict.fromkeys(

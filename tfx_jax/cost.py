@@ -1,28 +1,28 @@
-"""What a training step takes, by formulas: parameters, FLOPs, and bytes of activations.
+"""Estimates of a training step's cost: parameters, FLOPs, and bytes of activations.
 
-Letters of sizes as in `layers/axes.py`. All is of the model and the batch as a whole but
-`Cost.activation_bytes`, which is of one device.
+The letters of sizes are those of `layers/axes.py`. All numbers are for the whole model and batch,
+except `Cost.activation_bytes`, which is for one device.
 """
 
 import dataclasses
 from collections.abc import Mapping
 
-# Of logits and of attention's weights, which are float32 whatever the compute dtype.
+# Bytes of a logit or an attention weight: both are float32, whatever the compute dtype.
 FLOAT32 = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-  """A model and a batch, with the names of the configuration.
+  """Sizes of a model and a batch; other names are those of the configuration.
 
   Attributes:
     batch_size: B.
-    source_length: S; 0 for a decoder alone.
+    source_length: S; 0 for a decoder-only model.
     target_length: T.
-    source_vocab: entries of the encoder's own embedding; 0 if it has none.
+    source_vocab: number of entries of the encoder's separate embedding; 0 if it has none.
     target_vocab: V.
-    dtype_bytes: of a number that is computed with.
-    loss_chunks: pieces of the loss.
+    dtype_bytes: bytes of a number in the compute dtype.
+    loss_chunks: number of chunks that the loss is computed in.
   """
 
   batch_size: int
@@ -56,19 +56,19 @@ class Size:
   microbatches: int
 
   @property
-  def both(self) -> bool:
-    """Whether there is an encoder."""
+  def has_encoder(self) -> bool:
+    """Returns true for an encoder-decoder model."""
     return self.source_length > 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-  """What a step takes.
+  """Cost of a training step.
 
   Attributes:
-    parameters: how many numbers.
-    flops: of the products of a step, forward and backward, and what is computed again.
-    activation_bytes: what a device holds for the backward pass at the most, and the logits.
+    parameters: number of parameters.
+    flops: FLOPs of a step's matrix products, forward, backward and recomputed.
+    activation_bytes: peak bytes that one device holds for the backward pass, logits included.
   """
 
   parameters: int
@@ -77,12 +77,12 @@ class Cost:
 
 
 def cost(size: Size, mesh: Mapping[str, int]) -> Cost:
-  """What a step takes on a mesh of these sizes."""
+  """Returns the cost of a step on a mesh with these sizes of its axes."""
   return Cost(count_parameters(size), flops(size), activation_bytes(size, mesh))
 
 
 def count_parameters(size: Size) -> int:
-  """How many numbers the model holds."""
+  """Returns the number of parameters."""
   s, d = size, size.features
   norm = d * (2 if s.norm == "layer_norm" and s.use_bias else 1)
   norms = norm * (2 if s.norm_placement == "sandwich" else 1)
@@ -95,7 +95,7 @@ def count_parameters(size: Size) -> int:
   once = (norm if s.norm_placement != "post" else 0) + norm * s.embedding_norm
   once += {"bucket": s.num_buckets * s.num_heads, "learned": s.max_positions * d}.get(s.position, 0)
   total = s.target_vocab * d + s.decoder_layers * layer + once
-  if s.both:
+  if s.has_encoder:
     total += s.source_vocab * d + s.encoder_layers * layer + once
     total += s.decoder_layers * (attention + norms)
   total += s.target_vocab * (d * (not s.tie_output) + s.output_bias)
@@ -103,9 +103,9 @@ def count_parameters(size: Size) -> int:
 
 
 def flops(size: Size) -> int:
-  """Of a step: two for each product of a pair of numbers, and twice as many going back.
+  """Returns the FLOPs of a step: two per multiply-add, and twice as many in the backward pass.
 
-  Attention is counted in full, as it is computed, whatever its mask hides.
+  Attention is counted without its mask, since masked scores are computed as well.
   """
   s = size
   source, target = s.batch_size * s.source_length, s.batch_size * s.target_length
@@ -113,7 +113,7 @@ def flops(size: Size) -> int:
   encoder = decoder = 2 * (projections + _feed_forward(s))
   attention = s.decoder_layers * target * s.target_length
   layers = s.decoder_layers * target * decoder
-  if s.both:
+  if s.has_encoder:
     layers += s.encoder_layers * source * encoder
     layers += 2 * s.decoder_layers * (target * (_query(s) + _out(s)) + source * _key_value(s))
     attention += s.encoder_layers * source * s.source_length
@@ -127,10 +127,11 @@ def flops(size: Size) -> int:
 
 
 def activation_bytes(size: Size, mesh: Mapping[str, int]) -> int:
-  """What a device holds for the backward pass, and one piece of the logits with its gradient.
+  """Returns a device's bytes for the backward pass, with a chunk of logits and its gradient.
 
-  Inputs of norms and of products, attention's weights and activated units are kept; by `remat` only
-  the products' results, or only a layer's input and what one layer needs while it is repeated.
+  Inputs of norms and matrix products, attention weights and activated units are kept. `remat`
+  reduces this to the results of matrix products ("dots"), or to the layers' inputs ("full"), plus
+  what one layer needs while it is recomputed.
   """
   s, t = size, mesh["tensor"]
   rows = s.batch_size // (mesh["slices"] * mesh["data"] * mesh["fsdp"] * s.microbatches)
@@ -143,13 +144,13 @@ def activation_bytes(size: Size, mesh: Mapping[str, int]) -> int:
   activated = s.feed_forward * s.dtype_bytes * (2 if s.gated else 1) // t
 
   def weights(queries: int, keys: int) -> int:
-    """The scores' softmax in float32, and what the product reads of it."""
+    """Returns the bytes of attention weights, in float32 and cast to the compute dtype."""
     held = s.attention_rows or s.batch_size
     part = min(1.0, held * s.microbatches / s.batch_size)
     return int(part * queries * keys * s.num_heads * (FLOAT32 + s.dtype_bytes) // t)
 
   def layer(tokens: int, memory: int, memory_length: int, length: int) -> tuple[int, int, int]:
-    """Bytes of what is kept without remat, with that of products, and with that of the input."""
+    """Returns a layer's bytes without remat, with remat "dots", and with remat "full"."""
     products = tokens * (width + narrow + d + inner + d)
     other = tokens * (4 * d + width + activated) + weights(tokens, length)
     if memory_length:
@@ -159,7 +160,7 @@ def activation_bytes(size: Size, mesh: Mapping[str, int]) -> int:
     return products + other, products + kept, kept
 
   layers = [layer(target, source, s.source_length, s.target_length)] * s.decoder_layers
-  if s.both:
+  if s.has_encoder:
     layers += [layer(source, 0, 0, s.source_length)] * s.encoder_layers
   which = {"none": 0, "dots": 1, "full": 2}[s.remat]
   held = sum(sizes[which] for sizes in layers)

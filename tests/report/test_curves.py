@@ -60,7 +60,7 @@ def test_panels_hold_the_figures_of_their_split(tmp_path):
   ]
   assert rate.curves[0].steps == [10, 20]
   assert speed.curves[0].values == [900.0]
-  assert curves._test_figures(lines) == "test, step 30:  BLEU 13.25   exact match % 50"
+  assert curves._test_scores(lines) == "test, step 30:  BLEU 13.25   exact match % 50"
 
 
 def test_a_panel_without_figures_is_left_out(tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ def test_a_log_shorter_than_at_the_checkpoint_is_kept_with_a_warning(
     (tmp_path / "metrics.jsonl").write_text(content)
   MetricsLog(str(tmp_path), resume_at=1000).close()
   assert (tmp_path / "metrics.jsonl").read_text() == content
-  assert len(warnings) == 1 and f"{len(content)} bytes, 1000 when last saved" in warnings[0]
+  assert len(warnings) == 1 and f"has {len(content)} bytes, but had 1000 when" in warnings[0]
 
 
 def test_tensorboard_gets_scalars_and_texts_and_hides_steps_done_again(tmp_path):

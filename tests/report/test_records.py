@@ -43,7 +43,7 @@ def test_a_damaged_line_is_passed_over_and_told_once(tmp_path, kind, caplog):
   for _ in range(2):
     assert list(read_metrics(str(tmp_path))) == read_log(str(tmp_path)) == GOOD
   (told,) = {record.getMessage() for record in caplog.records}
-  assert told == f"{tmp_path}/metrics.jsonl: damaged lines are passed over: 2"
+  assert told == f"{tmp_path}/metrics.jsonl: damaged lines are ignored: 2"
   assert len(caplog.records) == 1
 
 

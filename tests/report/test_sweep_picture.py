@@ -4,15 +4,13 @@ import pytest
 
 from tfx_jax.errors import UserError
 from tfx_jax.report import sweep_picture
-from tfx_jax.sweep.results import Result, make_rows
+from tfx_jax.report.sweep_picture import SweepRow
 
-ROWS = make_rows(
-  [
-    *(Result({"w": "$8", "seed": str(i)}, "finished", metrics={"bleu": 30.0 + i}) for i in (0, 2)),
-    Result({"w": "16", "seed": "0"}, "failed", "no"),
-    Result({"w": "32", "seed": "0"}, "finished", metrics={"bleu": 20.0}),
-  ]
-)
+ROWS = [
+  SweepRow("w=$8", "finished", [30.0, 32.0]),
+  SweepRow("w=16", "failed", []),
+  SweepRow("w=32", "finished", [20.0]),
+]
 
 
 def test_the_picture_is_a_png_that_grows_with_the_rows(tmp_path):
@@ -38,8 +36,8 @@ def test_points_means_and_deviations_are_where_they_belong():
   assert sorted(text.get_text() for text in axes.texts) == ["20.00", "31.00", "failed"]
 
 
-def test_without_figures_nothing_is_drawn(tmp_path):
-  assert sweep_picture.draw_sweep(ROWS, "chrf", str(tmp_path / "sweep.png"), "title") is None
+def test_without_values_nothing_is_drawn(tmp_path):
+  assert sweep_picture.draw_sweep(ROWS[1:2], "bleu", str(tmp_path / "sweep.png"), "title") is None
   assert not list(tmp_path.iterdir())
 
 

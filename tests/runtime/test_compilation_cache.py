@@ -6,7 +6,7 @@ import sys
 PROGRAM = """
 import sys
 import jax
-from tfx_jax import compilation_cache
+from tfx_jax.runtime import compilation_cache
 
 compilation_cache.use(sys.argv[1])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

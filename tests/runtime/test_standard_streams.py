@@ -1,12 +1,16 @@
-"""Closed and full standard streams: one line, and what they have nothing to do with goes on."""
+"""Closed and full standard streams: one line of error, and no effect on anything else."""
 
+import contextlib
 import pathlib
 import subprocess
 import sys
 
 import pytest
 
+from tfx_jax.cli.console import say
 from tfx_jax.main import main
+from tfx_jax.report.progress import Progress
+from tfx_jax.runtime.standard_streams import tolerant_standard_error
 
 ROOT = pathlib.Path(__file__).parents[2]
 # What a command does, without the time that JAX takes to import.
@@ -36,20 +40,20 @@ def command(redirected, output="-"):
 
 
 @pytest.mark.parametrize(
-  ("redirected", "told"),
+  ("redirected", "message"),
   [
     ("<&-", "error: standard input is closed"),
     (">&-", "error: standard output is closed"),
     (">/dev/full", "a message\nerror: cannot write to standard output: No space left on device"),
   ],
 )
-def test_what_cannot_be_read_or_written_is_one_line(redirected, told):
+def test_an_unusable_stream_is_an_error_of_one_line(redirected, message):
   code, out, err = command(redirected)
   assert (code, out) == (2, "")
-  assert err.startswith(told) and err.count("\n") == told.count("\n") + 1
+  assert err.startswith(message) and err.count("\n") == message.count("\n") + 1
 
 
-def test_an_output_that_is_standard_output_is_added_to_what_is_there(tmp_path):
+def test_standard_output_named_as_a_file_is_appended_to(tmp_path):
   path = tmp_path / "all"
   path.write_text("before ")
   command(f'>> "{path}"', "/dev/stdout")
@@ -74,9 +78,31 @@ def test_no_message_ends_up_in_a_file_that_is_written(tmp_path, closed):
 
 
 @pytest.mark.parametrize("stream", ["stdin", "stdout"])
-def test_commands_tell_of_a_closed_stream(trained, tmp_path, capsys, monkeypatch, stream):
+def test_commands_report_a_closed_stream(trained, tmp_path, capsys, monkeypatch, stream):
   (tmp_path / "in").write_text("ab\n")
   source = [] if stream == "stdin" else [f"--input={tmp_path / 'in'}"]
   monkeypatch.setattr(sys, stream, None)
   assert main([f"--workdir={trained[1]}", "--mode=generate", *source]) == 2
   assert capsys.readouterr().err.startswith(f"error: standard {stream[3:]}put is closed")
+
+
+@pytest.mark.parametrize("arguments", [["--config=missing.py"], ["--config=x", "--restarts=1"]])
+def test_a_full_standard_error_does_not_change_the_exit_code(arguments):
+  program = [sys.executable, "-m", "tfx_jax.main", *arguments]
+  with open("/dev/full", "w") as full:
+    assert subprocess.run(program, stderr=full, cwd=ROOT).returncode == 2
+
+
+def test_progress_and_messages_to_a_full_standard_error_are_dropped(monkeypatch):
+  with open("/dev/full", "w") as full:
+    monkeypatch.setattr(sys, "stderr", full)
+    with tolerant_standard_error():
+      progress = Progress(total=10, line_every_seconds=0.0)
+      progress.update(5, {"loss": 1.0})
+      progress.message("a message")
+      progress.close()
+      print("another message", file=sys.stderr, flush=True)
+      say("and another")
+    assert sys.stderr is full
+    with contextlib.suppress(OSError):
+      full.close()

@@ -16,7 +16,7 @@ from tfx_jax.runtime.supervisor import RESTART, Supervisor
 CHILD = """
 import os, signal, sys, time
 sys.path.insert(0, {root!r})
-from tfx_jax import heartbeat
+from tfx_jax.common import heartbeat
 heartbeat.connect()
 number = len(open({log!r}).readlines())
 with open({log!r}, "a") as file:
@@ -56,7 +56,7 @@ def test_a_killed_child_is_started_again(supervised):
     "supervisor: the run was killed by SIGKILL",
     "supervisor: the run was killed by SIGABRT",
   ]
-  assert lines[1].endswith("; started again, 2 of 3")
+  assert lines[1].endswith("; restart 2 of 3")
 
 
 def test_the_code_for_restart_starts_it_again(supervised):
@@ -69,13 +69,13 @@ def test_the_code_for_restart_starts_it_again(supervised):
 def test_in_the_end_who_started_it_is_asked_to(supervised, restarts):
   result, starts, lines, _ = supervised("os.kill(os.getpid(), 9)", restarts=restarts)
   assert (result, starts, len(lines)) == (RESTART, restarts + 1, restarts + 1)
-  assert lines[-1].endswith(f"; not started again ({restarts} restarts)")
+  assert lines[-1].endswith(f"; not restarted ({restarts} restarts allowed)")
 
 
 def test_silence_is_told_and_ended(supervised):
   result, starts, lines, seconds = supervised("time.sleep(60)", silence=0.6)
   assert (result, len(lines)) == (RESTART, 1) and starts <= 1  # slow to start, it says nothing too
-  assert lines[0].startswith("supervisor: the run hung: no sign of life for 1 s after ")
+  assert lines[0].startswith("supervisor: the run hung: no heartbeat for 1 s after ")
   assert 0.6 < seconds < 30
 
 
@@ -123,7 +123,7 @@ class FakeChild:
     self.returncode = -signal.SIGKILL
 
 
-def test_signs_of_life_are_heard(monkeypatch, capfd):
+def test_heartbeats_are_received(monkeypatch, capfd):
   child = FakeChild(monkeypatch, beats=range(3, 100, 3), ends=40)
   assert Supervisor(["run"], silence=4).run() == 0
   assert child.got == [] and capfd.readouterr().err == ""
@@ -136,8 +136,8 @@ def test_when_they_end_so_does_the_child(monkeypatch, capfd, listens):
   assert child.got == [signal.SIGTERM, signal.SIGKILL][: 1 if listens else 2]
   assert 18 + 10 < child.now <= 18 + 12
   err = capfd.readouterr().err
-  assert err.startswith("supervisor: the run hung: no sign of life for 10 s after ")
-  assert err.endswith("; not started again (0 restarts)\n")
+  assert err.startswith("supervisor: the run hung: no heartbeat for 10 s after ")
+  assert err.endswith("; not restarted (0 restarts allowed)\n")
 
 
 PARENT = """
@@ -259,7 +259,7 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(tmp_path):
   err += parent.communicate(timeout=300)[1]
   assert parent.returncode == RESTART, err
   assert "supervisor: the run was killed by SIGKILL after" in err
-  assert "started again, 1 of 2" in err and "stopped by SIGTERM" in err
+  assert "restart 1 of 2" in err and "stopped by SIGTERM" in err
   parent = start()
   err = parent.communicate(timeout=300)[1]
   assert parent.returncode == 0, err

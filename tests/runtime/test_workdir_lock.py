@@ -104,7 +104,7 @@ def test_the_lock_of_a_dead_host_is_taken_over(workdir, quick, capsys):
   assert err.startswith(f"{workdir} was in use by process 7 of host elsewhere: waiting ")
 
 
-def test_the_lock_of_a_host_that_gives_signs_of_life_is_not_taken(workdir, quick):
+def test_the_lock_of_another_living_host_is_not_taken(workdir, quick):
   write_lock(workdir)
   ended = threading.Event()
 
@@ -123,7 +123,7 @@ def test_the_lock_of_a_host_that_gives_signs_of_life_is_not_taken(workdir, quick
   assert os.listdir(workdir) == ["lock"]
 
 
-def test_its_holder_gives_signs_of_life(workdir, quick):
+def test_its_holder_touches_the_file(workdir, quick):
   with locked(workdir):
     before, end = os.stat(f"{workdir}/lock").st_mtime_ns, time.monotonic() + 10
     while os.stat(f"{workdir}/lock").st_mtime_ns == before and time.monotonic() < end:

@@ -167,7 +167,7 @@ def test_the_other_direction_is_the_same_corpus():
 
 def test_same_in_another_process():
   code = (
-    "import hashlib; from tfx_jax.data import cldr; cldr.SIZES = %r\n"
+    "import hashlib; from tfx_jax.sources import cldr; cldr.SIZES = %r\n"
     "print(hashlib.sha256(repr([list(cldr.CldrReader(s, ('cs', 'ko'))) for s in cldr.SIZES])"
     ".encode()).hexdigest())"
   )

@@ -17,7 +17,11 @@ from tfx_jax.common.names import trusting
 from tfx_jax.errors import UserError
 from tfx_jax.runtime.allocator import restart_with_kept_buffers
 from tfx_jax.runtime.signals import Terminated, is_of_another_process, raising_terminated
-from tfx_jax.runtime.standard_streams import discard_output, replace_missing
+from tfx_jax.runtime.standard_streams import (
+  discard_output,
+  replace_missing,
+  tolerant_standard_error,
+)
 from tfx_jax.runtime.supervisor import RESTART, SILENCE, Supervisor
 
 
@@ -36,13 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments: of the command line; by default those of the process.
   """
   replace_missing()
+  with tolerant_standard_error():
+    return _report_errors(sys.argv[1:] if arguments is None else arguments)
+
+
+def _report_errors(arguments: Sequence[str]) -> int:
+  """Runs a command; errors and signals become a line on standard error and an exit code."""
   logging.set_verbosity(logging.WARNING)
   stdlib_logging.root.addHandler(stdlib_logging.lastResort)  # messages alone, not WARNING:absl:…
   logging.get_absl_logger().addFilter(is_news)
   stdlib_logging.getLogger("asyncio").addFilter(is_news)
   try:
     with raising_terminated():
-      return _supervise_or_run(sys.argv[1:] if arguments is None else arguments)
+      return _supervise_or_run(arguments)
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

@@ -16,7 +16,7 @@ from tfx_jax.config.files import recorded_config
 from tfx_jax.errors import UserError
 from tfx_jax.metrics.perplexity import LOSS_METRICS
 from tfx_jax.report.records import is_number
-from tfx_jax.report.sweep_picture import draw_sweep
+from tfx_jax.report.sweep_picture import SweepRow, draw_sweep
 from tfx_jax.sweep.grid import Cell
 from tfx_jax.sweep.results import Result, Row, as_json, as_table, make_rows, metric_names
 
@@ -125,4 +125,8 @@ def _keep(rows: Sequence[Row], text: str, workdir: str) -> None:
   if names:
     main = next((name for name in names if name not in LOSS_METRICS), names[0])
     title = os.path.basename(os.path.abspath(workdir))
-    draw_sweep(rows, main, os.path.join(workdir, "sweep.png"), title)
+    drawn = [
+      SweepRow(row.label, row.status, [x.metrics[main] for x in row.finished if main in x.metrics])
+      for row in rows
+    ]
+    draw_sweep(drawn, main, os.path.join(workdir, "sweep.png"), title)

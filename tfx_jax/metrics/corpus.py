@@ -77,7 +77,7 @@ def corpus_metric(
     UserError: if the tokenizer is unknown, or its package or model is missing.
   """
   if name == "chrf":
-    from sacrebleu.metrics import CHRF
+    from sacrebleu.metrics.chrf import CHRF
 
     return CorpusMetric(CHRF(lowercase=lowercase))
   if name == "bleu_moses":
@@ -99,14 +99,14 @@ def bleu_moses(language: str) -> CorpusMetric:
       both sides.
   """
   import sacremoses
-  from sacrebleu.metrics import BLEU
+  from sacrebleu.metrics.bleu import BLEU
 
   language = language.replace("-", "_").split("_")[0].lower()
   normalizer = sacremoses.MosesPunctNormalizer(language)
   tokenizer = sacremoses.MosesTokenizer(language)
 
   def prepare(text: str) -> str:
-    return tokenizer.tokenize(normalizer.normalize(text), return_str=True).lower()
+    return str(tokenizer.tokenize(normalizer.normalize(text), return_str=True)).lower()
 
   done = f"|moses:punct+tok+lc|lang:{language}|sacremoses:{sacremoses.__version__}"
   # `force` turns off sacreBLEU's warning that the texts look tokenized, which they are.
@@ -142,7 +142,7 @@ def check_predictions(predictions: Sequence[str]) -> None:
 
 
 def _bleu(tokenize: str, lowercase: bool, order: int) -> CorpusMetric:
-  from sacrebleu.metrics import BLEU
+  from sacrebleu.metrics.bleu import BLEU
 
   if tokenize not in BLEU.TOKENIZERS:
     raise UserError(f"unknown BLEU tokenizer '{tokenize}'{nearest(tokenize, BLEU.TOKENIZERS)}")

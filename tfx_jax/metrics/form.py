@@ -85,10 +85,11 @@ def novelty(predictions: Sequence[str], sources: Sequence[str | None]) -> dict[s
   Raises:
     UserError: if there are no sources.
   """
-  if len(sources) != len(predictions) or None in sources:
+  known_sources = [source for source in sources if source is not None]
+  if len(known_sources) != len(predictions):
     raise UserError("metric 'novelty' needs a source for each prediction, and there is none")
   novel, counts = [0] * _LONGEST, [0] * _LONGEST
-  for prediction, source in zip(predictions, sources, strict=True):
+  for prediction, source in zip(predictions, known_sources, strict=True):
     words, source_words = _words(prediction.lower()), _words(source.lower())
     for i in range(_LONGEST):
       known, ngrams = set(_ngrams(source_words, i + 1)), _ngrams(words, i + 1)

@@ -1,1 +1,1 @@
-"""What a run tells of itself while it goes."""
+"""Reports of a run: progress, metrics, samples and pictures."""

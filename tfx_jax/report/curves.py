@@ -3,17 +3,19 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.common.whole_file import whole_file
 from tfx_jax.errors import UserError
 from tfx_jax.report.records import is_number, read_metrics
 
 _SCORES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match %"}
-_TEST_FIGURES = _SCORES | {"loss": "loss", "perplexity": "perplexity"}
+_TEST_METRICS = _SCORES | {"loss": "loss", "perplexity": "perplexity"}
 _BLUE, _ORANGE, _GREEN, _GREY = "#3b6fb6", "#d9622b", "#3a8f5c", "#5b6470"
 
-_Line = Mapping[str, Any]
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
 
 
 class _Curve(NamedTuple):
@@ -34,20 +36,20 @@ def draw_curves(workdir: str) -> str | None:
   """Draws WORKDIR/curves.png: loss, text metrics, learning rate and speed over steps.
 
   Args:
-    workdir: of the run; damaged lines of its metrics.jsonl are passed over.
+    workdir: working directory of the run; damaged lines of its metrics.jsonl are ignored.
 
   Returns:
-    The picture's path, or None where there is nothing to draw yet.
+    The picture's path, or None if there is nothing to draw yet.
 
   Raises:
-    UserError: the workdir cannot be read or written.
+    UserError: if the workdir cannot be read or written.
   """
   try:
     lines = list(read_metrics(workdir))
     panels = [panel for panel in _panels(lines) if panel.curves]
     if not panels:
       return None
-    figure = _draw(panels, os.path.basename(os.path.abspath(workdir)), _test_figures(lines))
+    figure = _draw(panels, os.path.basename(os.path.abspath(workdir)), _test_scores(lines))
     path = os.path.join(workdir, "curves.png")
     with whole_file(path) as file:
       figure.savefig(file, format="png", dpi=160)
@@ -58,13 +60,13 @@ def draw_curves(workdir: str) -> str | None:
   return path
 
 
-def _curves(lines: Sequence[_Line], split: str, name: str, **style: Any) -> list[_Curve]:
-  """Returns the curve of a figure, or no curve where no line of the split holds it."""
+def _curves(lines: Sequence[JsonObject], split: str, name: str, **style: Any) -> list[_Curve]:
+  """Returns the curve of a metric, or none if no line of the split has it."""
   chosen = [r for r in lines if r.get("split") == split and is_number(r.get(name))]
   return [_Curve([r["step"] for r in chosen], [r[name] for r in chosen], style)] if chosen else []
 
 
-def _panels(lines: Sequence[_Line]) -> list[_Panel]:
+def _panels(lines: Sequence[JsonObject]) -> list[_Panel]:
   dots = {"marker": "o", "markersize": 3.5}
   loss = _curves(lines, "validation", "loss", label="validation", color=_ORANGE, **dots)
   best = []
@@ -89,31 +91,32 @@ def _panels(lines: Sequence[_Line]) -> list[_Panel]:
   ]
 
 
-def _test_figures(lines: Sequence[_Line]) -> str:
-  """Returns the figures of the last line of the test split, or an empty text."""
+def _test_scores(lines: Sequence[JsonObject]) -> str:
+  """Returns the metrics of the test split's last line, or an empty text."""
   test = [line for line in lines if line.get("split") == "test"]
   if not test:
     return ""
-  known = _TEST_FIGURES.items()
-  figures = [f"{label} {test[-1][n]:.4g}" for n, label in known if is_number(test[-1].get(n))]
-  return f"test, step {test[-1]['step']:,}:  " + "   ".join(figures)
+  known = _TEST_METRICS.items()
+  scores = [f"{label} {test[-1][n]:.4g}" for n, label in known if is_number(test[-1].get(n))]
+  return f"test, step {test[-1]['step']:,}:  " + "   ".join(scores)
 
 
-def _draw(panels: Sequence[_Panel], title: str, subtitle: str) -> Any:
-  # The object interface: pyplot would keep global state and choose a window system.
+def _draw(panels: Sequence[_Panel], title: str, subtitle: str) -> "Figure":
+  # Not pyplot, which keeps global state and chooses a window system.
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
+  from matplotlib.layout_engine import ConstrainedLayoutEngine
   from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
   columns = min(len(panels), 2)
   rows = math.ceil(len(panels) / columns)
-  figure = Figure(figsize=(9.4, 2.7 * rows + 0.6), layout="constrained")
+  layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08)
+  figure = Figure(figsize=(9.4, 2.7 * rows + 0.6), layout=layout)
   FigureCanvasAgg(figure)
-  figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
   figure.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
   if subtitle:
     figure.supxlabel(subtitle, fontsize=10)
-  # On the title's line, where it can hide no curve.
+  # On the line of the title, so that it hides no curve.
   legend = {
     "loc": "lower right",
     "bbox_to_anchor": (1.02, 0.985),
@@ -128,7 +131,7 @@ def _draw(panels: Sequence[_Panel], title: str, subtitle: str) -> Any:
   for number, panel in enumerate(panels, 1):
     axes = figure.add_subplot(rows, columns, number)
     for curve in panel.curves:
-      axes.plot(curve.steps, curve.values, **({"linewidth": 1.4} | curve.style))
+      axes.plot(curve.steps, curve.values, **{"linewidth": 1.4, **curve.style})
     axes.set_title(panel.title, fontsize=11, loc="left")
     axes.set_xlabel("step", fontsize=9)
     axes.set_ylabel(panel.unit, fontsize=9)

@@ -1,38 +1,45 @@
-"""Figures for TensorBoard."""
+"""TensorBoard's event files."""
 
+import importlib
 import os
 import time
 from collections.abc import Mapping
+from types import ModuleType
 
-# Someone who watches TensorBoard sees figures at most this many seconds late.
+# TensorBoard shows metrics at most this many seconds late.
 _FLUSH_EVERY_SECONDS = 30
 
 
 class Events:
-  """TensorBoard's event file, written in the calling thread.
+  """An event file of TensorBoard, written in the calling thread.
 
-  tensorboardX's SummaryWriter hands its events to a thread through a bounded queue; where the disk
-  is full that thread dies, and the training loop would wait on the queue for ever.
+  tensorboardX's SummaryWriter passes events to a thread through a bounded queue. If the disk is
+  full, that thread dies and the training loop would wait for the queue forever.
+
+  Args:
+    folder: folder of the event files; created if missing.
+    purge_step: step from which TensorBoard hides older events, after a resumption; None: hide none.
   """
 
   def __init__(self, folder: str, purge_step: int | None) -> None:
     from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    messages = _messages()
 
     os.makedirs(folder, exist_ok=True)
-    # The name holds the second only: two sessions within one must not overwrite each other.
+    # EventsWriter's name only has the second; two sessions of one second must not share a file.
     self._writer = EventsWriter(os.path.join(folder, "events"), f".{time.time_ns()}")
-    if purge_step is not None:  # TensorBoard then hides older events from this step on
-      start = SessionLog(status=SessionLog.START)
-      self._writer.write_event(Event(wall_time=time.time(), step=purge_step, session_log=start))
+    if purge_step is not None:
+      start = messages.SessionLog(status=messages.SessionLog.START)
+      event = messages.Event(wall_time=time.time(), step=purge_step, session_log=start)
+      self._writer.write_event(event)
     self._flushed = time.monotonic()
 
   def write(self, step: int, values: Mapping[str, float | str]) -> None:
-    """Adds scalars and texts by tag."""
+    """Writes scalars and texts, by tag."""
     from tensorboardX import summary
-    from tensorboardX.proto.event_pb2 import Event
 
-    event = Event(wall_time=time.time(), step=step)
+    event = _messages().Event(wall_time=time.time(), step=step)
     for tag, value in values.items():
       entry = summary.text(tag, value) if isinstance(value, str) else summary.scalar(tag, value)
       event.summary.value.extend(entry.value)
@@ -41,10 +48,15 @@ class Events:
       self.flush()
 
   def flush(self) -> None:
-    """Hands all that was written to the file."""
+    """Flushes all events to the file."""
     self._writer.flush()
     self._flushed = time.monotonic()
 
   def close(self) -> None:
-    """Flushes and closes."""
+    """Flushes and closes the file."""
     self._writer.close()
+
+
+def _messages() -> ModuleType:
+  """Returns the module of TensorBoard's messages, whose classes only exist at run time."""
+  return importlib.import_module("tensorboardX.proto.event_pb2")

@@ -1,4 +1,4 @@
-"""Draws attention weights as a picture: what each piece of a target looks at in its source."""
+"""Draws the attention weights from each token of a target to the tokens of its source."""
 
 import os
 from collections.abc import Sequence
@@ -8,25 +8,25 @@ import numpy as np
 from tfx_jax.common.whole_file import whole_file
 from tfx_jax.errors import UserError
 
-# Inches of a cell and of a letter; cells are no smaller, however many there are.
+# Width of a cell and of a letter, in inches. The picture grows with the number of cells.
 _CELL, _LETTER = 0.3, 0.085
 
 
 def draw_heat_map(
   path: str, source: Sequence[str], target: Sequence[str], weights: np.ndarray
 ) -> None:
-  """Draws weights as a heat map, the source from left to right, the target downwards.
+  """Draws weights as a heat map, with the source from left to right and the target downwards.
 
   Args:
-    path: of the picture, whose ending is its format: png, pdf, svg …
-    source: names of the S columns.
-    target: names of the T rows.
+    path: path of the picture; its extension is the format: png, pdf, svg …
+    source: labels of the S columns.
+    target: labels of the T rows.
     weights: [T,S], from 0 to 1.
 
   Raises:
-    UserError: if it cannot be written.
+    UserError: if the picture cannot be written.
   """
-  # The object interface: pyplot would keep global state and choose a window system.
+  # Not pyplot, which keeps global state and chooses a window system.
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.colors import LinearSegmentedColormap
   from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def draw_heat_map(
   axes.spines[:].set_color("#bbbbbb")
   bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=16, pad=0.02, ticks=[0, 0.5, 1])
   bar.ax.tick_params(labelsize=8.5, color="#bbbbbb")
-  bar.outline.set_edgecolor("#bbbbbb")
+  bar.ax.spines["outline"].set_edgecolor("#bbbbbb")
   ending = os.path.splitext(path)[1].removeprefix(".") or "png"
   try:
     with whole_file(path) as file:

@@ -1,11 +1,11 @@
-"""Figures on disk, a line of JSON for each time they are taken."""
+"""Log of a run's metrics: one line of JSON per report."""
 
 import contextlib
 import json
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 from absl import logging
 
@@ -14,42 +14,42 @@ from tfx_jax.report.writing import writing
 
 
 class MetricsLog:
-  """WORKDIR/metrics.jsonl, one JSON object a line, and the same in WORKDIR/tensorboard.
+  """WORKDIR/metrics.jsonl, with one JSON object per line, and the same in WORKDIR/tensorboard.
 
-  A line holds `step`, `split` ('train', 'validation' or 'test') and the figures. A figure that is
-  not finite is null, and `not_finite` says what it was: {"loss": null, "not_finite": {"loss":
-  "nan"}}. Only one process of a run writes. Every method raises UserError where the disk is full
-  or the workdir unwritable.
+  A line has `step`, `split` ('train', 'validation' or 'test') and the metrics. A metric that is not
+  finite is null, and `not_finite` has its value as a string: {"loss": null, "not_finite": {"loss":
+  "nan"}}. Only one process of a run writes. Every method raises UserError if the disk is full or
+  the workdir cannot be written.
   """
 
   def __init__(self, workdir: str, resume_at: int | None = None) -> None:
     """Opens the log for appending.
 
     Args:
-      workdir: made if missing.
-      resume_at: byte offset to which the file is cut back, for the steps after it will be done
-        again: what `flush` returned when the checkpoint was written, 0 to begin anew. A shorter
-        file is kept as it is, with a warning. None cuts nothing but the half line a kill left.
+      workdir: working directory of the run; created if missing.
+      resume_at: byte offset that the file is truncated to, because later steps will be repeated:
+        the value that `flush` returned when the checkpoint was saved, or 0 for a new run. A shorter
+        file is kept, with a warning. None removes only an incomplete last line, left by a kill.
     """
     self._workdir = workdir
     with writing(workdir):
       os.makedirs(workdir, exist_ok=True)
       path = os.path.join(workdir, "metrics.jsonl")
       with open(path, "a+b") as file:
-        kept = _cut_back(file, resume_at)
+        kept = _truncate(file, resume_at)
       purge_step = None if resume_at is None else _step_after(kept)
       self._events = Events(os.path.join(workdir, "tensorboard"), purge_step)
       self._file = open(path, "ab")
 
-  def write(self, step: int, split: str, figures: Mapping[str, Any]) -> None:
-    """Adds a line and, as SPLIT/NAME, TensorBoard scalars and texts.
+  def write(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
+    """Writes a line and, with the tags SPLIT/NAME, TensorBoard scalars and texts.
 
     Args:
-      step: of training.
+      step: step of training.
       split: 'train', 'validation' or 'test'.
-      figures: numbers (or arrays of one number) and strings by name.
+      metrics: numbers (or arrays of one number) and strings, by name.
     """
-    values = {n: v.item() if hasattr(v, "item") else v for n, v in figures.items()}
+    values = {n: v.item() if hasattr(v, "item") else v for n, v in metrics.items()}
     line: dict[str, Any] = {"step": int(step), "split": split}
     not_finite = {}
     for name, value in values.items():
@@ -64,7 +64,7 @@ class MetricsLog:
       self._events.write(int(step), {f"{split}/{name}": v for name, v in values.items()})
 
   def flush(self) -> int:
-    """Forces all lines to disk; returns the byte offset of their end, for `resume_at`."""
+    """Flushes all lines to disk; returns the byte offset of their end, for `resume_at`."""
     with writing(self._workdir):
       self._file.flush()
       os.fsync(self._file.fileno())
@@ -72,32 +72,34 @@ class MetricsLog:
       return self._file.tell()
 
   def close(self) -> None:
-    """Flushes and closes; a second call does nothing."""
+    """Flushes and closes the files; a second call does nothing."""
     if not self._file.closed:
       with writing(self._workdir), self._file, contextlib.closing(self._events):
         self.flush()
 
 
 class NoLog:
-  """What a process that does not write has for a log."""
+  """The log of a process that does not write."""
 
-  def write(self, step: int, split: str, figures: Mapping[str, Any]) -> None:
-    """Writes nothing."""
+  def write(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
+    """Does nothing."""
 
   def flush(self) -> int:
-    """0, for there is nothing."""
+    """Returns 0."""
     return 0
 
   def close(self) -> None:
     """Does nothing."""
 
 
-def _cut_back(file: Any, size: int | None) -> bytes:
-  """Truncates to the last whole line within `size` bytes; returns what is kept."""
+def _truncate(file: IO[bytes], size: int | None) -> bytes:
+  """Truncates a file to the last whole line within `size` bytes; returns its new contents."""
   file.seek(0)
   content = file.read()
   if size is not None and len(content) < size:
-    logging.warning("%s: %d bytes, %d when last saved", file.name, len(content), size)
+    logging.warning(
+      "%s has %d bytes, but had %d when the checkpoint was saved", file.name, len(content), size
+    )
   kept = content[:size]
   kept = kept[: kept.rfind(b"\n") + 1]
   if len(kept) < len(content):
@@ -106,7 +108,7 @@ def _cut_back(file: Any, size: int | None) -> bytes:
 
 
 def _step_after(lines: bytes) -> int | None:
-  """Returns the step after that of the last line, 0 if there is none, None if it has no step."""
+  """Returns the step after the last line's, 0 without lines, None if that line has no step."""
   try:
     return int(json.loads(lines.splitlines()[-1])["step"]) + 1 if lines else 0
   except (ValueError, KeyError, TypeError):

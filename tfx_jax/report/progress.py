@@ -1,4 +1,4 @@
-"""A progress bar, or lines where nobody watches."""
+"""Progress of a run: a bar on a terminal, lines in a log file."""
 
 import os
 import sys
@@ -8,14 +8,15 @@ from typing import TextIO
 
 
 class Progress:
-  """How far a run is: steps, real target tokens/s, loss, learning rate and time left, on stderr.
+  """Progress on stderr: steps, target tokens/s (without padding), loss, learning rate, time left.
 
-  A bar on a terminal or in a notebook; elsewhere (a cluster's log file) a plain line now and then.
+  It is a bar on a terminal or in a notebook; elsewhere, as in a cluster's log file, it is a plain
+  line now and then.
   """
 
   _LINE = "{percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}] {desc}"
   _BAR = _LINE.replace("% ", "%|{bar}| ", 1)
-  _FIGURES = {
+  _METRICS = {
     "tokens_per_second": "{:,.0f} tok/s",
     "loss": "loss {:.3f}",
     "learning_rate": "lr {:.3g}",
@@ -24,24 +25,24 @@ class Progress:
   def __init__(
     self, total: int, start: int = 0, line_every_seconds: float = 30.0, shown: bool = True
   ) -> None:
-    """Begins to measure time.
+    """Starts measuring time.
 
     Args:
-      total: steps of the whole run.
-      start: steps done before this session.
-      line_every_seconds: least time between two plain lines.
-      shown: whether anything is.
+      total: number of steps of the whole run.
+      start: number of steps done before this session.
+      line_every_seconds: minimum time between two plain lines.
+      shown: false to print nothing, as in all but one process of a run.
     """
     self._total, self._start, self._step = total, start, start
     self._line_every_seconds = line_every_seconds
-    self._figures: dict[str, float] = {}
+    self._metrics: dict[str, float] = {}
     self._bar, self._shown = None, shown
     if not shown:
       return
     if "ipykernel" in sys.modules or _is_screen(sys.stderr):
       from tqdm.auto import tqdm
 
-      # The long smoothing is for the pauses of validation; tqdm's own is a second or so.
+      # tqdm's default smooths over a second or so, too little for pauses such as validations.
       self._bar = tqdm(
         total=total,
         initial=start,
@@ -56,14 +57,14 @@ class Progress:
     self._line_step = start
     self._rate: float | None = None
 
-  def update(self, step: int, figures: Mapping[str, float]) -> None:
-    """Moves to `step`.
+  def update(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Advances to a step.
 
     Args:
-      step: steps done so far, those before this session included.
-      figures: any of tokens_per_second, loss, learning_rate; those not given stay as they were.
+      step: number of steps done, including those before this session.
+      metrics: any of tokens_per_second, loss, learning_rate; missing ones keep their last value.
     """
-    self._figures.update(figures)
+    self._metrics.update(metrics)
     self._step = step
     if not self._shown:
       return
@@ -79,7 +80,7 @@ class Progress:
       self._print_line(now)
 
   def message(self, text: str) -> None:
-    """Prints `text` above the bar."""
+    """Prints a message, above the bar if there is one."""
     if not self._shown:
       return
     if self._bar is not None:
@@ -88,7 +89,7 @@ class Progress:
       print(text, file=sys.stderr, flush=True)
 
   def close(self) -> None:
-    """Leaves the bar as it stands, or prints the last line."""
+    """Closes the bar, or prints the last line."""
     if self._bar is not None:
       self._bar.close()
     elif self._shown and self._step > self._line_step:
@@ -110,10 +111,10 @@ class Progress:
     self._line_step, self._line_time = self._step, now
 
   def _description(self) -> str:
-    known = self._FIGURES.items()
-    return " ".join(f.format(self._figures[name]) for name, f in known if name in self._figures)
+    known = self._METRICS.items()
+    return " ".join(f.format(self._metrics[name]) for name, f in known if name in self._metrics)
 
 
 def _is_screen(stream: TextIO) -> bool:
-  # A container's terminal may have no size; a bar would be cut to nothing there.
+  # The terminal of a container may have no width, which would leave no space for a bar.
   return stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0

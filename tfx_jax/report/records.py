@@ -1,56 +1,57 @@
-"""Files of JSON lines that a run has written, read again; damaged lines are passed over."""
+"""Reads the files of JSON lines that a run writes; damaged lines are ignored with a warning."""
 
 import functools
 import json
 import math
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from absl import logging
 
-# Most damaged lines that a warning names.
+from tfx_jax.common.json_object import JsonObject
+
+# Maximum number of damaged lines that a warning names.
 _NAMED = 5
 
 
-def read_records(path: str) -> list[tuple[bytes, dict[str, Any] | None]]:
-  """Reads every line of a file with the record in it: a JSON object with a number `step`.
+def read_records(path: str) -> list[tuple[bytes, JsonObject | None]]:
+  """Returns each line of a file and its record, which is a JSON object with a number `step`.
 
-  A line that holds no record has None, and so has a last one without an end; a warning names them.
+  The record of a damaged line is None, as is that of an incomplete last line; a warning names them.
 
   Args:
-    path: of the file; one that does not exist has no lines.
+    path: path of the file; a missing file has no lines.
 
   Raises:
-    OSError: if it cannot be read.
+    OSError: if the file cannot be read.
   """
   if not os.path.exists(path):
     return []
   with open(path, "rb") as file:
-    found = [(line, _record(line)) for line in file]
-  damaged = [number for number, (_, record) in enumerate(found, 1) if record is None]
+    records = [(line, _record(line)) for line in file]
+  damaged = [number for number, (_, record) in enumerate(records, 1) if record is None]
   if damaged:
     _warn(path, tuple(damaged))
-  return found
+  return records
 
 
-def read_metrics(workdir: str) -> Iterator[dict[str, Any]]:
+def read_metrics(workdir: str) -> Iterator[JsonObject]:
   """Yields the lines of WORKDIR/metrics.jsonl, each with `step` and `split` (see `MetricsLog`).
 
   Raises:
-    OSError: if it cannot be read.
+    OSError: if the file cannot be read.
   """
   for _, record in read_records(os.path.join(workdir, "metrics.jsonl")):
     if record is not None and isinstance(record.get("split"), str):
       yield record
 
 
-def is_number(value: Any) -> bool:
-  """Whether a value of a record is a finite number."""
+def is_number(value: object) -> bool:
+  """Returns true for a finite number."""
   return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def _record(line: bytes) -> JsonObject | None:
   try:
     record = json.loads(line.decode("utf-8"))
   except (ValueError, RecursionError):
@@ -59,7 +60,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
   return record if whole else None
 
 
-@functools.lru_cache  # once, for the curves of a run are drawn again and again
+@functools.lru_cache  # warn once, although the curves of a run are drawn repeatedly
 def _warn(path: str, numbers: tuple[int, ...]) -> None:
   named = [*map(str, numbers[:_NAMED]), *["…"] * (len(numbers) > _NAMED)]
-  logging.warning("%s: damaged lines are passed over: %s", path, ", ".join(named))
+  logging.warning("%s: damaged lines are ignored: %s", path, ", ".join(named))

@@ -1,4 +1,4 @@
-"""What a model has written, to be looked at."""
+"""Samples of a model's outputs, for people to read."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,20 +10,20 @@ from tfx_jax.report.writing import writing
 def write_samples(
   workdir: str, step: int, split: str, rows: Sequence[Mapping[str, str]], limit: int
 ) -> str:
-  """Writes WORKDIR/samples/STEP-SPLIT.txt, a block of labelled texts for each row.
+  """Writes WORKDIR/samples/STEP-SPLIT.txt, with a block of labelled texts per example.
 
   Args:
-    workdir: of the run.
-    step: of training.
+    workdir: working directory of the run.
+    step: step of training.
     split: 'validation' or 'test'.
-    rows: texts by label, such as source, reference and prediction, in the order to show.
-    limit: rows in the returned text; the file holds all.
+    rows: texts of each example by label (source, reference, prediction …), in display order.
+    limit: number of examples in the returned text; the file has all of them.
 
   Returns:
     The heading and the first `limit` blocks, for the terminal.
 
   Raises:
-    UserError: the disk is full or the workdir unwritable.
+    UserError: if the disk is full or the workdir cannot be written.
   """
   heading = f"samples of {split}, step {step:,}"
   blocks = [heading, *map(_block, rows)]

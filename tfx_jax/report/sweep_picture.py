@@ -1,31 +1,48 @@
-"""Draws the results of a sweep: a line of points for each row."""
+"""Draws the results of a sweep: a line of points per row."""
 
+import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from tfx_jax.common.whole_file import whole_file
 from tfx_jax.errors import UserError
-from tfx_jax.sweep.results import Row
+
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
 
 _BLUE, _GREY = "#3b6fb6", "#5b6470"
 
 
-def draw_sweep(rows: Sequence[Row], metric: str, path: str, title: str) -> str | None:
-  """Draws a metric of every row: its runs, their mean, and the standard deviation.
+class SweepRow(NamedTuple):
+  """The runs of a sweep that only differ in their seed.
+
+  Attributes:
+    label: the swept settings.
+    status: status of the runs, shown if no value is known.
+    values: the metric of each finished run.
+  """
+
+  label: str
+  status: str
+  values: Sequence[float]
+
+
+def draw_sweep(rows: Sequence[SweepRow], metric: str, path: str, title: str) -> str | None:
+  """Draws a metric of each row: its runs, their mean, and the standard deviation.
 
   Args:
-    rows: from top to bottom.
-    metric: the figure or metric to draw.
-    path: of the PNG file.
-    title: above the picture.
+    rows: the rows, from top to bottom.
+    metric: name of the metric.
+    path: path of the PNG file.
+    title: title above the picture.
 
   Returns:
-    the path, or None where no run has that metric yet.
+    The path, or None if no run has a value yet.
 
   Raises:
-    UserError: the file cannot be written.
+    UserError: if the file cannot be written.
   """
-  if not any(row.spread(metric) for row in rows):
+  if not any(row.values for row in rows):
     return None
   figure = _draw(rows, metric, title)
   try:
@@ -36,8 +53,8 @@ def draw_sweep(rows: Sequence[Row], metric: str, path: str, title: str) -> str |
   return path
 
 
-def _draw(rows: Sequence[Row], metric: str, title: str) -> Any:
-  # The object interface: pyplot would keep global state and choose a window system.
+def _draw(rows: Sequence[SweepRow], metric: str, title: str) -> "Figure":
+  # Not pyplot, which keeps global state and chooses a window system.
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
@@ -46,8 +63,7 @@ def _draw(rows: Sequence[Row], metric: str, title: str) -> Any:
   figure.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
   axes = figure.add_subplot()
   for height, row in enumerate(rows):
-    spread = row.spread(metric)
-    if not spread:
+    if not row.values:
       axes.annotate(
         row.status,
         (0.01, height),
@@ -57,13 +73,13 @@ def _draw(rows: Sequence[Row], metric: str, title: str) -> Any:
         color=_GREY,
       )
       continue
-    values = [run.metrics[metric] for run in row.finished if metric in run.metrics]
-    if spread.count > 1:
-      axes.plot(values, [height] * len(values), "o", color=_BLUE, alpha=0.35, markersize=4)
+    count, mean = len(row.values), statistics.fmean(row.values)
+    if count > 1:
+      axes.plot(row.values, [height] * count, "o", color=_BLUE, alpha=0.35, markersize=4)
     axes.errorbar(
-      spread.mean,
+      mean,
       height,
-      xerr=spread.deviation,
+      xerr=statistics.stdev(row.values) if count > 1 else None,
       fmt="o",
       color=_BLUE,
       markersize=7,
@@ -71,8 +87,8 @@ def _draw(rows: Sequence[Row], metric: str, title: str) -> Any:
       linewidth=1.4,
     )
     axes.annotate(
-      f"{spread.mean:#.4g}",
-      (spread.mean, height),
+      f"{mean:#.4g}",
+      (mean, height),
       xytext=(0, 7),
       textcoords="offset points",
       ha="center",
@@ -81,7 +97,7 @@ def _draw(rows: Sequence[Row], metric: str, title: str) -> Any:
   axes.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=9, parse_math=False)
   axes.set_ylim(len(rows) - 0.4, -0.7)
   axes.margins(x=0.08)
-  note = "mean, standard deviation and runs" if any(len(row.runs) > 1 for row in rows) else ""
+  note = "mean, standard deviation and runs" if any(len(row.values) > 1 for row in rows) else ""
   axes.set_xlabel(metric, fontsize=9)
   axes.set_title(note, fontsize=9, loc="right", color=_GREY)
   axes.tick_params(labelsize=8.5, color="#bbbbbb")

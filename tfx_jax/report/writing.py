@@ -1,4 +1,4 @@
-"""Failures to write into a workdir."""
+"""Errors of writing into a workdir."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from tfx_jax.errors import UserError
 
 @contextlib.contextmanager
 def writing(workdir: str) -> Iterator[None]:
-  """Tells a full disk, missing rights and the like as the error of the workdir they are."""
+  """Turns an OSError in a `with` block (a full disk, missing rights …) into a UserError."""
   try:
     yield
   except OSError as e:

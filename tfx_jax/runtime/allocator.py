@@ -1,4 +1,4 @@
-"""How the C library gives out large buffers."""
+"""Settings of the C library's allocator for large buffers."""
 
 import ctypes
 import os
@@ -12,27 +12,27 @@ KEPT_BUFFERS = {
 
 
 def restart_with_kept_buffers() -> None:
-  """Begins this program again, in its process, with large buffers kept and in huge pages.
+  """Re-executes the process with glibc tunables that keep freed large buffers and use huge pages.
 
-  By default glibc maps each afresh from the system, and every 4 KiB of it cost a fault: on a CPU a
-  training step asks for hundreds of megabytes. Tunables are read when a program begins, and at no
-  other time; an older glibc passes over those that it does not know.
+  By default glibc maps each large buffer anew, which costs a page fault for every 4 KiB; a training
+  step on a CPU allocates hundreds of megabytes. Tunables are read only when a program starts, and
+  an older glibc ignores those that it does not know.
 
-  What the environment says of the C library's memory (`MALLOC_ARENA_MAX`, `GLIBC_TUNABLES` …)
-  stands, and then nothing is done; nor is it with another C library.
+  Does nothing if the environment already configures the allocator (`MALLOC_ARENA_MAX`,
+  `GLIBC_TUNABLES` …), or with another C library.
   """
   names = getattr(os, "confstr_names", {})
-  told = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-  if told or not sys.executable or "CS_GNU_LIBC_VERSION" not in names:
+  configured = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+  if configured or not sys.executable or "CS_GNU_LIBC_VERSION" not in names:
     return
   os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | KEPT_BUFFERS)
 
 
 def compute_where_buffers_are_kept() -> None:
-  """Has JAX run programs on a CPU in the thread that asks for them, if this one keeps buffers.
+  """Turns off JAX's asynchronous CPU dispatch if buffers are kept.
 
-  Of any thread but the first glibc keeps 64 MiB at most, whatever it is told. Call it before JAX
-  looks for devices.
+  glibc keeps large buffers for the main thread only: at most 64 MiB for any other, whatever the
+  tunables. Call this before JAX looks for devices.
   """
   if KEPT_BUFFERS.items() <= os.environ.items():
     import jax
@@ -41,10 +41,10 @@ def compute_where_buffers_are_kept() -> None:
 
 
 def give_back_free_memory() -> None:
-  """Returns to the system what the C library keeps and nothing uses; with glibc, else nothing.
+  """Returns unused memory that glibc keeps to the system; does nothing with another C library.
 
-  A heap that is kept grows each time a large buffer finds its old place taken, and never shrinks:
-  call this between works of different sizes, as a validation among training steps.
+  A heap that is kept grows whenever a large buffer finds its old place taken, and never shrinks.
+  Call this between workloads of different sizes, such as training steps and a validation.
   """
   trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
   if trim is not None:

@@ -1,4 +1,4 @@
-"""Several processes that are one run: how they find each other, and which of them speaks."""
+"""Processes of one run: joining them, and work that only the first one does."""
 
 import contextlib
 import os
@@ -9,22 +9,22 @@ import numpy as np
 
 from tfx_jax.errors import UserError, first_line
 
-# What Slurm tells each task of a step.
+# Variables that Slurm sets for each task of a step.
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
 
 def join(coordinator: str = "", count: int | None = None, index: int | None = None) -> None:
-  """Joins the other processes of the run; before anything is computed.
+  """Joins the other processes of the run; must be called before anything is computed.
 
   Args:
-    coordinator: HOST:PORT of the first process; "auto": it is found out, with count and index, from
-      what the cluster says of itself (Slurm, TPU VMs, Kubernetes, Open MPI). Without it a step of
-      Slurm with several tasks is joined, else the process is alone.
-    count: how many processes there are.
-    index: which of them this is, from 0.
+    coordinator: HOST:PORT of the first process. "auto" finds it, with count and index, from the
+      cluster's environment (Slurm, TPU VMs, Kubernetes, Open MPI). If empty, the tasks of a Slurm
+      step with several tasks are joined; otherwise the process runs alone.
+    count: number of processes.
+    index: number of this process, from 0.
 
   Raises:
-    UserError: for options that make no sense together, or if nothing says who else there is.
+    UserError: for options that contradict each other, or if "auto" finds no cluster.
   """
   if coordinator not in ("", "auto"):
     _join(coordinator, count, index)
@@ -54,20 +54,20 @@ def _join(coordinator: str, count: int | None, index: int | None) -> None:
 
 
 def is_first() -> bool:
-  """Whether this process is the one that writes what is written once."""
+  """Returns true in the first process, the only one that writes the workdir."""
   return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def several() -> bool:
-  """Whether other processes have been joined."""
+  """Returns true if the run has other processes."""
   return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def check_joined() -> None:
-  """Looks whether all processes that the devices belong to know each other.
+  """Checks that all processes that the devices belong to have been joined.
 
   Raises:
-    UserError: if they do not.
+    UserError: if they have not.
   """
   if jax.process_count() > 1 and not jax.distributed.is_initialized():
     raise UserError(
@@ -78,7 +78,7 @@ def check_joined() -> None:
 
 @contextlib.contextmanager
 def first_goes_ahead(name: str) -> Iterator[None]:
-  """The first process does what follows, then the others, who find what it has made."""
+  """Runs a `with` block in the first process, then in the others, which find its results."""
   if not is_first():
     _wait(name)
   try:
@@ -89,10 +89,13 @@ def first_goes_ahead(name: str) -> Iterator[None]:
 
 
 def fail_together(error: UserError | None) -> None:
-  """Raises the error of the first process, and on the others that it has one.
+  """Raises the first process's error there, and a reference to it in the other processes.
+
+  Args:
+    error: the first process's error, or None. Other processes pass None.
 
   Raises:
-    UserError: on all processes of the run, if the first one gives an error.
+    UserError: in all processes of the run, if the first one passes an error.
   """
   failed = error is not None
   if several():
@@ -100,7 +103,7 @@ def fail_together(error: UserError | None) -> None:
 
     failed = bool(multihost_utils.broadcast_one_to_all(np.array(failed)))
   if failed:
-    raise error or UserError("the first process of the run has failed, and says why")
+    raise error or UserError("the first process of the run has failed: see its messages")
 
 
 def _wait(name: str) -> None:

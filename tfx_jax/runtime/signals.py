@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: noticed between steps, and anywhere else at once."""
+"""Signals that ask a run to stop: handled between training steps, elsewhere immediately."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ class Terminated(BaseException):
 
 @contextlib.contextmanager
 def raising_terminated() -> Iterator[None]:
-  """Within this, SIGTERM raises Terminated as soon as Python code runs again."""
+  """Makes SIGTERM raise Terminated, in a `with` block, as soon as Python code runs again."""
 
   def handle(number: int, frame: Any) -> None:
     raise Terminated
@@ -25,12 +25,13 @@ def raising_terminated() -> Iterator[None]:
 
 @contextlib.contextmanager
 def caught_signals() -> Iterator[Callable[[int], int]]:
-  """Within this, SIGINT and SIGTERM are only noted; a second one does what it did before.
+  """Records SIGINT and SIGTERM in a `with` block; a second signal is handled as before it.
 
-  Yields a function that is called with the number of each step, and returns the signal that asks
-  to stop there, or 0. Of several processes all stop at the same step, by JAX's own agreement, for
-  a signal may come to one of them only: JAX takes SIGTERM over when they are connected, and SIGINT
-  is taken for one.
+  Several processes stop at the same step, which JAX agrees on, since a signal may reach only one of
+  them. JAX handles SIGTERM itself when processes are connected, and SIGINT is forwarded as SIGTERM.
+
+  Yields:
+    a function of the number of each step that returns the signal that asks to stop there, or 0.
   """
   from jax.experimental import multihost_utils
 
@@ -52,13 +53,15 @@ def caught_signals() -> Iterator[Callable[[int], int]]:
 
 
 def is_of_another_process(error: Exception) -> bool:
-  """Whether an error may mean that another process of the run has died.
+  """Returns true if an error may mean that another process of the run has died.
 
-  What devices say of that differs: of several processes, any error that is theirs is taken for it.
+  The messages differ between devices, so any error of JAX's runtime counts if there are several
+  processes.
   """
   jax = sys.modules.get("jax")
-  theirs = jax is not None and isinstance(error, jax.errors.JaxRuntimeError)
-  return theirs and jax.process_count() > 1
+  if jax is None or not isinstance(error, jax.errors.JaxRuntimeError):
+    return False
+  return jax.process_count() > 1
 
 
 @contextlib.contextmanager

@@ -1,26 +1,67 @@
-"""Standard streams that may be closed, and what is done where one is missing."""
+"""Standard streams that are closed, or that cannot be written."""
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from tfx_jax.errors import UserError
 
 
 def replace_missing() -> None:
-  """Lets a program run whose standard streams are closed.
+  """Replaces closed standard streams, so that the program can run without them.
 
-  Messages go nowhere without a standard error: `print` and tqdm would take standard output for it.
-  The descriptors 0 to 2 are opened, since the next file opened would have one of them, and what
-  libraries write to standard error would end up in that file.
+  Without standard error, messages are discarded; `print` and tqdm would write them to standard
+  output. The descriptors 0 to 2 are opened: otherwise the next file opened would get one of them,
+  and what libraries write to standard error would end up in that file.
   """
   while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
     pass
   os.close(descriptor)
   if sys.stderr is None:
     sys.stderr = open(os.devnull, "w")
+
+
+@contextlib.contextmanager
+def tolerant_standard_error() -> Iterator[None]:
+  """Ignores messages that cannot be written in a `with` block, as when a log's disk is full.
+
+  Results and exit codes must not depend on messages. A reader that has closed its pipe is still an
+  error.
+  """
+  with contextlib.redirect_stderr(cast(TextIO, _Tolerant(sys.stderr))):
+    yield
+
+
+class _Tolerant:
+  """A text stream whose failures to write are ignored."""
+
+  def __init__(self, stream: TextIO):
+    self._stream = stream
+
+  def write(self, text: str) -> int:
+    with _ignoring_failures():
+      self._stream.write(text)
+    return len(text)
+
+  def flush(self) -> None:
+    with _ignoring_failures():
+      self._stream.flush()
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _ignoring_failures() -> Iterator[None]:
+  try:
+    yield
+  except BrokenPipeError:
+    raise
+  except OSError:
+    pass
 
 
 def standard_input() -> TextIO:
@@ -36,7 +77,7 @@ def standard_input() -> TextIO:
 
 @contextlib.contextmanager
 def standard_output() -> Iterator[TextIO]:
-  """Standard output for results, as UTF-8, written to its end.
+  """Opens standard output for results, as UTF-8, and flushes it after a `with` block.
 
   Raises:
     UserError: if it is closed, or cannot be written.
@@ -44,7 +85,8 @@ def standard_output() -> Iterator[TextIO]:
   if sys.stdout is None:
     raise UserError("standard output is closed: results go there")
   try:
-    sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a notebook's is none
+      sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     yield sys.stdout
     sys.stdout.flush()
   except BrokenPipeError:
@@ -54,7 +96,7 @@ def standard_output() -> Iterator[TextIO]:
 
 
 def discard_output() -> None:
-  """Sends what standard output still holds nowhere; Python would fail on it when it ends."""
+  """Discards buffered output, which Python would fail to write when it ends."""
   descriptor = os.open(os.devnull, os.O_WRONLY)
   os.dup2(descriptor, sys.stdout.fileno())
   os.close(descriptor)

@@ -1,9 +1,9 @@
-"""The lock of a workdir: one run at a time writes there.
+"""Lock of a workdir, so that only one run at a time writes there.
 
-WORKDIR/lock names the host and the process that hold it, and the kernel's lock on that file ends
-with the process, however it dies. A shared file system may keep such locks to each host, or have
-none: the holder therefore also touches the file every few seconds, and whoever finds the file of
-another host waits to see whether that goes on.
+WORKDIR/lock names the host and process that hold the lock. The kernel's lock on that file ends with
+the process, however it dies. On a shared file system such locks may be local to each host, or
+missing. Therefore the holder also touches the file every few seconds, and a process that finds the
+lock file of another host waits to see if it is still being touched.
 """
 
 import contextlib
@@ -18,28 +18,29 @@ import time
 from collections.abc import Iterator
 
 from tfx_jax.common.heartbeat import beat
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.errors import UserError
 
 NAME = "lock"
 
-# Seconds between two signs of life, and without one after which the holder is dead.
+# Seconds between two touches of the file, and without one until the holder is considered dead.
 BEAT = 10.0
 SILENCE = 40.0
 _POLL = 1.0
 
-# Folders that this process holds.
+# Folders that this process has locked.
 _held: set[str] = set()
 
 
 class InUseError(UserError):
-  """Another process holds the lock."""
+  """Raised when another process holds the lock."""
 
 
 @contextlib.contextmanager
 def locked(workdir: str) -> Iterator[None]:
-  """Holds the lock of a workdir, which is made if it is missing and removed if it stays empty.
+  """Holds the lock of a workdir in a `with` block; the same process may take it again.
 
-  What this process holds already may be taken again.
+  A missing workdir is created, and removed again if it stays empty.
 
   Raises:
     InUseError: if another process holds it.
@@ -58,7 +59,7 @@ def locked(workdir: str) -> Iterator[None]:
 
 
 def _make_folders(workdir: str) -> list[str]:
-  """Makes the folder and those above it; returns those that were missing, the innermost first."""
+  """Creates a folder and its parents; returns those that were missing, innermost first."""
   missing, path = [], os.path.abspath(workdir)
   while not os.path.lexists(path):
     missing.append(path)
@@ -72,13 +73,13 @@ def _make_folders(workdir: str) -> list[str]:
 
 def _remove_empty(folders: list[str]) -> None:
   for folder in folders:
-    with contextlib.suppress(OSError):  # it is not empty
+    with contextlib.suppress(OSError):  # not empty
       os.rmdir(folder)
 
 
 @contextlib.contextmanager
 def _lock_file(workdir: str) -> Iterator[None]:
-  """The file, with the name of this process in it while this lasts."""
+  """Holds the lock file, with this process's name in it, in a `with` block."""
   path = os.path.join(workdir, NAME)
   try:
     descriptor = _take(workdir, path)
@@ -89,23 +90,23 @@ def _lock_file(workdir: str) -> Iterator[None]:
       _sign(descriptor)
     except OSError as error:
       raise _unwritable(workdir, error) from error
-    with _signs_of_life(descriptor):
+    with _touching(descriptor):
       yield
   finally:
-    # Not the file of another host that has taken this process, suspended for long, for dead.
-    if _read(descriptor) in ({}, _own_name()):
+    # If this process was suspended for long, another host may have considered it dead and own it.
+    if _read(descriptor) in ({}, _this_process()):
       with contextlib.suppress(OSError):
         os.unlink(path)
     os.close(descriptor)
 
 
 def _take(workdir: str, path: str) -> int:
-  """The descriptor of the file, once nobody else holds it."""
+  """Returns the descriptor of the lock file, once no other process holds it."""
   while True:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
       _claim(workdir, path, descriptor)
-      # Whoever held it may have removed the file after it was opened here.
+      # The previous holder may have removed the file after it was opened here.
       if os.path.samestat(os.fstat(descriptor), os.stat(path)):
         return descriptor
     except FileNotFoundError:
@@ -117,22 +118,22 @@ def _take(workdir: str, path: str) -> int:
 
 
 def _claim(workdir: str, path: str, descriptor: int) -> None:
-  """Locks the file, unless its holder is alive."""
+  """Locks the file; raises InUseError if its holder is alive."""
   refused = _lock(descriptor)
   holder = _read(descriptor)
   here = holder.get("machine") == _machine()
   if refused == errno.EWOULDBLOCK and (here or not holder):
     raise _in_use(workdir, holder)
   if not holder or (here and not refused):
-    return  # a holder of this machine would still have the kernel's lock
+    return  # a living holder on this machine would still have the kernel's lock
   print(
-    f"{workdir} was in use by {_name(holder)}: waiting {SILENCE:.0f} s for a sign of life of it",
+    f"{workdir} was in use by {_name(holder)}: waiting {SILENCE:.0f} s to see if it is alive",
     file=sys.stderr,
     flush=True,
   )
   if _is_alive(path):
     raise _in_use(workdir, holder)
-  _lock(descriptor)  # a file server keeps the lock of a dead host for a while
+  _lock(descriptor)  # it may fail: a file server keeps the lock of a dead host for a while
 
 
 def _lock(descriptor: int) -> int:
@@ -140,25 +141,25 @@ def _lock(descriptor: int) -> int:
   try:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except OSError as error:
-    return error.errno
+    return error.errno or errno.EIO
   return 0
 
 
 def _is_alive(path: str) -> bool:
-  """Whether somebody touches the file; times are compared with each other, not with our clock."""
+  """Returns true if the file is touched. Compares its times with each other, not with our clock."""
   before, end = os.stat(path).st_mtime_ns, time.monotonic() + SILENCE
   while time.monotonic() < end:
     time.sleep(_POLL)
     beat()
-    # Opened anew: that is when network file systems look whether they still know the truth.
+    # Network file systems refresh their cached attributes when a file is opened.
     with open(path, "rb") as file:
       if os.fstat(file.fileno()).st_mtime_ns != before:
         return True
   return False
 
 
-def _read(descriptor: int) -> dict:
-  """The holder that a file names; nothing where it has been cut off, as by a full disk."""
+def _read(descriptor: int) -> JsonObject:
+  """Returns the holder that the file names; {} if it was truncated, as by a full disk."""
   try:
     content = json.loads(os.pread(descriptor, 4096, 0))
   except ValueError:
@@ -168,16 +169,16 @@ def _read(descriptor: int) -> dict:
 
 def _sign(descriptor: int) -> None:
   os.ftruncate(descriptor, 0)
-  os.pwrite(descriptor, json.dumps(_own_name()).encode(), 0)
+  os.pwrite(descriptor, json.dumps(_this_process()).encode(), 0)
   os.fsync(descriptor)
 
 
-def _own_name() -> dict:
+def _this_process() -> JsonObject:
   return {"host": socket.gethostname(), "machine": _machine(), "pid": os.getpid()}
 
 
 def _machine() -> str:
-  """Identity of the running kernel: containers share it, hosts of the same name do not."""
+  """Returns the identity of the running kernel, shared by containers but not by hosts."""
   try:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
       return file.read().strip()
@@ -186,7 +187,7 @@ def _machine() -> str:
 
 
 @contextlib.contextmanager
-def _signs_of_life(descriptor: int) -> Iterator[None]:
+def _touching(descriptor: int) -> Iterator[None]:
   ended = threading.Event()
 
   def touch() -> None:
@@ -203,11 +204,11 @@ def _signs_of_life(descriptor: int) -> Iterator[None]:
     thread.join()
 
 
-def _name(holder: dict) -> str:
+def _name(holder: JsonObject) -> str:
   return f"process {holder.get('pid', '?')} of host {holder.get('host', '?')}"
 
 
-def _in_use(workdir: str, holder: dict) -> InUseError:
+def _in_use(workdir: str, holder: JsonObject) -> InUseError:
   return InUseError(
     f"{workdir} is in use by {_name(holder)}: wait until it has ended, end it, or choose another "
     "--workdir"
