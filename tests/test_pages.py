@@ -12,6 +12,7 @@ from tfx_jax.builders.validation import validate
 from tfx_jax.cli.options import parse
 from tfx_jax.config import base
 from tfx_jax.config import files as config_files
+from tfx_jax.sources.reader import open_reader
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "tfx_jax"
@@ -88,6 +89,16 @@ def test_what_examples_in_python_import_is_there(page):
     for node in ast.walk(ast.parse(block)):
       if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
         assert node.value.id not in modules or hasattr(modules[node.value.id], node.attr), node.attr
+
+
+def test_the_reader_of_the_architecture_page_reads(tmp_path, monkeypatch):
+  text = (ROOT / "docs/architecture.md").read_text()
+  (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
+  (tmp_path / "code_of_the_page.py").write_text(block)
+  (tmp_path / "pairs.csv").write_text("de,en,kind\nJa.,Yes.,a\nNein.,No.,b\n")
+  monkeypatch.syspath_prepend(tmp_path)
+  reader = open_reader("code_of_the_page:Csv", str(tmp_path / "pairs.csv"), ("en", "de"))
+  assert [*reader] == [*reader] == [{"en": "Yes.", "de": "Ja."}, {"en": "No.", "de": "Nein."}]
 
 
 def named(page):
