@@ -31,7 +31,7 @@ def run(job: Job) -> int:
     raise UserError("--mode=chat runs in one process only")
   if processes.several() and options.mode == "generate" and options.input == "-":
     raise UserError("--input=- is of one process only: use --input=FILE, which all can read")
-  if not jax.config.jax_compilation_cache_dir:
+  if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
     compilation_cache.use(os.path.join(builders.cache_folder(), "xla"))
   if options.mode != "sweep":  # which checks each of its configurations
     validate(job.config)

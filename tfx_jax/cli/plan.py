@@ -163,5 +163,7 @@ def _shard_bytes(tree: Any) -> int:
 
 
 if __name__ == "__main__":
-  with trusting(True):  # the folder is of the process that started this one
-    print(json.dumps(compile_step(config_files.read_config(sys.argv[1]))))
+  with trusting(True):  # the process that started this one has written the folder
+    written = config_files.read_config(sys.argv[1])
+  assert written is not None
+  print(json.dumps(compile_step(written)))

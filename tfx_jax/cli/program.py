@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report_errors(arguments: Sequence[str]) -> int:
   """Runs a command; errors and signals become a line on standard error and an exit code."""
   logging.set_verbosity(logging.WARNING)
-  stdlib_logging.root.addHandler(stdlib_logging.lastResort)  # messages alone, not WARNING:absl:…
+  if stdlib_logging.lastResort:  # writes messages alone, not WARNING:absl:…
+    stdlib_logging.root.addHandler(stdlib_logging.lastResort)
   logging.get_absl_logger().addFilter(is_news)
   stdlib_logging.getLogger("asyncio").addFilter(is_news)
   try:

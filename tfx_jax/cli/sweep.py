@@ -80,12 +80,14 @@ def _result(cell: Cell, folder: str, error: str = "") -> Result:
     # Tokens since the last line are in the checkpoint.
     figures |= {"steps": step, "tokens": sum(logged) + counters.window[2]}
     figures["seconds"] = counters.seconds
-  validations = (
-    line.get("loss")
+  losses = [
+    line["loss"]
     for line in log
-    if line["split"] == "validation" and "checkpoint_step" not in line
-  )
-  if losses := list(filter(is_number, validations)):
+    if line["split"] == "validation"
+    and "checkpoint_step" not in line
+    and is_number(line.get("loss"))
+  ]
+  if losses:
     figures["best_validation_loss"] = min(losses)
   status = "failed" if error else "finished" if final else "unfinished"
   return Result(cell.settings, status, error, figures, _metrics(final or {}))

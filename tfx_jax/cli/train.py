@@ -181,7 +181,7 @@ def _make_validate(
     params: Any, step: int, decode: bool, between_batches: Callable[[], None]
   ) -> dict[str, float | str]:
     params = merge(params)
-    figures = loss_figures(loss_step, params, loader, parallel)
+    figures: dict[str, float | str] = {**loss_figures(loss_step, params, loader, parallel)}
     if decode:
       texts, rows = text_figures(generator, params, task, examples, lambda _: between_batches())
       figures |= texts

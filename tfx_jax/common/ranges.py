@@ -35,7 +35,7 @@ class Range:
     Raises:
       UserError: naming the key, the value and the range.
     """
-    kind = numbers.Integral if self.whole else numbers.Real
+    kind: type = numbers.Integral if self.whole else numbers.Real
     if isinstance(value, bool) or not isinstance(value, kind):
       what = "an integer" if self.whole else "a number"
       raise UserError(f"{key}={value!r} is {type(value).__name__}: use {what} from {self}")

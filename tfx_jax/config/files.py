@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import importlib.machinery
-import importlib.util
 import json
 import os
 import re
@@ -39,9 +38,10 @@ def read_experiment(name: str) -> ConfigDict:
     raise UserError(f"--config={name}: there is no file {path}")
   if not path.endswith(".py"):
     raise UserError(f"--config={name}: {path} is not a Python file")
-  spec = importlib.util.spec_from_loader("experiment", _Source("experiment", path))
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
+  loader = _Source("experiment", path)
+  module = types.ModuleType(loader.name)
+  module.__file__ = path
+  loader.exec_module(module)
   if not hasattr(module, "get_config"):
     raise UserError(f"--config={name}: {path} has no function get_config")
   try:
@@ -226,7 +226,7 @@ def recorded_fingerprints(workdir: str) -> dict[str, str]:
 
 def cpu_count() -> int:
   """Processors that this process may use."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _content(workdir: str) -> dict | None:
