@@ -5,13 +5,16 @@ import importlib
 import pathlib
 import re
 import shlex
+import sys
 
 import pytest
 
+from tfx_jax.builders import make_task
 from tfx_jax.builders.validation import validate
 from tfx_jax.cli.options import parse
 from tfx_jax.config import base
 from tfx_jax.config import files as config_files
+from tfx_jax.metrics.text import text_metrics
 from tfx_jax.sources.reader import open_reader
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -63,9 +66,9 @@ COMMANDS = [*commands()]
 
 
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=[" ".join(c[1])[:60] for c in COMMANDS])
-def test_a_command_on_a_page_is_one_that_the_program_takes(page, words):
+def test_a_command_on_a_page_is_one_that_the_program_takes(page, words, code_of_the_page):
   options = parse(words)
-  config = config_files.read_experiment(options.config) if options.config else base()
+  config = config_files.read_experiment(str(ROOT / options.config)) if options.config else base()
   for key, text in options.overrides:
     config_files.override(config, key, text)
   if options.config and config.data.train:
@@ -91,14 +94,34 @@ def test_what_examples_in_python_import_is_there(page):
         assert node.value.id not in modules or hasattr(modules[node.value.id], node.attr), node.attr
 
 
-def test_the_reader_of_the_architecture_page_reads(tmp_path, monkeypatch):
+@pytest.fixture
+def code_of_the_page(tmp_path, monkeypatch):
+  """The name of a module that holds the example of one's own code."""
   text = (ROOT / "docs/architecture.md").read_text()
   (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
-  (tmp_path / "code_of_the_page.py").write_text(block)
+  (tmp_path / "mycode.py").write_text(block)
   (tmp_path / "pairs.csv").write_text("de,en,kind\nJa.,Yes.,a\nNein.,No.,b\n")
   monkeypatch.syspath_prepend(tmp_path)
-  reader = open_reader("code_of_the_page:Csv", str(tmp_path / "pairs.csv"), ("en", "de"))
+  yield "mycode"
+  sys.modules.pop("mycode", None)
+
+
+def test_the_reader_of_the_page_reads(code_of_the_page, tmp_path):
+  reader = open_reader(f"{code_of_the_page}:Csv", str(tmp_path / "pairs.csv"), ("en", "de"))
   assert [*reader] == [*reader] == [{"en": "Yes.", "de": "Ja."}, {"en": "No.", "de": "Nein."}]
+
+
+def test_the_metric_of_the_page_scores(code_of_the_page):
+  name = f"{code_of_the_page}:first_word"
+  references = [("A dog.",), ("No.", "A cat.")]
+  assert text_metrics((name,), ["A dog runs.", "Cats."], references) == {"first_word": 50.0}
+
+
+def test_the_task_of_the_page_makes_examples(code_of_the_page):
+  config = base()
+  config.task.name = f"{code_of_the_page}:Uncased"
+  (example,) = make_task(config).examples({"en": "A Dog.", "de": "Ein Hund."})
+  assert (example.source, example.target) == ("a dog.", "Ein Hund.")
 
 
 def named(page):
