@@ -1,108 +1,122 @@
-"""The configuration: every section with its keys, defaults and what they mean.
+"""The configuration: every section with its keys, their defaults and their meaning.
 
 An experiment is a file with `get_config(argument)` that starts from `base()` and changes what
-differs. The keys of a section are the arguments of what it builds; see `build.py`.
+differs. Where one class reads a section, its docstring documents the keys: those of `generate` are
+in `generation/settings.py`. `common/ranges.py` has the range of every number.
 """
 
+import dataclasses
+
 from ml_collections import ConfigDict
+
+from tfx_jax.generation.settings import GenerateSettings
 
 
 def base() -> ConfigDict:
   """Returns the defaults of all sections."""
   config = ConfigDict(
     {
+      # Seed of everything random in training: parameters, dropout, order of the data.
       "seed": 0,
       "task": {
-        # translate, summarize, dialogue, text, or package.module:Name. Such a name runs code: here
-        # and elsewhere it is taken from an experiment or the command line, and from the config.json
-        # of a folder only with --trust.
+        # translate, summarize, dialogue, text, or package.module:Name for a class of your own. Such
+        # a name runs code: here and elsewhere it is accepted from an experiment or the command
+        # line, and from the config.json of a folder only with --trust.
         "name": "translate",
-        # The fields of a record that are read and written: file suffixes, columns or keys. Of
-        # dialogue there is only the source, of text only the target.
+        # Fields of a record that hold the source and the target: file suffixes, columns or keys.
+        # dialogue has only a source, text only a target.
         "source": "en",
         "target": "de",
-        # Of summarize: fields that hold the test set's summaries, where it has several of a text.
+        # summarize only: fields with the reference summaries, if a test text has several.
         "references": (),
-        # Of dialogue: whether all turns but the first are answers to be learned, or the last one;
-        # how many turns before an answer are read, 0: all; whether spaces around punctuation and
-        # apostrophes, as of tokenised English, are taken out.
+        # dialogue only: "all", to learn every turn but the first as an answer, or "last".
         "answers": "all",
+        # dialogue only: number of turns before an answer that are its source; 0: all.
         "history_turns": 0,
+        # dialogue only: whether to remove the spaces around punctuation that tokenized English has.
         "detokenize": True,
-        # Figures on decoded text: bleu, bleu1, bleu2 (words; words and pairs), chrf, bleu_moses (of
-        # lowercased Moses tokens), exact_match, rouge1, rouge2, rougeL, rougeLsum, novelty (n-grams
-        # that the source has not, in percent), distinct1, distinct2 (variety of words and pairs),
-        # length (in words), length_ratio (to the reference), or package.module:function
-        # (predictions, references).
+        # Metrics of decoded text: bleu, bleu1, bleu2 (words; words and pairs), chrf, bleu_moses (on
+        # lowercased Moses tokens), exact_match, rouge1, rouge2, rougeL, rougeLsum, novelty (percent
+        # of n-grams that are not in the source), distinct1, distinct2 (variety of words and pairs),
+        # length (in words), length_ratio (to the reference), or package.module:function for a
+        # function of your own, called with (predictions, references).
         "metrics": ("bleu", "chrf"),
-        # What bleu compares: sacreBLEU's tokenisation; and whether bleu and chrf ignore case.
+        # Tokenization that sacreBLEU applies before it counts n-grams, such as 13a, zh or char.
         "bleu_tokenize": "13a",
+        # Whether bleu and chrf ignore case.
         "lowercase": False,
-        # Whether ROUGE compares stems of words; and what it makes of several references: the max
-        # of their scores, or the mean.
+        # Whether ROUGE compares stems of words.
         "rouge_stemmer": True,
+        # How ROUGE combines its scores for several references: max or mean.
         "rouge_references": "max",
       },
       "data": {
-        # text (PREFIX.FIELD[.gz]), tsv, jsonl, lines (one field, a record a line), files (a field,
-        # a record a file; of a file, folder or pattern, [:90%] and [99.5%:] for parts), tfds
-        # (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets, prepared as ArrayRecord),
-        # package.module:Name (path, fields), or built in: cldr (SPLIT), docstrings and python
-        # (SPLIT[:PACKAGE+PACKAGE], of the Python packages that are installed). Several paths are
-        # joined by commas, and each may begin with its own format: jsonl:a.jsonl,lines:b.txt.
+        # Format of the files: text (PREFIX.FIELD[.gz], aligned lines), tsv, jsonl, lines (one
+        # field, a record a line), files (one field, a record a file; a file, folder or pattern,
+        # with [:90%] or [99.5%:] for a part), tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets,
+        # prepared as ArrayRecord), cldr (SPLIT), docstrings and python
+        # (SPLIT[:PACKAGE+PACKAGE], from the installed Python packages), or package.module:Name for
+        # a class of your own, called with (path, fields).
         "format": "text",
+        # Path of each split. Several are joined by commas, and each may begin with a format of its
+        # own: jsonl:a.jsonl,lines:b.txt.
         "train": "",
         "validation": "",
         "test": "",
-        # Where the data is from and where to put it, which is said if a file is missing.
+        # Where to get the data and where to put it; shown if a file is missing.
         "origin": "",
-        # Whether training records are left out that share something with validation or test: of
-        # pairs the source, of text the whole, of dialogue two turns in a row; only letters with
-        # their accents and vowel signs, and digits, count.
+        # Whether to leave out training records that share text with validation or test: the source
+        # of a pair, a whole text, or two successive turns of a dialogue. Only letters, accents,
+        # vowel signs and digits are compared.
         "remove_overlap": False,
-        # tsv only: names of all columns in order, also of those that are not read; by default the
-        # source, then the target. Quotation marks are text.
+        # tsv only: names of all columns in order, unused ones too; by default the source and the
+        # target. Quotation marks are ordinary text.
         "columns": (),
-        # Where TensorFlow Datasets keeps its data; by default TFDS_DATA_DIR, or its folder at home.
+        # Folder of TensorFlow Datasets; by default TFDS_DATA_DIR, or its folder at home.
         "tfds_dir": "",
-        # Where tokenised corpora are kept; by default in the user's cache folder.
+        # Folder for tokenized corpora; by default in the user's cache folder.
         "cache_dir": "",
-        # Tokens of a training row; in decoder-only models both follow each other in one row. A
-        # longer target is dropped and counted, a longer text that has no source is split.
+        # Tokens of a row of sources and of a row of targets; a decoder-only model has one row for
+        # both, one after the other. Longer targets are dropped and counted; longer texts without a
+        # source are split.
         "source_length": 64,
         "target_length": 64,
-        # What is done with a longer source: drop the example, cut_end or cut_start of the source.
+        # What to do with a longer source: drop the example, or cut_end or cut_start of the source.
         "long_sources": "drop",
-        # Whether a mark ends a source; not needed where its text shows that the target comes next.
-        # Without it a decoder-only model learns all answers of a dialogue in one sequence.
+        # Whether a source ends with an end token. A text that shows by itself where the target
+        # begins needs none. Without it, a decoder-only model learns all answers of a dialogue from
+        # one sequence.
         "end_sources": True,
-        # Texts without sources in one stream, cut into rows anywhere and in every epoch elsewhere;
-        # for decoder-only models.
+        # Decoder-only models of texts: whether to join all texts and cut rows from them at any
+        # place, a different one in every epoch.
         "stream": False,
-        # Training texts are segmented anew in every epoch, by chance: with a BPE model each merge
-        # is left out with this probability, with a unigram model segmentations are drawn by this
-        # power of their probability. 0: always the best segmentation.
+        # Random segmentation of training texts, a new one in every epoch: for BPE the probability
+        # that a merge is left out, for unigram the exponent of a segmentation's probability.
+        # 0: always the best segmentation.
         "source_sampling": 0.0,
         "target_sampling": 0.0,
-        # Rows of an update, over all devices.
+        # Rows of one update, over all devices.
         "batch_size": 32,
       },
       "tokenizer": {
-        # unigram, bpe (SentencePiece), bytes or characters.
+        # unigram or bpe (SentencePiece), bytes or characters.
         "kind": "unigram",
+        # Number of pieces, special tokens included.
         "vocab_size": 8000,
-        # One for both languages, or one for each.
+        # True: one tokenizer for source and target; False: one each.
         "joint": True,
+        # Share of all characters of the text that get a piece of their own.
         "character_coverage": 1.0,
-        # A rule of sentencepiece (nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf, identity), or lossless.
+        # A rule of SentencePiece (nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf, identity), or lossless.
         "normalization": "nmt_nfkc",
+        # Whether characters without a piece become bytes; otherwise they become <unk>.
         "byte_fallback": False,
-        # Lines it is trained on, at most; a joint one is trained on both languages.
+        # Most lines to train on; a joint tokenizer is trained on lines of both sides.
         "max_sentences": 1_000_000,
-        # Strings that SentencePiece keeps as one piece each, ("<1>", " <2>"): a space in front of
-        # one belongs to it. Of bytes and characters they are spelled.
+        # Strings that are always one piece, as in ("<1>", " <2>"): a space in front belongs to the
+        # piece. bytes and characters spell them.
         "symbols": (),
-        # An existing tokenizer (a folder of ours, or a SentencePiece .model) in place of training.
+        # An existing tokenizer to use: a folder of ours, or a SentencePiece .model.
         "path": "",
       },
       "model": {
@@ -110,228 +124,210 @@ def base() -> ConfigDict:
         "architecture": "encoder_decoder",
         "encoder_layers": 6,
         "decoder_layers": 6,
+        # Width D of embeddings and hidden states.
         "features": 512,
+        # Heads of attention.
         "num_heads": 8,
-        # Key/value heads; 0: as many as heads.
+        # Heads of keys and values; 0: as many as num_heads.
         "num_kv_heads": 0,
-        # 0: features / num_heads.
+        # Width of a head; 0: features / num_heads.
         "head_dim": 0,
+        # Width of the hidden layer of the feed-forward network.
         "feed_forward": 2048,
-        # relu, gelu, gelu_tanh, silu; gated: the activated half multiplies a linear one.
+        # Activation of the feed-forward network: relu, gelu, gelu_tanh or silu.
         "activation": "relu",
+        # Whether the activation multiplies a second linear layer (GLU).
         "gated": False,
+        # Whether linear layers and layer norms have biases.
         "use_bias": True,
-        # Whether queries, keys and values have biases where nothing else has.
+        # Whether queries, keys and values have biases although use_bias=False.
         "qkv_bias": False,
-        # Whether attention's scores are divided by sqrt(head_dim); T5's are not.
+        # Whether attention scores are divided by sqrt(head_dim); T5 does not.
         "scale_scores": True,
-        # layer_norm or rms_norm; pre, post or sandwich.
+        # layer_norm or rms_norm.
         "norm": "layer_norm",
+        # Place of the norms in a layer: pre, post or sandwich (both).
         "norm_placement": "pre",
+        # Number added to the variance in a norm.
         "norm_epsilon": 1e-5,
-        # sinusoidal, learned, rotary, alibi, bucket (T5's) or none.
+        # Positions: sinusoidal, learned, rotary, alibi, bucket (T5's relative biases) or none.
         "position": "sinusoidal",
+        # learned only: number of positions.
         "max_positions": 512,
-        # Of rotary: the higher, the slower most dimensions turn.
+        # rotary only: base of the wavelengths; a higher value lets most dimensions rotate slower.
         "rotary_base": 10_000.0,
-        # Slower rotation for longer texts: "linear FACTOR", or "llama3 FACTOR LOW HIGH LENGTH".
+        # rotary only: slower rotation for longer texts, "linear FACTOR" or "llama3 FACTOR LOW HIGH
+        # LENGTH".
         "rotary_scaling": "",
-        # How many tokens back a decoder layer's self-attention sees, its own counted: "4096" in all
-        # layers, "0 0 4096 4096" in each; 0 or nothing: all.
+        # Number of tokens back that self-attention of the decoder sees, its own counted: "4096" for
+        # all layers, "0 0 4096 4096" for each; 0 or nothing: all.
         "windows": "",
-        # Of bucket: how many, and from which distance on there is one for all.
+        # bucket only: number of distances with a bias of their own.
         "num_buckets": 32,
+        # bucket only: distance from which on all share one bias.
         "max_distance": 128,
-        # One table for both embeddings; the output's kernel is the target embedding's table.
+        # Whether source and target have one embedding table.
         "share_embeddings": True,
+        # Whether the output layer uses the table of target embeddings.
         "tie_output": True,
+        # Whether embeddings are multiplied by sqrt(features).
         "scale_embeddings": True,
-        # Whether embeddings are normalised, positions added.
+        # Whether the sum of embedding and position is normalized.
         "embedding_norm": False,
-        # Whether targets begin with an embedding of zeros in place of BOS's, as Marian's do.
+        # Whether targets begin with an embedding of zeros instead of BOS, as in Marian.
         "zero_start": False,
+        # Whether the output layer has a bias.
         "output_bias": False,
-        # Whether hidden states are divided by sqrt(features) before the output, as in the first T5.
+        # Whether hidden states are divided by sqrt(features) before the output layer, as in T5 1.0.
         "scale_logits": False,
-        # Whether tokens of the source may be copied, too, by an attention of their own (See et al.
-        # 2017, a pointer-generator); needs a joint tokenizer.
+        # Whether the output may also copy tokens of the source, by an attention of its own (See et
+        # al. 2017, pointer-generator); needs a joint tokenizer.
         "copy_head": False,
-        # V is rounded up to a multiple of this.
+        # The vocabulary is padded to a multiple of this.
         "vocab_multiple": 8,
+        # Probability of dropout on the outputs of sublayers and on embeddings.
         "dropout": 0.1,
+        # Probability of dropout on attention weights.
         "attention_dropout": 0.0,
+        # Probability of dropout inside the feed-forward network.
         "activation_dropout": 0.0,
-        # Rows whose attention is computed at a time, and again in the backward pass: a divisor of
-        # the batch, to save memory and, on a CPU with rows of hundreds of tokens, time; 0: all.
+        # Rows whose attention is computed at a time, and recomputed in the backward pass; must
+        # divide the batch. It saves memory and, on a CPU with rows of hundreds of tokens, time.
+        # 0: all rows at once.
         "attention_rows": 0,
-        # Layers run by one scanned program (compiles quickly) or unrolled (runs quickly).
+        # Whether layers run as one scanned program (compiles faster) or unrolled (runs faster).
         "scan_layers": False,
-        # What the backward pass keeps of a layer: none (all of it), dots, full (nothing).
+        # What the backward pass recomputes: none (keeps all), dots (keeps matrix products), full
+        # (keeps only the inputs of layers).
         "remat": "none",
-        # float32, bfloat16, or auto: bfloat16 on GPU and TPU. Parameters are float32.
+        # dtype of the computation: float32, bfloat16, or auto, which is bfloat16 on GPU and TPU.
+        # Parameters are float32.
         "dtype": "auto",
-        # Whether JAX derives all gradients, none is hand-written: slower, but forward mode works
-        # (jax.jvp, jax.linearize, jax.jacfwd).
+        # Whether JAX derives all gradients, instead of the faster hand-written ones. Forward mode
+        # needs it (jax.jvp, Hessian-vector products).
         "plain_gradients": False,
       },
       "optimizer": {
-        # adam, adamw, sgd, lion, adafactor, muon, or any other of Optax's by name.
+        # adam, adamw, sgd, lion, adafactor, muon, or the name of any other optimizer in Optax.
         "name": "adamw",
-        # rsqrt (inverse square root), cosine, linear or constant; all after a linear warm-up.
+        # rsqrt (inverse square root), cosine, linear or constant; each after a linear warm-up.
         "schedule": "rsqrt",
+        # Highest learning rate, reached at the end of the warm-up.
         "learning_rate": 1e-3,
+        # Steps of the warm-up.
         "warmup_steps": 4000,
-        # The last learning rate of cosine and linear, as a share of the highest.
+        # cosine and linear only: last learning rate as a share of the highest.
         "final_share": 0.0,
+        # Decay of the moments of Adam and its relatives.
         "b1": 0.9,
         "b2": 0.98,
+        # Number added to the denominator of the update.
         "eps": 1e-9,
+        # sgd only.
         "momentum": 0.0,
-        # Of matrices; biases and norms do not decay.
+        # Decay of kernels and embeddings; biases and norms do not decay.
         "weight_decay": 0.0,
-        # Greatest norm of the gradient; 0: no clipping.
+        # Largest norm of the gradient; 0: no clipping.
         "clip_norm": 1.0,
-        # float32, or bfloat16, rounded at random: half the memory for moments and averages.
+        # dtype of the optimizer's state: float32, or bfloat16 with random rounding, which halves
+        # the memory of moments and averages.
         "state_dtype": "float32",
-        # More of its arguments, "NAME=NUMBER" each: muon's ("consistent_rms=0.2",).
+        # More arguments of the optimizer, "NAME=NUMBER" each: ("consistent_rms=0.2",) for muon.
         "settings": (),
-        # Arguments of their own for parameters whose path holds a pattern, the first that does:
-        # ("embedding weight_decay=0", "encoder scale=0.5"); scale multiplies the learning rate.
+        # Arguments of their own for parameters whose path contains a pattern; the first match
+        # counts: ("embedding weight_decay=0", "encoder scale=0.5"). scale multiplies the learning
+        # rate.
         "groups": (),
       },
+      # Training of low-rank adapters while all other parameters are fixed (Hu et al. 2021).
       "lora": {
-        # Rank of what is learnt for some kernels while all else is fixed (Hu et al. 2021); 0: all
-        # is learnt. It is multiplied by alpha / rank.
+        # Rank of the adapters; 0: no adapters, all parameters are trained.
         "rank": 0,
+        # An adapter is multiplied by alpha / rank.
         "alpha": 16.0,
-        # Which kernels: "REGEX", or "REGEX FIRST-LAST" for some layers, counted from 0.
+        # Kernels with adapters: "REGEX", or "REGEX FIRST-LAST" for some layers, counted from 0.
         "targets": ("attention/(query|value)",),
       },
       "train": {
-        # A run, or a folder of Hugging Face, whose parameters training begins with; its model and
-        # tokenizer are taken, too, but for dropout and the like.
+        # A run, or a folder of Hugging Face, whose parameters training starts from. Its model and
+        # tokenizer are used too; dropout and the like may differ.
         "init_from": "",
+        # Updates in all.
         "num_steps": 100_000,
+        # Probability that the loss spreads over all tokens.
         "label_smoothing": 0.1,
+        # Weight of log(Z)^2 in the loss; 0: none.
         "z_loss": 0.0,
-        # Weight of the divergence between the predictions under two dropout masks (R-Drop); above
-        # 0 every row is read twice.
+        # Weight of the divergence between predictions under two dropout masks (R-Drop). Above 0,
+        # each row is computed twice.
         "r_drop": 0.0,
-        # Decay of a moving average of the parameters, which is then what is validated; 0: none.
+        # Decay of a moving average of the parameters, which validation then uses; 0: no average.
         "ema_decay": 0.0,
-        # The loss is taken in this many pieces along the target; 0: pieces of about 256 tokens.
+        # Chunks of a row's targets in which the loss is computed, to save memory; 0: chunks of
+        # about 256 tokens.
         "loss_chunks": 0,
-        # Gradients are summed over this many parts of a batch.
+        # Parts of a batch whose gradients are computed one after the other and summed.
         "microbatches": 1,
+        # Steps between two lines of training metrics.
         "log_every": 100,
-        # Validation by loss, and by decoded text.
+        # Steps between two validations by loss; 0: only at the end.
         "eval_every": 1000,
+        # Steps between two validations by decoded text; 0: only at the end.
         "decode_every": 5000,
-        # Sentences of the validation set that are decoded; 0: all.
+        # Validation examples to decode; 0: all.
         "decode_examples": 0,
+        # Steps between two checkpoints; 0: only at the end.
         "checkpoint_every": 1000,
-        # Latest checkpoints kept, beside the best one; as many can be averaged. One more is kept,
-        # for if the newest is damaged.
+        # Latest checkpoints to keep, beside the best one; as many can be averaged. One more is kept
+        # in case that the newest is damaged.
         "keep_checkpoints": 1,
-        # What makes a checkpoint the best: loss, or a metric of decoded text.
+        # Metric that chooses the best checkpoint: loss, or a metric of decoded text.
         "best_metric": "loss",
-        # Validations without a better one after which training ends; 0: never.
+        # Validations without a new best one after which training ends; 0: never.
         "patience": 0,
-        # Steps that are not finite in loss, gradient or update are skipped; more in a row end it.
+        # Steps in a row that may be skipped because loss, gradient or update is not finite; one
+        # more ends training.
         "max_skipped_steps": 10,
       },
       "evaluate": {
-        # best, latest, ema (the latest moving average), average (the mean of the last
-        # `average_last` checkpoints; 0: of train.keep_checkpoints), or a step.
+        # best, latest, ema (the latest moving average), average (mean of the latest `average_last`
+        # checkpoints), or the number of a step.
         "checkpoint": "best",
+        # Checkpoints to average; 0: train.keep_checkpoints.
         "average_last": 0,
-        # How trained parameters are held: float32, or int8 with a scale for each output channel, a
-        # quarter of the memory.
+        # Parameters in memory: float32, or int8 with a scale for each output channel, a quarter of
+        # the size.
         "weights": "float32",
+        # train, validation or test.
         "split": "test",
+        # Examples to print and to write into samples/.
         "num_samples": 10,
-        # How often --baseline draws the examples anew.
+        # Resamples of the test of --baseline.
         "bootstrap_samples": 1000,
       },
-      # docs/decoding.md says exactly what is computed.
       "generate": {
-        # beam, sample, or mbr: the sample most like all of them (minimum Bayes risk, by chrF).
-        "search": "beam",
-        # 1: greedy.
-        "beam_size": 4,
-        # Groups of beams that avoid each other's words (Vijayakumar et al. 2018), and how much; 1:
-        # plain beam search.
-        "beam_groups": 1,
-        "diversity_penalty": 0.5,
-        # Outputs of an input, best first. Beam search has at least so many beams.
-        "num_return": 1,
-        # gnmt (Wu et al. 2016) or power.
-        "length_penalty_form": "gnmt",
-        "length_penalty": 0.6,
-        # Whether a row's search ends when beam_size hypotheses have ended, as in transformers; else
-        # when none could still get better.
-        "early_stopping": False,
-        # Weight of the penalty on what no token has attended to (Wu et al. 2016); 0: none.
-        "coverage_penalty": 0.0,
-        # The decoder layer whose attention aligns; -1: the last, -2: the last but one, …
-        "alignment_layer": -1,
-        # Of sample and mbr: a draw is among the top_k likeliest tokens (0: all), of these among the
-        # likeliest that have the probability top_p together (1: all), of these among those at least
-        # min_p times as likely as the likeliest (0: all), of these among those of most typical
-        # information that have the probability typical_p together (1: all).
-        "temperature": 1.0,
-        "top_k": 0,
-        "top_p": 1.0,
-        "min_p": 0.0,
-        "typical_p": 1.0,
-        "seed": 0,
-        # Of mbr: how many are drawn for an input.
-        "num_samples": 32,
-        "min_length": 1,
-        # Tokens of an output, EOS counted: at most this, and at most ratio * source + 10.
-        "max_length": 128,
-        "max_length_ratio": 2.0,
-        # What every output begins with.
-        "prefix": "",
-        # Pieces of the target tokenizer that are never generated, such as <unk>.
-        "forbidden": (),
-        # Texts that outputs never hold, however their pieces spell them.
-        "forbidden_phrases": (),
-        # No n-gram of so many tokens occurs twice in an output; 0: it may.
-        "no_repeat_ngram_size": 0,
-        # Logits of tokens of the output so far are divided by this (Keskar et al. 2019).
-        "repetition_penalty": 1.0,
-        # This is subtracted from them, as OpenAI defines it; -2 to 2.
-        "presence_penalty": 0.0,
-        # An output ends before the first of these texts. Not with several beams.
-        "stop": (),
-        # Frames only: an output ends with the first frame that is the last one with more than this
-        # probability.
-        "stop_threshold": 0.5,
-        # Longer inputs are cut, with a warning.
-        "max_source_length": 256,
-        "batch_size": 32,
+        **dataclasses.asdict(GenerateSettings()),
         # Other checkpoints whose probabilities are averaged with this one's: WORKDIR,
         # WORKDIR@CHECKPOINT, or @CHECKPOINT of this run.
         "ensemble": (),
-        # Each output is shown while it is written. Not with several beams or outputs.
-        "stream": False,
-        # Lines as TSV: input number, rank, score, log-probability, text. Tabs and line ends in an
-        # output become spaces, here and in plain lines.
+        # Whether lines are TSV: input number, rank, score, log-probability, text. Tabs and line
+        # ends in an output become spaces, with and without it.
         "scores": False,
-        # The same, and a last column of which word comes from which, as in 0-0 1-2.
+        # Whether a last column gives the word alignment with the source, as in 0-0 1-2.
         "alignments": False,
       },
+      # Devices along each axis of the mesh; -1 for one of them: all that are left. docs/scale.md
+      # says which to choose.
       "mesh": {
-        # Devices along each axis; -1: all that are left; docs/scale.md says which to choose. The
-        # batch is split over data, and over fsdp, which splits parameters too.
+        # Data parallelism: the batch is split.
         "data": -1,
+        # The batch is split, and parameters too.
         "fsdp": 1,
-        # Heads, feed-forward layers and vocabulary are split over these.
+        # Heads, feed-forward layers and vocabulary are split.
         "tensor": 1,
-        # Rows are split over these along their length.
+        # Rows are split along their length.
         "sequence": 1,
-        # Groups of devices that are joined by a slower network; the batch is split over them.
+        # Groups of devices that a slower network connects; the batch is split over them.
         "slices": 1,
       },
     }
