@@ -200,7 +200,7 @@ STAGES = {
 def make_config(folder: str, overrides: list[str], format: str = "text") -> Any:
   import tfx_jax.builders  # noqa: F401  here, so that importing is timed as one step
   from tfx_jax.config import base
-  from tfx_jax.config import files as config_files
+  from tfx_jax.config.override import override
 
   config = base()
   train = {"text": f"{folder}/pairs", "tfds": "made_pairs:train"}[format]
@@ -208,7 +208,7 @@ def make_config(folder: str, overrides: list[str], format: str = "text") -> Any:
   config.tokenizer.max_sentences = 100_000
   for word in overrides:
     key, _, text = word.removeprefix("--config.").partition("=")
-    config_files.override(config, key, text)
+    override(config, key, text)
   return config
 
 

@@ -96,7 +96,7 @@ def _config(options: Any, overrides: list[str]) -> Any:
     config = make_config(options.size, options.dtype, overrides)
     config.generate.batch_size = options.batch_size
     return config
-  from tfx_jax.config import files as config_files
+  from tfx_jax.config.override import override
   from tfx_jax.run import loading
 
   config = loading.read_config(options.workdir)
@@ -104,7 +104,7 @@ def _config(options: Any, overrides: list[str]) -> Any:
   config.generate.batch_size = options.batch_size
   for word in overrides:
     key, _, text = word.removeprefix("--config.").partition("=")
-    config_files.override(config, key, text)
+    override(config, key, text)
   return config
 
 

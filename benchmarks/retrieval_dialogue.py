@@ -20,7 +20,8 @@ import numpy as np
 import scipy.sparse
 
 from tfx_jax import builders
-from tfx_jax.config import files as config_files
+from tfx_jax.config.experiment import read_experiment
+from tfx_jax.config.override import override
 from tfx_jax.metrics.form import OUTPUT_METRICS
 
 K1, B = 1.2, 0.75
@@ -90,11 +91,11 @@ def words(source: str, last: int) -> list[str]:
 
 def read_config(arguments: list[str]):
   paths = [word for word in arguments if word.startswith("--config=")] or [f"--config={EXPERIMENT}"]
-  config = config_files.read_experiment(paths[-1].partition("=")[2])
+  config = read_experiment(paths[-1].partition("=")[2])
   for word in arguments:
     if word.startswith("--config."):
       key, _, text = word.removeprefix("--config.").partition("=")
-      config_files.override(config, key, text)
+      override(config, key, text)
   return config
 
 

@@ -26,9 +26,10 @@ def make_config(size: str, dtype: str, overrides: list[str]) -> Any:
     overrides: words "--config.KEY=VALUE" of a command line.
   """
   from tfx_jax.builders.validation import validate
-  from tfx_jax.config import files as config_files
+  from tfx_jax.config.experiment import read_experiment
+  from tfx_jax.config.override import override
 
-  config = config_files.read_experiment(EXPERIMENT)
+  config = read_experiment(EXPERIMENT)
   layers, features, heads, feed_forward = SIZES[size]
   config.model.update(
     encoder_layers=layers, decoder_layers=layers, features=features, num_heads=heads,
@@ -41,7 +42,7 @@ def make_config(size: str, dtype: str, overrides: list[str]) -> Any:
   )  # fmt: skip
   for word in overrides:
     key, _, text = word.removeprefix("--config.").partition("=")
-    config_files.override(config, key, text)
+    override(config, key, text)
   validate(config)
   return config
 

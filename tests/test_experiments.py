@@ -12,6 +12,8 @@ from tfx_jax.cli import evaluate, train
 from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.config import base
 from tfx_jax.config import files as config_files
+from tfx_jax.config.experiment import read_experiment
+from tfx_jax.config.override import override
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
 from tfx_jax.models.parameters import EXAMPLE
@@ -23,7 +25,7 @@ EXPERIMENTS = sorted((pathlib.Path(__file__).parent.parent / "experiments").glob
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_an_experiment_is_valid(path):
-  config = config_files.read_experiment(str(path))
+  config = read_experiment(str(path))
   validate(config)
   assert config_files.differences(base().to_dict(), config.to_dict()), "it is the defaults"
 
@@ -33,7 +35,7 @@ def test_data_that_must_be_fetched_has_an_origin(path, tmp_path, monkeypatch):
   places = re.findall(r"environ\.get\(\"(\w+)\"", path.read_text())
   for place in places:
     monkeypatch.setenv(place, str(tmp_path))
-  config = config_files.read_experiment(str(path))
+  config = read_experiment(str(path))
   assert bool(places) == bool(config.data.origin)
   for words in (*places, *(["https://"] if places else [])):
     assert words in config.data.origin
@@ -59,7 +61,7 @@ def test_an_experiment_runs(path, tmp_path, monkeypatch):
   for command in (train, evaluate):
     monkeypatch.setattr(command, "draw_curves", lambda workdir: None)
   write_pairs(tmp_path)
-  tiny = {"train.num_steps": 2} | tiny_data(config_files.read_experiment(str(path)), tmp_path)
+  tiny = {"train.num_steps": 2} | tiny_data(read_experiment(str(path)), tmp_path)
   write_dialogues(tmp_path)
   overrides = [f"--config.{key}={value}" for key, value in (SETTINGS | tiny).items()]
   workdir = tmp_path / "run"
@@ -71,7 +73,7 @@ def test_an_experiment_runs(path, tmp_path, monkeypatch):
 @pytest.mark.parametrize("architecture", builders.ARCHITECTURES)
 def test_dialogue_is_small_in_both_architectures(architecture):
   path = next(str(path) for path in EXPERIMENTS if path.stem == "dialogue")
-  config = config_files.read_experiment(f"{path}:{architecture}")
+  config = read_experiment(f"{path}:{architecture}")
   validate(config)
   assert config.model.architecture == architecture
   tokenizer = CharacterTokenizer("".join(map(chr, range(5000, 12_996))))
@@ -84,11 +86,9 @@ def test_dialogue_is_small_in_both_architectures(architecture):
 def differences(argument):
   """What an argument of wmt.py changes."""
   path = next(str(path) for path in EXPERIMENTS if path.stem == "wmt")
-  config = config_files.read_experiment(f"{path}:{argument}")
+  config = read_experiment(f"{path}:{argument}")
   validate(config)
-  return set(
-    config_files.differences(config_files.read_experiment(path).to_dict(), config.to_dict())
-  )
+  return set(config_files.differences(read_experiment(path).to_dict(), config.to_dict()))
 
 
 def test_wmt_takes_words_in_any_order():
@@ -106,7 +106,7 @@ def test_wmt_has_the_sizes_of_the_paper():
     ("base", 512, 8, 2048, 0.1, 100_000),
     ("big", 1024, 16, 4096, 0.3, 300_000),
   ):
-    config = config_files.read_experiment(f"{path}:{size}")
+    config = read_experiment(f"{path}:{size}")
     model = config.model
     assert (model.features, model.num_heads, model.feed_forward) == (features, heads, wide)
     assert (model.dropout, config.train.num_steps) == (dropout, steps)
@@ -145,10 +145,10 @@ def test_what_the_readme_generates_with_goes_with_the_quickstart():
   assert [("generate.num_return", "4")] in examples and len(examples) > 5
   path = next(str(path) for path in EXPERIMENTS if path.stem == "quickstart")
   for options in examples:
-    config = config_files.read_experiment(path)
+    config = read_experiment(path)
     for key, value in options:
-      config_files.override(config, key, value)
+      override(config, key, value)
     validate(config)
   for number in (3, 4):
-    settings = builders.make_generate_settings(config_files.read_experiment(path))
+    settings = builders.make_generate_settings(read_experiment(path))
     assert settings.replace(num_return=number).width == number

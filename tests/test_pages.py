@@ -13,7 +13,8 @@ from tfx_jax.builders import make_task
 from tfx_jax.builders.validation import validate
 from tfx_jax.cli.options import parse
 from tfx_jax.config import base
-from tfx_jax.config import files as config_files
+from tfx_jax.config.experiment import read_experiment
+from tfx_jax.config.override import override
 from tfx_jax.metrics.text import text_metrics
 from tfx_jax.sources.reader import open_reader
 
@@ -68,9 +69,9 @@ COMMANDS = [*commands()]
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=[" ".join(c[1])[:60] for c in COMMANDS])
 def test_a_command_on_a_page_is_one_that_the_program_takes(page, words, code_of_the_page):
   options = parse(words)
-  config = config_files.read_experiment(str(ROOT / options.config)) if options.config else base()
+  config = read_experiment(str(ROOT / options.config)) if options.config else base()
   for key, text in options.overrides:
-    config_files.override(config, key, text)
+    override(config, key, text)
   if options.config and config.data.train:
     validate(config)
 

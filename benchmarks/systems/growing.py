@@ -30,7 +30,7 @@ class Numbers:
 def make_config(point: dict):
   """A configuration of the sizes of `point`; see `mfu.py` and `growth.py` for what they are."""
   from tfx_jax.config import base
-  from tfx_jax.config import files as config_files
+  from tfx_jax.config.override import override
 
   config = base()
   width, depth, length = point["width"], point["depth"], point["length"]
@@ -45,7 +45,7 @@ def make_config(point: dict):
     config.model.architecture = "decoder_only"
     config.task.update(name="text", metrics=())
   for key, text in point.get("overrides", {}).items():
-    config_files.override(config, key, text)
+    override(config, key, text)
   config.optimizer.warmup_steps = 1
   config.generate.update(
     beam_size=point.get("beam", 1), max_source_length=length, min_length=length, max_length=length,

@@ -7,8 +7,7 @@ import numpy as np
 
 from tfx_jax import builders
 from tfx_jax.codecs.text.loading import train_tokenizer
-from tfx_jax.config import base
-from tfx_jax.config import files as config_files
+from tfx_jax.config import base, experiment
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.parallel import Parallel
 from tfx_jax.run.run import Run
@@ -46,7 +45,7 @@ KEPT = {
 def read_experiment(name):
   """The configuration of an experiment, 'NAME' or 'NAME:ARGUMENT'."""
   stem, _, argument = name.partition(":")
-  return config_files.read_experiment(f"{EXPERIMENTS / stem}.py:{argument}")
+  return experiment.read_experiment(f"{EXPERIMENTS / stem}.py:{argument}")
 
 
 def architectures():

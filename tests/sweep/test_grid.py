@@ -12,6 +12,7 @@ from tfx_jax.sweep.grid import make_grid, split_values
     ("1, 2,3", ["1", "2", "3"]),
     ("(a,b),c,[d,e]", ["(a,b)", "c", "[d,e]"]),
     ("((a,b),c),d", ["((a,b),c)", "d"]),
+    ("{'b1': 0.5, 'b2': 0.9},{}", ["{'b1': 0.5, 'b2': 0.9}", "{}"]),
     ("a,,b", ["a", "", "b"]),
     ("", [""]),
   ],
@@ -52,7 +53,7 @@ def test_a_name_is_one_folder_and_no_two_share_it():
   [
     ([], "--mode=sweep needs --sweep.KEY="),
     ([("model.featurs", "1,2")], "--sweep.model.featurs: config.model has no key 'featurs', did"),
-    ([("model", "1,2")], "--sweep.model: that is a section"),
+    ([("model", "1,2")], "--sweep.model is a section"),
     ([("model.features", "")], "--sweep.model.features=: a value is missing"),
     ([("model.features", "8,,16")], "--sweep.model.features=8,,16: a value is missing"),
     ([("model.features", "8,x")], "--sweep.model.features=x is not of type int"),

@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 from tfx_jax.cli.options import Options
 from tfx_jax.cli.text_files import read_lines
 from tfx_jax.config import files as config_files
+from tfx_jax.config.experiment import read_experiment
+from tfx_jax.config.override import override
 from tfx_jax.errors import UserError
 from tfx_jax.sweep.grid import Cell, make_grid
 
@@ -40,7 +42,7 @@ def read_job(options: Options) -> Job:
   """
   config = _read_config(options)
   for key, text in options.overrides:
-    config_files.override(config, key, text)
+    override(config, key, text)
   cells = []
   if options.mode == "sweep":
     cells = make_grid(config, options.sweeps, [key for key, _ in options.overrides])
@@ -59,7 +61,7 @@ def read_job(options: Options) -> Job:
 def _read_config(options: Options) -> ConfigDict:
   """Returns the configuration of `--config`, else of the run or model in `--workdir`."""
   if options.config:
-    return config_files.read_experiment(options.config)
+    return read_experiment(options.config)
   if options.mode == "sweep":
     raise UserError("--mode=sweep needs --config=FILE.py")
   if not options.workdir:

@@ -11,6 +11,16 @@ from ml_collections import ConfigDict
 
 from tfx_jax.generation.settings import GenerateSettings
 
+# Keys whose values are Python literals: tuples of numbers or pairs, and dicts. All other tuples are
+# of strings.
+STRUCTURED = (
+  "model.rotary_scaling",
+  "model.windows",
+  "optimizer.settings",
+  "optimizer.groups",
+  "lora.targets",
+)
+
 
 def base() -> ConfigDict:
   """Returns the defaults of all sections."""

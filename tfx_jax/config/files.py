@@ -1,111 +1,24 @@
-"""Configurations from experiment files, command-line overrides and workdirs."""
+"""Configurations in workdirs: WORKDIR/config.json, and what differs between two of them."""
 
-import ast
 import contextlib
-import importlib.machinery
 import json
 import os
-import re
-import types
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from tfx_jax.common.names import check_trust
 from tfx_jax.common.whole_file import write_whole
-from tfx_jax.config import base
-from tfx_jax.errors import UserError, first_line, nearest
+from tfx_jax.config.defaults import base
+from tfx_jax.config.old_formats import from_format_1
+from tfx_jax.config.override import as_tuples
+from tfx_jax.errors import UserError
 
-FORMAT_VERSION = 1
+# 2: structured values are Python values, no texts.
+FORMAT_VERSION = 2
 _FILE = "config.json"
 # What defaults were before they changed.
 _OLD_DEFAULTS = {("model", "norm_epsilon"): 1e-6}
-# Names without quotes: a,b or (a,b) or [a,b]; everything else is a Python literal.
-_PLAIN_TUPLE = re.compile(r"[ \t\r\n]*(?:\(([^'\"]*)\)|\[([^'\"]*)\]|([^(\[].*)?)[ \t\r\n]*")
-# What is taken off a part of a tuple; a stop string may be of other white space.
-_BLANK = " \t\r\n"
-
-
-def read_experiment(name: str) -> ConfigDict:
-  """The configuration of 'FILE.py' or 'FILE.py:ARGUMENT', from its `get_config`.
-
-  Raises:
-    UserError: if there is no such file, or it sets a key that does not exist.
-  """
-  path, _, argument = name.partition(":")
-  if not os.path.isfile(path):
-    raise UserError(f"--config={name}: there is no file {path}")
-  if not path.endswith(".py"):
-    raise UserError(f"--config={name}: {path} is not a Python file")
-  loader = _Source("experiment", path)
-  module = types.ModuleType(loader.name)
-  module.__file__ = path
-  loader.exec_module(module)
-  if not hasattr(module, "get_config"):
-    raise UserError(f"--config={name}: {path} has no function get_config")
-  try:
-    config = module.get_config(argument) if argument else module.get_config()
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
-    # A locked configuration explains itself in the first line.
-    raise UserError(f"--config={name}: {first_line(error)}") from error
-  if not isinstance(config, ConfigDict):
-    kind = type(config).__name__
-    raise UserError(f"--config={name}: get_config returns no configuration but {kind}")
-  return config
-
-
-class _Source(importlib.machinery.SourceFileLoader):
-  """A file of which no bytecode is kept: on a full disk it would be cut off, and then read."""
-
-  def get_code(self, fullname: str) -> types.CodeType:
-    """What the source means."""
-    return self.source_to_code(self.get_data(self.path), self.path)
-
-
-def override(config: ConfigDict, key: str, text: str, option: str = "--config") -> None:
-  """Sets 'section.name' to what `text` means for the type it has.
-
-  Args:
-    config: to change.
-    key: 'section.name'.
-    text: of the value; a tuple's parts have commas between, with or without brackets around.
-    option: of the command line, to be named in errors.
-
-  Raises:
-    UserError: for an unknown key, or a text that is no value of its type.
-  """
-  *sections, name = key.split(".")
-  place, path = config, "config"
-  for section in [*sections, name]:
-    if not isinstance(place, ConfigDict) or section not in place:
-      choices = list(place) if isinstance(place, ConfigDict) else []
-      raise UserError(f"{option}.{key}: {path} has no key '{section}'{nearest(section, choices)}")
-    parent, place, path = place, place[section], f"{path}.{section}"
-  if isinstance(place, ConfigDict):
-    raise UserError(f"{option}.{key}: that is a section; its keys are {', '.join(place)}")
-  parent[name] = _parse(f"{option}.{key}", text, place)
-
-
-def _parse(option: str, text: str, old: Any) -> Any:
-  if isinstance(old, str):
-    return text
-  if isinstance(old, tuple) and (plain := _PLAIN_TUPLE.fullmatch(text)):
-    parts = (plain[1] or plain[2] or plain[3] or "").split(",")
-    return tuple(part.strip(_BLANK) for part in parts if part.strip(_BLANK))
-  try:
-    value = ast.literal_eval({"true": "True", "false": "False"}.get(text.lower(), text))
-  except (ValueError, SyntaxError):
-    value = text
-  if isinstance(old, tuple) and isinstance(value, list | tuple):
-    return tuple(value)
-  if isinstance(old, float) and isinstance(value, int | float) and not isinstance(value, bool):
-    return float(value)
-  if isinstance(old, int) and isinstance(value, float) and value.is_integer():
-    value = int(value)
-  if type(value) is not type(old):
-    raise UserError(f"{option}={text} is not of type {type(old).__name__}")
-  return value
 
 
 def write_config(
@@ -171,14 +84,16 @@ def recorded_config(workdir: str) -> ConfigDict | None:
     return None
   config = base()
   try:
+    sections = content["config"]
+    if int(content["format_version"]) < 2 and isinstance(config.model.windows, tuple):
+      sections = from_format_1(sections)
     with config.unlocked():
-      for section, values in content["config"].items():
+      for section, values in sections.items():
         if isinstance(values, dict) and section in config:
-          values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-          config[section].update(values)
+          config[section].update(as_tuples(values))
         else:
           config[section] = values
-  except TypeError as error:
+  except (TypeError, ValueError) as error:
     raise UserError(f"cannot read {os.path.join(workdir, _FILE)}: {error}") from error
   return config
 

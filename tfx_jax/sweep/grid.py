@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from tfx_jax.config import files as config_files
+from tfx_jax.config.override import override
 from tfx_jax.errors import UserError
 
 # Bytes that file systems allow to a name.
@@ -68,7 +68,7 @@ def split_values(text: str) -> list[str]:
   """'1,(a,b),2' -> ['1', '(a,b)', '2']: a comma inside brackets does not split."""
   values, depth = [""], 0
   for character in text:
-    depth += (character in "([") - (character in ")]")
+    depth += (character in "([{") - (character in ")]}")
     if character == "," and depth == 0:
       values.append("")
     else:
@@ -92,5 +92,5 @@ def _values(config: ConfigDict, key: str, text: str) -> list[str]:
 def _changed(config: ConfigDict, settings: dict[str, str]) -> ConfigDict:
   config = copy.deepcopy(config)
   for key, value in settings.items():
-    config_files.override(config, key, value, "--sweep")
+    override(config, key, value, "--sweep")
   return config
