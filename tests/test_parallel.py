@@ -18,6 +18,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.layers import axes
 from tfx_jax.losses.cross_entropy import cross_entropy, split
 from tfx_jax.parallel import AXES, Parallel, arrange
+from tfx_jax.training.objective import TokenObjective
 from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.state import TrainState, init_params, plan_state
 from tfx_jax.training.step import make_train_step
@@ -32,18 +33,8 @@ SCHEDULE = make_schedule("constant", 0.01, 0, 0.0, STEPS)
 # A large epsilon: else Adam turns the rounding of a gradient that is zero into an update.
 OPTIMIZER = make_optimizer(SCHEDULE, "adamw", 1.0, eps=1e-3, weight_decay=0.1)
 BATCHES = [small_batch(ROWS, seed) for seed in range(STEPS)]
-STEP = make_train_step(
-  MODEL,
-  OPTIMIZER,
-  SCHEDULE,
-  SEED,
-  label_smoothing=0.1,
-  z_loss=0.01,
-  r_drop=0.5,
-  loss_chunks=2,
-  microbatches=2,
-  ema_decay=0.9,
-)
+OBJECTIVE = TokenObjective(MODEL, label_smoothing=0.1, z_loss=0.01, r_drop=0.5, loss_chunks=2)
+STEP = make_train_step(OBJECTIVE, OPTIMIZER, SCHEDULE, SEED, microbatches=2, ema_decay=0.9)
 
 # Mesh axes of each parameter's axes, by the last two names of its path, without the layers' axis.
 HEADS = {"kernel": ("fsdp", "tensor", None), "bias": ("tensor", None)}

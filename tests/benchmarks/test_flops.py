@@ -14,6 +14,7 @@ from support.tiny_run import make_config
 
 from tfx_jax import builders
 from tfx_jax.data.packing import pack
+from tfx_jax.training.objective import TokenObjective
 from tfx_jax.training.state import TrainState, init_params
 from tfx_jax.training.step import make_train_step
 
@@ -95,10 +96,8 @@ def test_a_training_step_has_three_times_the_products(encoder_layers):
   batch = full_batch(rows, source, target)
   if not encoder_layers:
     batch, source = {k: v for k, v in batch.items() if not k.startswith("inputs")}, 0
-  step = make_train_step(
-    model, optax.sgd(0.1), lambda step: 0.1, 0, label_smoothing=0.1, z_loss=0.0, r_drop=0.0,
-    loss_chunks=2, microbatches=1, ema_decay=0.0,
-  )  # fmt: skip
+  objective = TokenObjective(model, label_smoothing=0.1, loss_chunks=2)
+  step = make_train_step(objective, optax.sgd(0.1), lambda step: 0.1, 0)
 
   def begin():
     params = init_params(model, 0, batch)

@@ -284,9 +284,9 @@ def test_the_cache_is_where_the_user_says(monkeypatch):
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_step_and_model_both_get_plain_gradients(plain, monkeypatch):
-  monkeypatch.setattr(builders.training, "make_train_step", lambda *args, **settings: settings)
+def test_objective_and_model_both_get_plain_gradients(plain, monkeypatch):
+  monkeypatch.setattr(builders.training, "TokenObjective", lambda *args, **settings: settings)
   config = make_config({"model.plain_gradients": plain})
-  settings = builders.make_step(config, None, None, None, builders.make_parallel(config))
+  settings = builders.make_objective(config, None, builders.make_parallel(config))
   assert settings["plain_gradients"] == plain
   assert builders.make_model(config, TOKENIZERS).head().plain_gradients == plain

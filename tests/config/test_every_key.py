@@ -141,7 +141,7 @@ def portrait(config, monkeypatch):
   told = []
 
   def spy(name, result=None, keep=lambda *args, **settings: (args, settings)):
-    module = builders.training if name == "make_train_step" else builders.data
+    module = builders.training if name in ("make_train_step", "TokenObjective") else builders.data
 
     @functools.wraps(getattr(module, name))
     def spied(*args, **settings):
@@ -163,7 +163,8 @@ def portrait(config, monkeypatch):
   spy("prepare", corpus, lambda examples, *args, **settings: (args[0], settings))
   spy("SampledTokenizer", TOKENIZERS[0], lambda tokenizer, *args: args)
   spy("Loader", None, lambda corpora, *args: args)
-  spy("make_train_step", None, lambda model, optimizer, schedule, *args, **more: (args, more))
+  spy("make_train_step", None, lambda objective, optimizer, schedule, *args, **more: (args, more))
+  spy("TokenObjective")
   monkeypatch.setattr(CharacterTokenizer, "save", lambda self, folder: told.append(folder))
   for split in builders.SPLITS:
     builders.make_corpora(config, split, TOKENIZERS)(0)
@@ -174,7 +175,7 @@ def portrait(config, monkeypatch):
   optimizer, schedule = builders.make_optimization(config)
   told.append([float(schedule(step)) for step in (0, 10_000, 90_000)])
   told.append(jax.tree.map(lambda x: x.tolist(), updates(optimizer)))
-  told += [builders.make_task(config), builders.make_timetable(config)]
+  told += [builders.make_task(config), builders.make_intervals(config)]
   told += [builders.make_generate_settings(config), parallel.sizes]
   told.append(builders.make_model(config, TOKENIZERS))
   if config.lora.rank:

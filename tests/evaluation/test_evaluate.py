@@ -10,6 +10,7 @@ from tfx_jax.data.layout import EncoderDecoderLayout
 from tfx_jax.data.loader import Loader
 from tfx_jax.evaluation.evaluate import loss_figures, text_figures
 from tfx_jax.evaluation.score import Scorer
+from tfx_jax.training.objective import TokenObjective
 from tfx_jax.training.step import make_loss_step
 
 
@@ -29,7 +30,7 @@ def test_the_loss_is_the_mean_over_all_tokens(small, examples, tmp_path):
   corpus = prepare(examples, "f", tokenizer, tokenizer, str(tmp_path), 24, 24)
   loader = Loader(lambda epoch: corpus, 0, EncoderDecoderLayout(24, 24), batch_size=8)
   assert loader.rows(0) % 8 and loader.rows(0) > 8
-  loss_step = small.parallel.jit(make_loss_step(small.model))
+  loss_step = small.parallel.jit(make_loss_step(TokenObjective(small.model)))
   figures = loss_figures(loss_step, small.params, loader, small.parallel)
 
   sides = zip(*[(pair.source, pair.target) for pair in examples], strict=True)

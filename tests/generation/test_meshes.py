@@ -15,6 +15,7 @@ from tfx_jax.evaluation.evaluate import loss_figures
 from tfx_jax.evaluation.score import Scorer
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.parallel import Parallel
+from tfx_jax.training.objective import TokenObjective
 from tfx_jax.training.state import plan_params
 from tfx_jax.training.step import make_loss_step
 
@@ -47,7 +48,9 @@ def results(small, parallel, folder):
   loader = Loader(
     lambda epoch: corpus, 0, small.layout, 8, parallel.local_shards, parallel.batch_shards
   )
-  loss_step = parallel.jit(make_loss_step(small.model, parallel.batch_parts))
+  loss_step = parallel.jit(
+    make_loss_step(TokenObjective(small.model, device_parts=parallel.batch_parts))
+  )
   return types.SimpleNamespace(
     texts=[h.text for h in found],
     log_probs=[h.log_prob for h in found],

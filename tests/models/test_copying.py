@@ -36,7 +36,7 @@ def share_copied(**settings):
   tokenizers = (TOKENIZER, TOKENIZER)
   model, parallel = builders.make_model(config, tokenizers), builders.make_parallel(config)
   optimizer, schedule = builders.make_optimization(config)
-  step = jax.jit(builders.make_step(config, model, optimizer, schedule), donate_argnums=0)
+  step = jax.jit(builders.make_step(config, model, optimizer, schedule, parallel), donate_argnums=0)
 
   state = None
   for seed in range(STEPS):

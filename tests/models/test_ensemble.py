@@ -13,6 +13,7 @@ from tfx_jax.evaluation.align import Aligner
 from tfx_jax.evaluation.score import Scorer
 from tfx_jax.layers.cache import coverage as coverage_of
 from tfx_jax.models.ensemble import combine
+from tfx_jax.training.objective import TokenObjective
 from tfx_jax.training.step import make_loss_step
 
 OTHER = {
@@ -100,7 +101,7 @@ def test_scores_and_losses_are_those_of_the_mean(small, both, mean):
   model, params = both
   scores = Scorer(model, small.parallel, small.layout, 8)(params, SOURCES, TARGETS)
   np.testing.assert_allclose(scores, expected, rtol=1e-4)
-  loss = jax.jit(make_loss_step(model))(params, rows())
+  loss = jax.jit(make_loss_step(TokenObjective(model)))(params, rows())
   np.testing.assert_allclose(loss.total, -sum(expected), rtol=1e-4)
   assert loss.count == 7
 

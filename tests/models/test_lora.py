@@ -15,13 +15,13 @@ from tfx_jax.errors import UserError
 from tfx_jax.main import main
 from tfx_jax.models.lora import Adapted, adapters_only
 from tfx_jax.parallel import Parallel
+from tfx_jax.training.objective import TokenObjective
 from tfx_jax.training.state import plan_state
 from tfx_jax.training.step import make_train_step
 
 LAYERS, RANK, ALPHA = 3, 2, 5.0
 TARGETS = ("self_attention/(query|out)", "encoder.*mlp/up 1-2")
 BATCH = small_batch(4)
-SETTINGS = dict.fromkeys(("label_smoothing", "z_loss", "r_drop", "ema_decay"), 0.0)
 
 
 def adapted(targets=TARGETS):
@@ -34,9 +34,7 @@ def state():
   model, optimizer = adapted(), adapters_only(optax.adam(0.01))
   make, _ = plan_state(model, optimizer, 0, BATCH, Parallel())
   schedule = lambda step: 0.01  # noqa: E731
-  step = jax.jit(
-    make_train_step(model, optimizer, schedule, 0, loss_chunks=1, microbatches=1, **SETTINGS)
-  )
+  step = jax.jit(make_train_step(TokenObjective(model), optimizer, schedule, 0))
   begun = make()
   first, before = step(begun, BATCH)
   second, after = step(first, BATCH)

@@ -12,6 +12,7 @@ import transformers
 from support.foreign_models import KINDS, VARIANTS, make, read
 
 import tfx_jax
+from tfx_jax.training.objective import TokenObjective
 from tfx_jax.training.step import make_loss_step
 
 INPUTS = ["w5 w6 w7 w8", "w9 w10", "w20 w21 w22 w7 w6 w5 w14 w9"]
@@ -62,7 +63,7 @@ def computed(pair):
     states = run.model.bind({"params": params}).encode(batch) if encodes(run) else None
     bound = run.model.bind({"params": params})
     logits = bound.logits(bound(batch), batch.get("inputs"))
-    return states, logits, make_loss_step(run.model)(params, batch).compute()
+    return states, logits, make_loss_step(TokenObjective(run.model))(params, batch).compute()
 
   return batch, compute(run.params, batch)
 

@@ -21,6 +21,7 @@ from flax import linen as nn
 from support.small_model import small_batch, small_decoder, small_model
 
 from tfx_jax.parallel import Parallel
+from tfx_jax.training.objective import TokenObjective
 from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.state import TrainState, init_params, plan_state
 from tfx_jax.training.step import make_train_step
@@ -34,17 +35,11 @@ BATCHES = [small_batch(ROWS, seed) for seed in range(STEPS)]
 
 def step_of(kinds, parts):
   """One step of several models."""
-  settings = {
-    "label_smoothing": 0.1,
-    "z_loss": 0.01,
-    "r_drop": 0.0,
-    "loss_chunks": 2,
-    "microbatches": 1,
-    "ema_decay": 0.0,
-    "parts": parts,
-  }
+  settings = {"label_smoothing": 0.1, "z_loss": 0.01, "loss_chunks": 2, "device_parts": parts}
+  objectives = {kind: TokenObjective(MODELS[kind], **settings) for kind in kinds}
   steps = {
-    kind: make_train_step(MODELS[kind], OPTIMIZER, SCHEDULE, SEED, **settings) for kind in kinds
+    kind: make_train_step(objective, OPTIMIZER, SCHEDULE, SEED)
+    for kind, objective in objectives.items()
   }
 
   def step(states, batch):

@@ -1,13 +1,16 @@
-"""A small encoder-decoder, a small decoder, and packed batches for both."""
+"""A small encoder-decoder, a small decoder, a smaller model, and packed batches for all."""
 
 import functools
 
+import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from tfx_jax.data.packing import pack
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block
 from tfx_jax.layers.copy import CopyAttention
+from tfx_jax.layers.dropout import Dropout
 from tfx_jax.layers.embed import TokenEmbed
 from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.head import VocabularyHead
@@ -19,6 +22,26 @@ from tfx_jax.models.encoder_decoder import EncoderDecoder
 
 FEATURES, TOKENS, VOCABULARY = 16, 37, 40
 SOURCE_LENGTH, TARGET_LENGTH = 12, 16
+
+
+class Bag(nn.Module):
+  """A minimal model, quick to compile."""
+
+  rate: float = 0.0
+
+  def setup(self):
+    shape = (VOCABULARY, FEATURES)
+    self.embedding = self.param("embedding", nn.initializers.normal(0.3), shape)
+    self.mix = nn.Dense(FEATURES)
+    self.dropout = Dropout(self.rate)
+
+  def __call__(self, batch):
+    source = self.embedding[batch["inputs"]].mean(axis=1, keepdims=True)
+    hidden = self.mix(self.embedding[batch["decoder_inputs"]] + source)
+    return self.dropout(jnp.tanh(hidden))
+
+  def logits(self, hidden, context=None):
+    return jnp.einsum("btd,vd->btv", hidden, self.embedding)
 
 
 def small_model(dropout=0.0, layers=1, copy=False):

@@ -23,11 +23,11 @@ from tfx_jax.errors import UserError
 from tfx_jax.parallel import Parallel
 from tfx_jax.report.metrics_log import MetricsLog
 from tfx_jax.training.checkpoints.checkpoint import Checkpoints
-from tfx_jax.training.loop import Timetable, train
+from tfx_jax.training.loop import Intervals, train
 from tfx_jax.training.recorder import Counters, SkippedLog
 from tfx_jax.training.state import TrainState
 
-TIMES = Timetable(12, log_every=5, eval_every=4, decode_every=8, checkpoint_every=7,
+TIMES = Intervals(12, log_every=5, eval_every=4, decode_every=8, checkpoint_every=7,
                   best_metric="loss", patience=0, max_skipped_steps=2)  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def run(parts, workdir, times=TIMES, train_step=None, validate=None, on_write=No
       log=log,
       skipped=SkippedLog(str(workdir), int(state.step), parts.loader.examples),
       validate=validate or plain,
-      timetable=times,
+      intervals=times,
     )
   finally:
     log.close()

@@ -8,6 +8,7 @@ import pytest
 from flax import linen as nn
 from support.small_model import small_batch, small_decoder
 
+from tfx_jax.training.objective import TokenObjective
 from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.state import TrainState, init_params
 from tfx_jax.training.step import make_train_step
@@ -21,18 +22,8 @@ OPTIMIZER = make_optimizer(SCHEDULE, "sgd")
 def temporary(chunks=1, remat="none", layers=4, microbatches=1):
   """Bytes of the compiled step's temporary arrays."""
   model = small_decoder(layers, remat=remat, scan=True)
-  step = make_train_step(
-    model,
-    OPTIMIZER,
-    SCHEDULE,
-    0,
-    label_smoothing=0.1,
-    z_loss=0.0,
-    r_drop=0.0,
-    loss_chunks=chunks,
-    microbatches=microbatches,
-    ema_decay=0.0,
-  )
+  objective = TokenObjective(model, label_smoothing=0.1, loss_chunks=chunks)
+  step = make_train_step(objective, OPTIMIZER, SCHEDULE, 0, microbatches=microbatches)
 
   def init():
     params = nn.unbox(init_params(model, 0, BATCH))

@@ -5,43 +5,21 @@ import optax
 import pytest
 from flax import linen as nn
 from support.small_model import (
-  FEATURES,
   TARGET_LENGTH,
   TOKENS,
-  VOCABULARY,
+  Bag,
   small_batch,
   small_model,
 )
 
-from tfx_jax.layers.dropout import Dropout
 from tfx_jax.losses.cross_entropy import cross_entropy
-from tfx_jax.training import step as steps
+from tfx_jax.training.objective import TokenObjective
 from tfx_jax.training.optimizer import make_optimizer, make_schedule
 from tfx_jax.training.state import TrainState, init_params
-from tfx_jax.training.step import default_chunks, make_loss_step, make_train_step
+from tfx_jax.training.step import make_loss_step, make_train_step
 
 SMOOTHING, Z_LOSS = 0.1, 0.01
 BATCH = small_batch(8)
-
-
-class Bag(nn.Module):
-  """The least that has a model's methods: quick to compile."""
-
-  rate: float = 0.0
-
-  def setup(self):
-    shape = (VOCABULARY, FEATURES)
-    self.embedding = self.param("embedding", nn.initializers.normal(0.3), shape)
-    self.mix = nn.Dense(FEATURES)
-    self.dropout = Dropout(self.rate)
-
-  def __call__(self, batch):
-    source = self.embedding[batch["inputs"]].mean(axis=1, keepdims=True)
-    hidden = self.mix(self.embedding[batch["decoder_inputs"]] + source)
-    return self.dropout(jnp.tanh(hidden))
-
-  def logits(self, hidden, context=None):
-    return jnp.einsum("btd,vd->btv", hidden, self.embedding)
 
 
 def make_step(model, microbatches=1, optimizer="sgd", rate=1.0, r_drop=0.0, ema_decay=0.0):
@@ -49,17 +27,11 @@ def make_step(model, microbatches=1, optimizer="sgd", rate=1.0, r_drop=0.0, ema_
   schedule = make_schedule("constant", rate, 0, 0.0, 100)
   if isinstance(optimizer, str):
     optimizer = make_optimizer(schedule, optimizer)
+  objective = TokenObjective(
+    model, label_smoothing=SMOOTHING, z_loss=Z_LOSS, r_drop=r_drop, loss_chunks=4
+  )
   step = make_train_step(
-    model,
-    optimizer,
-    schedule,
-    seed=5,
-    label_smoothing=SMOOTHING,
-    z_loss=Z_LOSS,
-    r_drop=r_drop,
-    loss_chunks=4,
-    microbatches=microbatches,
-    ema_decay=ema_decay,
+    objective, optimizer, schedule, seed=5, microbatches=microbatches, ema_decay=ema_decay
   )
   return jax.jit(step, donate_argnums=0), optimizer
 
@@ -73,9 +45,9 @@ def new_state(params, optimizer, step=0, ema=None):
   return jax.tree.map(jnp.array, TrainState(np.int32(step), params, optimizer.init(params), ema))
 
 
-def figures_of(step, state):
-  state, figures = step(state, BATCH)
-  return state, {name: float(figure.compute()) for name, figure in figures.items()}
+def metrics_of(step, state):
+  state, metrics = step(state, BATCH)
+  return state, {name: float(metric.compute()) for name, metric in metrics.items()}
 
 
 def arrays_equal(one, other):
@@ -107,7 +79,7 @@ def test_microbatches_give_the_gradient_of_the_mean_over_all_tokens(params, plai
   parts = BATCH["weights"].reshape(-1, microbatches, TARGET_LENGTH).sum(axis=(0, 2))
   assert microbatches == 1 or parts.max() > 1.2 * parts.min()
   step, optimizer = make_step(Bag(), microbatches)
-  state, figures = figures_of(step, new_state(params, optimizer))
+  state, metrics = metrics_of(step, new_state(params, optimizer))
   # One step of SGD with rate 1 is the gradient.
   updates = jax.tree.map(lambda before, after: before - after, params, state.params)
   jax.tree.map(
@@ -116,7 +88,7 @@ def test_microbatches_give_the_gradient_of_the_mean_over_all_tokens(params, plai
     grads,
   )
   norm = np.sqrt(sum(np.square(grad).sum() for grad in jax.tree.leaves(grads)))
-  assert figures == pytest.approx(
+  assert metrics == pytest.approx(
     {"loss": loss, "objective": objective, "grad_norm": norm, "learning_rate": 1.0, "skipped": 0},
     rel=1e-5,
   )
@@ -124,7 +96,7 @@ def test_microbatches_give_the_gradient_of_the_mean_over_all_tokens(params, plai
 
 
 def test_a_copy_head_learns_the_loss_that_is_measured():
-  """In pieces along the target and the batch, its gradient is that of the plain loss."""
+  """In chunks along the target and the batch, its gradient is that of the plain loss."""
   model = small_model(copy=True)
   params = make_params(model)
 
@@ -144,7 +116,7 @@ def test_a_copy_head_learns_the_loss_that_is_measured():
     grads,
   )
   assert all(np.abs(grad).max() > 1e-4 for grad in jax.tree.leaves(grads["pointer"]))
-  measured = jax.jit(make_loss_step(model))(params, BATCH)
+  measured = jax.jit(make_loss_step(TokenObjective(model)))(params, BATCH)
   np.testing.assert_allclose(measured.total, nll, rtol=1e-5)
 
 
@@ -162,8 +134,8 @@ def test_seed_and_step_alone_decide_the_bits(trained):
     runs = [step(state, BATCH)[0] for state in runs]
     assert arrays_equal(*runs)
   # A state that begins at step 1 meets the dropout of step 1.
-  _, first = figures_of(step, new_state(params, optimizer))
-  _, second = figures_of(step, new_state(params, optimizer, step=1))
+  _, first = metrics_of(step, new_state(params, optimizer))
+  _, second = metrics_of(step, new_state(params, optimizer, step=1))
   assert first["loss"] != second["loss"]
   assert first["loss"] == pytest.approx(second["loss"], rel=0.2)
 
@@ -173,8 +145,8 @@ def test_training_learns_compiles_once_and_reuses_memory(trained):
   state, losses = new_state(params, optimizer), []
   for _ in range(30):
     before = state
-    state, figures = figures_of(step, state)
-    losses.append(figures["loss"])
+    state, metrics = metrics_of(step, state)
+    losses.append(metrics["loss"])
     assert all(x.is_deleted() for x in jax.tree.leaves(before.params))
   assert state.step == 30
   assert losses[0] == pytest.approx(np.log(TOKENS), rel=0.3)
@@ -185,19 +157,19 @@ def test_training_learns_compiles_once_and_reuses_memory(trained):
 def test_r_drop_without_dropout_changes_nothing(params, plain):
   objective, loss, _ = plain
   step, optimizer = make_step(Bag(), r_drop=5.0)
-  _, figures = figures_of(step, new_state(params, optimizer))
-  assert (figures["objective"], figures["loss"]) == pytest.approx((objective, loss), rel=1e-5)
+  _, metrics = metrics_of(step, new_state(params, optimizer))
+  assert (metrics["objective"], metrics["loss"]) == pytest.approx((objective, loss), rel=1e-5)
 
 
 def test_r_drop_weighs_how_far_two_masks_are_apart(params):
-  figures = {}
+  metrics = {}
   for weight in (1e-9, 1.0, 3.0):
     step, optimizer = make_step(Bag(0.5), r_drop=weight)
-    _, figures[weight] = figures_of(step, new_state(params, optimizer))
-  assert len({f["loss"] for f in figures.values()}) == 1
-  divergence = figures[1.0]["objective"] - figures[1e-9]["objective"]
+    _, metrics[weight] = metrics_of(step, new_state(params, optimizer))
+  assert len({f["loss"] for f in metrics.values()}) == 1
+  divergence = metrics[1.0]["objective"] - metrics[1e-9]["objective"]
   assert divergence > 0.01
-  tripled = figures[3.0]["objective"] - figures[1e-9]["objective"]
+  tripled = metrics[3.0]["objective"] - metrics[1e-9]["objective"]
   assert tripled == pytest.approx(3 * divergence, rel=1e-4)
 
 
@@ -221,29 +193,18 @@ def test_microbatches_differ_in_dropout(params):
   step, optimizer = make_step(Bag(0.5), 2)
   losses = []
   for batch in (twice, twice | {"weights": twice["weights"] * np.float32([[1], [0]])}):
-    _, figures = step(new_state(params, optimizer), batch)
-    losses.append(float(figures["loss"].compute()))
+    _, metrics = step(new_state(params, optimizer), batch)
+    losses.append(float(metrics["loss"].compute()))
   assert losses[0] != pytest.approx(losses[1], rel=1e-4)
 
 
 def test_the_loss_step_is_plain_cross_entropy_without_dropout(params, plain):
   _, loss, _ = plain
-  figure = jax.jit(make_loss_step(Bag(0.5)))(params, BATCH)
-  assert float(figure.count) == BATCH["weights"].sum()
-  assert float(figure.compute()) == pytest.approx(loss, rel=1e-5)
-
-
-@pytest.mark.parametrize("tokens", [512, 7])
-@pytest.mark.parametrize(
-  ("rows", "length"), [(1, 1), (1, 64), (32, 64), (32, 60), (3, 17), (8, 96)]
-)
-def test_chunks_divide_the_length_and_are_no_smaller_than_asked(rows, length, tokens, monkeypatch):
-  monkeypatch.setattr(steps, "CHUNK_TOKENS", tokens)
-  chunks = default_chunks(rows, length)
-  assert length % chunks == 0
-  assert chunks == 1 or rows * length // chunks >= tokens
-  finer = [n for n in range(chunks + 1, length + 1) if length % n == 0]
-  assert all(rows * length / n < tokens for n in finer)
+  metric = jax.jit(make_loss_step(TokenObjective(Bag(0.5), label_smoothing=0.5, r_drop=1.0)))(
+    params, BATCH
+  )
+  assert float(metric.count) == BATCH["weights"].sum()
+  assert float(metric.compute()) == pytest.approx(loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("weights", [np.nan, np.inf, 1e38])
@@ -251,16 +212,16 @@ def test_what_is_not_finite_is_skipped(params, weights):
   """A NaN, an infinity, and sums that overflow; the step counts, nothing else has changed."""
   step, optimizer = make_step(Bag(), optimizer="adam", rate=0.1, ema_decay=0.9)
   state = new_state(params, optimizer, step=3, ema=params)
-  state, figures = step(state, BATCH)  # moments that are not zero
-  assert float(figures["skipped"].value) == 0
+  state, metrics = step(state, BATCH)  # moments that are not zero
+  assert float(metrics["skipped"].value) == 0
   before = jax.device_get(state)
   bad = {**BATCH, "weights": np.full_like(BATCH["weights"], weights)}
-  state, figures = step(state, bad)
-  assert float(figures["skipped"].value) == 1
+  state, metrics = step(state, bad)
+  assert float(metrics["skipped"].value) == 1
   assert int(state.step) == 5
   assert arrays_equal(state.replace(step=before.step), before)
-  state, figures = step(state, BATCH)
-  assert float(figures["skipped"].value) == 0
+  state, metrics = step(state, BATCH)
+  assert float(metrics["skipped"].value) == 0
   assert not arrays_equal(state.params, before.params)
 
 
@@ -268,7 +229,7 @@ def test_an_update_that_is_not_finite_is_skipped_though_the_gradient_is(params):
   step, optimizer = make_step(Bag(), optimizer=optax.adam(0.1, b2=1.0))  # divides 0 by 0
   state = new_state(params, optimizer)
   before = jax.device_get(state)
-  state, figures = step(state, BATCH)
-  assert np.isfinite(figures["loss"].total) and np.isfinite(figures["grad_norm"].value)
-  assert float(figures["skipped"].value) == 1
+  state, metrics = step(state, BATCH)
+  assert np.isfinite(metrics["loss"].total) and np.isfinite(metrics["grad_norm"].value)
+  assert float(metrics["skipped"].value) == 1
   assert arrays_equal(state.replace(step=before.step), before)

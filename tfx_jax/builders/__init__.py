@@ -30,9 +30,10 @@ from tfx_jax.builders.model import (
 from tfx_jax.builders.plan import make_size, planned_tokenizers
 from tfx_jax.builders.training import (
   make_adapted,
+  make_intervals,
+  make_objective,
   make_optimization,
   make_step,
-  make_timetable,
   state_settings,
 )
 
@@ -50,16 +51,17 @@ __all__ = [
   "make_corpus",
   "make_generate_settings",
   "make_generator",
+  "make_intervals",
   "make_layout",
   "make_loader",
   "make_model",
+  "make_objective",
   "make_optimization",
   "make_parallel",
   "make_reader",
   "make_size",
   "make_step",
   "make_task",
-  "make_timetable",
   "make_tokenizers",
   "mesh_sizes",
   "planned_tokenizers",

@@ -10,7 +10,7 @@ from tfx_jax.builders.data import make_layout
 from tfx_jax.codecs.text.tokenizer import ByteTokenizer
 from tfx_jax.cost import Size
 from tfx_jax.layers.embed import padded_size
-from tfx_jax.training.step import default_chunks
+from tfx_jax.training.objective import default_chunks
 
 
 @dataclasses.dataclass(frozen=True)

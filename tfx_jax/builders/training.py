@@ -1,21 +1,24 @@
-"""From the configuration to the optimizer, the training step and its timetable."""
+"""From the configuration to the optimizer, the objective, the training step and its intervals."""
 
 from collections.abc import Callable
 from typing import Any
 
-from flax import linen as nn
+import optax
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.named import arguments_of
+from tfx_jax.codecs.codec import Element, Frames
 from tfx_jax.models.lora import Adapted, adapters_only
+from tfx_jax.models.model import Model
 from tfx_jax.parallel import Parallel
-from tfx_jax.training.loop import Timetable
-from tfx_jax.training.optimizer import make_optimizer, make_schedule
+from tfx_jax.training.loop import Intervals
+from tfx_jax.training.objective import FrameObjective, Objective, TokenObjective
+from tfx_jax.training.optimizer import Schedule, make_optimizer, make_schedule
 from tfx_jax.training.step import make_train_step
 
 
-def make_optimization(config: ConfigDict) -> tuple[Any, Callable]:
-  """The optimizer and its schedule."""
+def make_optimization(config: ConfigDict) -> tuple[optax.GradientTransformation, Schedule]:
+  """Returns the optimizer and its schedule."""
   settings = config.optimizer.to_dict()
   shape = {
     key: settings.pop(key) for key in ("schedule", "learning_rate", "warmup_steps", "final_share")
@@ -25,35 +28,53 @@ def make_optimization(config: ConfigDict) -> tuple[Any, Callable]:
   return (adapters_only(optimizer) if config.lora.rank else optimizer), schedule
 
 
-def make_adapted(config: ConfigDict, model: nn.Module) -> nn.Module | Adapted:
-  """What is trained: the model, or what of `config.lora` adapts it."""
+def make_adapted(config: ConfigDict, model: Model) -> Model:
+  """Returns the model to train: the model itself, or `Adapted` if `config.lora` asks for it."""
   return Adapted(model, **config.lora) if config.lora.rank else model
 
 
-def make_step(
-  config: ConfigDict, model: nn.Module, optimizer: Any, schedule: Callable, parallel: Parallel
-) -> Callable:
-  """The training step, to be jitted on the mesh."""
-  settings = arguments_of(make_train_step, config.train)
-  parts = parallel.batch_parts
-  return make_train_step(
+def make_objective(
+  config: ConfigDict, model: Model, parallel: Parallel, target: Element | None = None
+) -> Objective:
+  """Returns the objective that a model is trained and validated by.
+
+  Args:
+    config: the configuration.
+    model: the model.
+    parallel: the mesh.
+    target: the element of targets; None for tokens.
+  """
+  if isinstance(target, Frames):
+    return FrameObjective(model)
+  return TokenObjective(
     model,
-    optimizer,
-    schedule,
-    config.seed,
-    parts=parts,
+    device_parts=parallel.batch_parts,
     plain_gradients=config.model.plain_gradients,
-    **settings,
+    **arguments_of(TokenObjective, config.train),
   )
 
 
-def make_timetable(config: ConfigDict) -> Timetable:
-  """When the loop logs, validates and saves."""
-  return Timetable(**arguments_of(Timetable, config.train))
+def make_step(
+  config: ConfigDict,
+  model: Model,
+  optimizer: optax.GradientTransformation,
+  schedule: Schedule,
+  parallel: Parallel,
+  target: Element | None = None,
+) -> Callable:
+  """Returns the training step, to be jitted on the mesh; `target` as in `make_objective`."""
+  objective = make_objective(config, model, parallel, target)
+  settings = arguments_of(make_train_step, config.train)
+  return make_train_step(objective, optimizer, schedule, config.seed, **settings)
+
+
+def make_intervals(config: ConfigDict) -> Intervals:
+  """Returns the steps at which the loop logs, validates and saves."""
+  return Intervals(**arguments_of(Intervals, config.train))
 
 
 def state_settings(config: ConfigDict) -> dict[str, Any]:
-  """Settings that decide which arrays a state has, by 'section.key'; saved with checkpoints."""
+  """Returns the settings that decide which arrays a state has, saved with checkpoints."""
   sections = ("model", "tokenizer", "optimizer", "lora")
-  found = {f"{name}.{key}": value for name in sections for key, value in config[name].items()}
-  return found | {"train.ema_decay": config.train.ema_decay}
+  settings = {f"{name}.{key}": value for name in sections for key, value in config[name].items()}
+  return settings | {"train.ema_decay": config.train.ema_decay}

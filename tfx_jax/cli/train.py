@@ -98,7 +98,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
       log=log,
       skipped=SkippedLog(workdir, int(state.step), loader.examples),
       validate=_make_validate(config, workdir, trained, tokenizers, parallel, validation),
-      timetable=builders.make_timetable(config),
+      intervals=builders.make_intervals(config),
     )
   except UserError:
     checkpoints.close()  # the save that may be on its way is a good one
@@ -173,7 +173,7 @@ def _make_validate(
   if isinstance(trained, Adapted):
     model, merge = trained.model, parallel.jit(trained.merge)
   generator = builders.make_generator(config, model, tokenizers, parallel)
-  loss_step = parallel.jit(make_loss_step(model, parallel.batch_parts))
+  loss_step = parallel.jit(make_loss_step(builders.make_objective(config, model, parallel)))
   task = builders.make_task(config)
   examples = builders.read_examples(config, "validation", config.train.decode_examples)
 

@@ -1,4 +1,4 @@
-"""The training loop: update, log, validate, save, stop; and go on exactly where it was."""
+"""The training loop: update, log, validate, save, stop, and resume exactly where it was."""
 
 import contextlib
 import dataclasses
@@ -30,18 +30,20 @@ class Stopped(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Timetable:
-  """When things happen, in steps; 0 means never, but the last step is validated and saved.
+class Intervals:
+  """Numbers of steps between actions of the loop; 0 for never.
+
+  The last step is validated and saved in any case.
 
   Attributes:
-    num_steps: of the run.
-    log_every: a line of training figures.
-    eval_every: validation by loss.
-    decode_every: validation by loss and by decoded text.
-    checkpoint_every: a checkpoint; a best validation makes one too.
-    best_metric: the figure of a validation that decides which is best.
-    patience: validations without a better one after which training ends; 0: never.
-    max_skipped_steps: steps skipped in a row after which one more ends training.
+    num_steps: number of steps of the run.
+    log_every: steps between lines of training metrics.
+    eval_every: steps between validations by loss.
+    decode_every: steps between validations by loss and by generated outputs.
+    checkpoint_every: steps between checkpoints; a best validation saves one as well.
+    best_metric: validation metric by which validations are compared.
+    patience: number of validations without a better one after which training ends; 0 for never.
+    max_skipped_steps: number of steps skipped in a row that one more of ends training.
   """
 
   num_steps: int
@@ -54,7 +56,7 @@ class Timetable:
   max_skipped_steps: int
 
   def due(self, every: int, step: int) -> bool:
-    """Whether what happens every so many steps happens at `step`."""
+    """Returns whether an action that is taken `every` so many steps is due at `step`."""
     return step > 0 and (step == self.num_steps or (every > 0 and step % every == 0))
 
 
@@ -69,21 +71,21 @@ def train(
   log: MetricsLog,
   skipped: SkippedLog,
   validate: Validate,
-  timetable: Timetable,
+  intervals: Intervals,
 ) -> tuple[TrainState, Counters, int]:
   """Trains until the last step, early stop, or a signal.
 
   Args:
-    state: to start from; donated.
-    counters: that belong to it.
-    train_step: (state, batch) -> (state, figures), jitted.
-    loader: of the training data.
+    state: the state to start from; donated.
+    counters: its counters.
+    train_step: (state, batch) -> (state, metrics), jitted.
+    loader: the training data.
     parallel: the mesh.
-    checkpoints: where to save.
-    log: of the metrics, cut back to `counters.log_bytes`.
-    skipped: of the steps that are skipped, cut back to the state's step.
-    validate: (params, step, whether to decode, a function to call between batches) -> figures.
-    timetable: when what happens.
+    checkpoints: the folder to save in.
+    log: the metrics log, cut back to `counters.log_bytes`.
+    skipped: the log of skipped steps, cut back to the state's step.
+    validate: (params, step, whether to decode, a function to call between batches) -> metrics.
+    intervals: the steps at which to log, validate and save.
 
   Returns:
     the state, its counters, and the number of the signal that stopped it, or 0.
@@ -92,14 +94,14 @@ def train(
     UserError: if too many steps in a row had to be skipped, or something cannot be written.
   """
   step = int(state.step)
-  progress = Progress(timetable.num_steps, step, shown=is_first())
-  recorder = Recorder(log, skipped, progress, counters, timetable.log_every)
-  began = time.perf_counter() - counters.seconds
+  progress = Progress(intervals.num_steps, step, shown=is_first())
+  recorder = Recorder(log, skipped, progress, counters, intervals.log_every)
+  started = time.perf_counter() - counters.seconds
 
   def save() -> None:
     recorder.flush()
     counters.log_bytes = log.flush()
-    counters.seconds = time.perf_counter() - began
+    counters.seconds = time.perf_counter() - started
     if checkpoints.latest() != step:
       checkpoints.save(state, dataclasses.asdict(counters))
 
@@ -108,32 +110,32 @@ def train(
     def between_batches() -> None:
       beat()
       # The last validation is finished: its result belongs to the last checkpoint.
-      if stop_at(step) and step < timetable.num_steps:
+      if stop_at(step) and step < intervals.num_steps:
         raise Stopped
 
     while True:
       best = False
-      decode = timetable.due(timetable.decode_every, step)
-      if counters.evaluated < step and (decode or timetable.due(timetable.eval_every, step)):
+      decode = intervals.due(intervals.decode_every, step)
+      if counters.evaluated < step and (decode or intervals.due(intervals.eval_every, step)):
         recorder.flush()
         try:
-          figures = validate(state.eval_params, step, decode, between_batches)
+          metrics = validate(state.eval_params, step, decode, between_batches)
         except Stopped:
           caught = stop_at(step)
           save()
           break
-        log.write(step, "validation", figures)
-        progress.message(_line(step, figures))
-        value = figures.get(timetable.best_metric)
-        best = _judge(counters, step, value, timetable)
+        log.write(step, "validation", metrics)
+        progress.message(_line(step, metrics))
+        value = metrics.get(intervals.best_metric)
+        best = _judge(counters, step, value, intervals)
         if value is not None and not counters.finite:
-          progress.message(f"step {step:,}: not the best, for {timetable.best_metric} is {value}")
+          progress.message(f"step {step:,}: not the best, since {intervals.best_metric} is {value}")
         give_back_free_memory()
         recorder.restart_clock()
       caught = stop_at(step)
-      finished = step >= timetable.num_steps or counters.stopped_early
-      hopeless = counters.skipped_in_a_row > timetable.max_skipped_steps
-      due = timetable.due(timetable.checkpoint_every, step)
+      finished = step >= intervals.num_steps or counters.stopped_early
+      hopeless = counters.skipped_in_a_row > intervals.max_skipped_steps
+      due = intervals.due(intervals.checkpoint_every, step)
       if best or caught or finished or hopeless or due:
         save()
         recorder.restart_clock()
@@ -145,24 +147,24 @@ def train(
         break
       position = counters.position
       batch, counters.position = next_batch()
-      state, figures = train_step(state, parallel.place(batch))
+      state, metrics = train_step(state, parallel.place(batch))
       step += 1
-      recorder.add(step, position, figures)
+      recorder.add(step, position, metrics)
       beat()
   checkpoints.wait()
   progress.close()
   return state, counters, caught
 
 
-def _judge(counters: Counters, step: int, value: Any, timetable: Timetable) -> bool:
-  """Updates the counters by a validation's figure, if it has it; returns whether it is best.
+def _judge(counters: Counters, step: int, value: Any, intervals: Intervals) -> bool:
+  """Updates the counters with a validation's metric, if there is one; returns whether it is best.
 
-  A figure that is not finite is worse than any other.
+  A value that is not finite is worse than any other.
   """
   counters.evaluated = step
   if value is None:
     return False
-  lower_is_better = timetable.best_metric in LOSS_METRICS
+  lower_is_better = intervals.best_metric in LOSS_METRICS
   best = counters.best_value
   counters.finite = math.isfinite(value)
   first = best is None or not math.isfinite(best)
@@ -170,13 +172,13 @@ def _judge(counters: Counters, step: int, value: Any, timetable: Timetable) -> b
     counters.best_step, counters.best_value, counters.worse = step, float(value), 0
     return True
   counters.worse += 1
-  counters.stopped_early = 0 < timetable.patience <= counters.worse
+  counters.stopped_early = 0 < intervals.patience <= counters.worse
   return False
 
 
 @contextlib.contextmanager
 def _prefetch(loader: Loader, position: Position) -> Iterator[Callable]:
-  """A function that returns the next batch and the position after it, made one batch ahead."""
+  """Yields a function that returns the next batch and the position after it, loaded in advance."""
   with ThreadPoolExecutor(1) as executor:
     future = executor.submit(loader.batch, Position(*position))
 
@@ -189,8 +191,8 @@ def _prefetch(loader: Loader, position: Position) -> Iterator[Callable]:
     yield next_batch
 
 
-def _line(step: int, figures: Mapping[str, float | str]) -> str:
-  numbers = (f"{name} {value:.4g}" for name, value in figures.items() if not isinstance(value, str))
+def _line(step: int, metrics: Mapping[str, float | str]) -> str:
+  numbers = (f"{name} {value:.4g}" for name, value in metrics.items() if not isinstance(value, str))
   return f"step {step:,}: validation {', '.join(numbers)}"
 
 
@@ -199,5 +201,5 @@ def _hopeless(counters: Counters, step: int) -> str:
     f"{counters.skipped_in_a_row} steps in a row were skipped, their loss, gradient or update not "
     f"finite: the last good state is saved as step {step:,}, and {SKIPPED} names the examples; try "
     "a lower optimizer.learning_rate or more optimizer.warmup_steps, or raise "
-    "train.max_skipped_steps to go on"
+    "train.max_skipped_steps to continue"
   )

@@ -1,4 +1,4 @@
-"""What a training step tells: fetched while the next one runs, summed up, written down."""
+"""Metrics of training steps: fetched while the next step runs, summed and logged."""
 
 import dataclasses
 import json
@@ -21,21 +21,21 @@ SKIPPED = "skipped.jsonl"
 
 @dataclasses.dataclass
 class Counters:
-  """What a run must remember besides its state, saved with every checkpoint.
+  """Progress of a run besides its state, saved with every checkpoint.
 
   Attributes:
-    position: of the data, the next batch's.
+    position: position of the next batch in the data.
     evaluated: the last step that was validated.
     best_step: the step with the best validation so far.
-    best_value: its value.
-    worse: validations since.
-    finite: whether the last validation's value was finite.
-    window: sums of the loss and their weight since the last line of the log.
-    skipped: steps since then that were skipped.
-    skipped_in_a_row: the last steps that were, without one between them that was not.
+    best_value: its metric.
+    worse: number of validations since then.
+    finite: whether the last validation's metric was finite.
+    window: sums since the last line of the log: loss, objective and their weight.
+    skipped: number of steps skipped since then.
+    skipped_in_a_row: number of latest steps that were all skipped.
     log_bytes: length of the metrics log.
-    stopped_early: whether training ended because validations no longer got better.
-    seconds: of wall time so far, in all sessions, validations and compiling included.
+    stopped_early: whether training ended because validations did not get better.
+    seconds: wall time so far, over all sessions, with validation and compilation.
   """
 
   position: tuple[int, int] = Position()
@@ -53,17 +53,17 @@ class Counters:
 
 
 class Recorder:
-  """Fetches each step's figures one step late, while the next one runs, and writes them down.
+  """Fetches each step's metrics one step late, while the next one runs, and logs them.
 
-  Where a step has ended when it is returned, as on a CPU it may, that is when it ended; else it
-  ends when its figures are there.
+  For the speed, a step ends when it is added if it has run by then (as on a CPU), otherwise when
+  its metrics arrive.
 
   Args:
-    log: of the metrics.
-    skipped: of the steps that were skipped.
-    progress: shown.
-    counters: kept up to date.
-    every: steps from a line of the log to the next.
+    log: the metrics log.
+    skipped: the log of skipped steps.
+    progress: the progress line.
+    counters: updated here.
+    every: steps between lines of the log.
   """
 
   def __init__(
@@ -77,58 +77,58 @@ class Recorder:
     self._log, self._skipped, self._progress = log, skipped, progress
     self._counters, self._every = counters, every
     self._pending: tuple[int, Position, Mapping[str, Any], float | None] | None = None
-    # Time and tokens since the last line, the compiling first step of a session left out.
+    # Time and tokens since the last line, without the first step of a session, which compiles.
     self._clock: float | None = None
     self._elapsed = self._tokens = 0.0
 
-  def add(self, step: int, position: Position, figures: Mapping[str, Any]) -> None:
-    """Takes the figures of the step just started, and fetches those of the step before."""
+  def add(self, step: int, position: Position, metrics: Mapping[str, Any]) -> None:
+    """Adds the metrics of the step just started, and fetches those of the step before."""
     self.flush()
-    ended = time.perf_counter() if figures["loss"].total.is_ready() else None
-    self._pending = step, position, figures, ended
+    ended = time.perf_counter() if metrics["loss"].total.is_ready() else None
+    self._pending = step, position, metrics, ended
 
   def restart_clock(self) -> None:
-    """Leaves what happened since the last step out of the speed."""
+    """Excludes the time since the last step from the speed."""
     self._clock = time.perf_counter() if self._clock is not None else None
 
   def flush(self) -> None:
-    """Fetches the figures that have not been fetched."""
+    """Fetches the metrics that have not been fetched."""
     if self._pending is None:
       return
-    step, position, figures, ended = self._pending
+    step, position, metrics, ended = self._pending
     self._pending = None
-    figures = jax.device_get(figures)
-    loss, weight = float(figures["loss"].total), float(figures["loss"].count)
+    metrics = jax.device_get(metrics)
+    loss, weight = float(metrics["loss"].total), float(metrics["loss"].count)
     now = time.perf_counter() if ended is None else ended
     if self._clock is not None:
       self._tokens += weight
       self._elapsed += now - self._clock
     self._clock = now
     speed = {"tokens_per_second": self._tokens / self._elapsed} if self._tokens else {}
-    rate = float(figures["learning_rate"].value)
+    rate = float(metrics["learning_rate"].value)
     shown = {"learning_rate": rate, **speed}
-    if figures["skipped"].value:
+    if metrics["skipped"].value:
       self._counters.skipped += 1
       self._counters.skipped_in_a_row += 1
-      self._skipped.write(step, position, loss, float(figures["grad_norm"].value))
+      self._skipped.write(step, position, loss, float(metrics["grad_norm"].value))
     else:
       self._counters.skipped_in_a_row = 0
-      old, objective = self._counters.window, float(figures["objective"].total)
+      old, objective = self._counters.window, float(metrics["objective"].total)
       self._counters.window = (old[0] + loss, old[1] + objective, old[2] + weight)
       shown["loss"] = loss / weight
     self._progress.update(step, shown)
     if step % self._every == 0:
-      self._write(step, figures, rate, speed)
+      self._write(step, metrics, rate, speed)
 
   def _write(
-    self, step: int, figures: Mapping[str, Any], rate: float, speed: Mapping[str, float]
+    self, step: int, metrics: Mapping[str, Any], rate: float, speed: Mapping[str, float]
   ) -> None:
     loss, objective, weight = self._counters.window
     line = {
       "loss": loss / weight if weight else float("nan"),
       "objective": objective / weight if weight else float("nan"),
       "learning_rate": rate,
-      "grad_norm": float(figures["grad_norm"].value),
+      "grad_norm": float(metrics["grad_norm"].value),
       "tokens": weight,
       "skipped": self._counters.skipped,
       **speed,
@@ -140,12 +140,12 @@ class Recorder:
 
 
 class SkippedLog:
-  """WORKDIR/skipped.jsonl: for each step that was skipped, what it was given and what came of it.
+  """WORKDIR/skipped.jsonl: the loss, gradient norm and examples of each skipped step.
 
   Args:
-    workdir: of the run.
-    step: from which training goes on; what is there of later ones is taken out.
-    examples: the numbers of the examples of the batch at a position.
+    workdir: the run's folder.
+    step: the step that training resumes from; lines of later steps are removed.
+    examples: returns the numbers of the examples in the batch at a position.
 
   Raises:
     UserError: if it cannot be written.
@@ -165,10 +165,10 @@ class SkippedLog:
     """Adds a line.
 
     Args:
-      step: that was skipped.
-      position: of its batch.
-      loss: summed over the batch; one of the figures is not finite.
-      grad_norm: of the gradient.
+      step: the skipped step.
+      position: position of its batch.
+      loss: sum over the batch; it or another metric is not finite.
+      grad_norm: norm of the gradient.
     """
     if not self._writes:
       return
@@ -186,7 +186,7 @@ class SkippedLog:
       raise self._error(error) from error
 
   def _cut_back(self, step: int) -> None:
-    # A damaged line stays, for it may be of an earlier step; one that a kill cut off does not.
+    # A damaged line is kept, since its step may be an earlier one; a line cut off by a kill is not.
     kept = [
       line
       for line, record in read_records(self._path)

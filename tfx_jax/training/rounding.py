@@ -1,4 +1,4 @@
-"""Optimizer state in half the memory, for any optimizer."""
+"""Optimizer state in bfloat16, half the memory, for any optimizer."""
 
 from typing import Any, NamedTuple
 
@@ -8,25 +8,24 @@ import optax
 
 
 class RoundedState(NamedTuple):
-  """The state of an optimizer whose arrays are kept in bfloat16, and the number of updates."""
+  """State of an optimizer with its arrays in bfloat16, and the number of updates so far."""
 
   count: jax.Array
   inner: Any
 
 
 def in_bfloat16(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-  """The optimizer, computing in float32 as ever, with the arrays of its state in bfloat16.
+  """Returns an optimizer that computes in float32 and stores the arrays of its state in bfloat16.
 
-  What is kept is rounded up or down at random, as likely as it is near, so that its mean is right:
-  to the nearest, a moving average that changes by less than a half of the last of 8 bits would
-  stand still for ever (Gupta et al. 2015, arXiv:1502.02551, section 3.1). Numbers that are no
-  arrays, such as counts, stay as they are.
+  Rounding is stochastic, so that its mean is exact. With rounding to nearest, a moving average that
+  changes by less than half of its last bit would never change (Gupta et al. 2015,
+  arXiv:1502.02551, section 3.1). Scalars, such as counts, are stored unchanged.
   """
 
   def init(params: Any) -> RoundedState:
     state = optimizer.init(params)
-    kept = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if _is_kept(x) else x, state)
-    return RoundedState(jnp.zeros((), jnp.int32), kept)
+    rounded = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if _is_rounded(x) else x, state)
+    return RoundedState(jnp.zeros((), jnp.int32), rounded)
 
   def update(updates: Any, state: RoundedState, params: Any = None) -> tuple[Any, RoundedState]:
     wide = jax.tree.map(
@@ -35,22 +34,22 @@ def in_bfloat16(optimizer: optax.GradientTransformation) -> optax.GradientTransf
     updates, inner = optimizer.update(updates, wide, params)
     leaves, tree = jax.tree.flatten(inner)
     key = jax.random.fold_in(jax.random.key(0), state.count)
-    kept = [
-      stochastic_round(x, jax.random.fold_in(key, number)) if _is_kept(x) else x
+    rounded = [
+      stochastic_round(x, jax.random.fold_in(key, number)) if _is_rounded(x) else x
       for number, x in enumerate(leaves)
     ]
-    return updates, RoundedState(state.count + 1, jax.tree.unflatten(tree, kept))
+    return updates, RoundedState(state.count + 1, jax.tree.unflatten(tree, rounded))
 
   return optax.GradientTransformation(init, update)
 
 
 def stochastic_round(x: jax.Array, key: jax.Array) -> jax.Array:
-  """float32 -> one of the two neighbours in bfloat16, whose mean over all keys is `x`."""
+  """Rounds float32 to one of its two bfloat16 neighbours; the mean over all keys is `x`."""
   bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
   bits += jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
-  cut = jax.lax.bitcast_convert_type(bits & jnp.uint32(0xFFFF0000), jnp.float32)
-  return jnp.where(jnp.isfinite(x), cut, x).astype(jnp.bfloat16)
+  low = jax.lax.bitcast_convert_type(bits & jnp.uint32(0xFFFF0000), jnp.float32)
+  return jnp.where(jnp.isfinite(x), low, x).astype(jnp.bfloat16)
 
 
-def _is_kept(x: jax.Array) -> bool:
+def _is_rounded(x: jax.Array) -> bool:
   return x.ndim > 0 and x.dtype == jnp.float32

@@ -1,75 +1,73 @@
-"""What training changes: parameters, optimizer state and the step, born sharded."""
+"""The training state: parameters, optimizer state and step, created sharded."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
 
+from tfx_jax.models.model import Model, Params
 from tfx_jax.parallel import Parallel
 
 
 @struct.dataclass
 class TrainState:
-  """The state after `step` updates; `ema` is a moving average of `params`, or None."""
+  """Training state after `step` updates; `ema` is a moving average of `params`, or None."""
 
   step: jax.Array
-  params: Any
+  params: Params
   opt_state: optax.OptState
-  ema: Any = None
+  ema: Params | None = None
 
   @property
-  def eval_params(self) -> Any:
-    """The parameters that are validated: the average where there is one."""
+  def eval_params(self) -> Params:
+    """Parameters to validate: the moving average if there is one."""
     return self.params if self.ema is None else self.ema
 
 
-def begin_with(state: TrainState, params: Any, shardings: TrainState) -> TrainState:
-  """A state that has not been trained, with other parameters of the model."""
+def begin_with(state: TrainState, params: Params, shardings: TrainState) -> TrainState:
+  """Returns a new state that starts from given parameters of the model."""
   if "adapters" in state.params:
     params = {**state.params, "base": params}
   params = jax.device_put(params, shardings.params)
-  # Of its own: both are given away when the step is taken.
+  # A copy, since the training step donates both.
   ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
   return state.replace(params=params, ema=ema)
 
 
-def update_ema(ema: Any, params: Any, decay: float, step: jax.Array) -> Any:
-  """The exponential moving average after update number `step`, counted from 0.
+def update_ema(ema: Params, params: Params, decay: float, step: jax.Array) -> Params:
+  """Returns the exponential moving average after update number `step`, counted from 0.
 
-  The decay rises as (1 + step) / (10 + step) to `decay`, so the random beginning is soon forgotten.
+  The decay rises as (1 + step) / (10 + step) to `decay`, so that initial values soon lose weight.
   """
   decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
   return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, params)
 
 
-def init_params(model: nn.Module, seed: int, batch: Mapping[str, np.ndarray]) -> Any:
-  """New, boxed parameters; `batch` gives only the names and ranks of its arrays."""
+def init_params(model: Model, seed: int, batch: Mapping[str, Any]) -> Params:
+  """Returns new, boxed parameters; `batch` gives only the shapes of its arrays, rows aside."""
   zeros = {name: jnp.zeros((1, *x.shape[1:]), x.dtype) for name, x in batch.items()}
   return model.init(jax.random.key(seed), zeros)["params"]
 
 
-def plan_params(
-  model: nn.Module, batch: Mapping[str, np.ndarray], parallel: Parallel
-) -> tuple[Any, Any]:
-  """Shapes of the unboxed parameters, and the sharding of each."""
+def plan_params(model: Model, batch: Mapping[str, Any], parallel: Parallel) -> tuple[Params, Any]:
+  """Returns the shapes of the unboxed parameters, and the sharding of each."""
   boxed = jax.eval_shape(lambda: init_params(model, 0, batch))
   return nn.unbox(boxed), parallel.shardings(boxed)
 
 
 def plan_state(
-  model: nn.Module,
+  model: Model,
   optimizer: optax.GradientTransformation,
   seed: int,
-  batch: Mapping[str, np.ndarray],
+  batch: Mapping[str, Any],
   parallel: Parallel,
   ema: bool = False,
 ) -> tuple[Callable[[], TrainState], Any]:
-  """A function that makes a new state on the devices, shard by shard, and its shardings.
+  """Returns a function that creates a new state on the devices, shard by shard, and its shardings.
 
   With `ema` the state holds a moving average of the parameters.
   """
@@ -86,10 +84,10 @@ def plan_state(
 
 
 def _with_known_axes(opt_state: Any, params: Any) -> Any:
-  """An optimizer's abstract state whose boxes name axes only of what has a parameter's shape.
+  """Removes axis names from an optimizer's abstract state where no parameter has its shape.
 
-  Optimizers make it from boxed parameters, and so in their boxes. What is smaller, such as sums
-  over an axis, is not split; where a parameter has no state, there is nothing to be boxed.
+  Optimizers create their state from boxed parameters, so it is boxed, too. Smaller arrays, such as
+  sums over an axis, are not sharded; the box of a parameter without state is removed.
   """
 
   def is_box(x: Any) -> bool:
