@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend, told in one line."""
+"""The exception for mistakes of a user, reported in one line."""
 
 import difflib
 import os
@@ -8,19 +8,23 @@ from typing import Any
 
 
 class UserError(ValueError):
-  """Bad input of the user's: one line that names the key, file or parameter and what would work.
+  """A mistake of the user: one line that names the key, file or parameter and what would work.
 
-  The command line prints it without a traceback. Every package may raise it.
+  The command line prints it without a traceback. Every folder may raise it.
   """
 
 
+class MissingFile(UserError):
+  """A file of the user's data does not exist."""
+
+
 def shown(value: Any) -> str:
-  """Returns a value as a part of an error's line, shortened if it is long."""
+  """Returns a value as text for one line of an error, shortened if it is long."""
   return " ".join(reprlib.repr(value).split())
 
 
 def as_path(name: str, value: Any) -> str:
-  """Returns a path given as a text or a `pathlib.Path`.
+  """Returns a path given as `str` or `pathlib.Path`.
 
   Raises:
     UserError: naming the parameter, for anything else.
@@ -31,16 +35,12 @@ def as_path(name: str, value: Any) -> str:
 
 
 def first_line(error: BaseException) -> str:
-  """Returns the first line of what an error says, or its type where it says nothing."""
+  """Returns the first line of an error's message, or its type if it has none."""
   return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-class MissingFile(UserError):
-  """A file of the user's data that is not there."""
-
-
 def nearest(name: str, choices: Iterable[str]) -> str:
-  """Returns ', did you mean X?' for the choice most like `name`, else the list of choices."""
+  """Returns ', did you mean X?' with the choice most similar to `name`, else a list of all."""
   choices = [str(c) for c in choices]
   close = difflib.get_close_matches(name, choices, n=1)
   return f", did you mean '{close[0]}'?" if close else f"; known: {', '.join(choices)}"

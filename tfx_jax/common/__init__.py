@@ -1,1 +1,1 @@
-"""What every folder may import, beside `tfx_jax.errors`: it knows nothing of models or data."""
+"""Helpers that every folder may import, like `tfx_jax.errors`; they know no models and no data."""

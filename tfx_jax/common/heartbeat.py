@@ -1,17 +1,17 @@
-"""Signs of life to the process that supervises this one, if one does; see `supervisor.py`."""
+"""Signs of life that a run sends to its supervisor, if it has one; see `runtime/supervisor.py`."""
 
 import contextlib
 import os
 import signal
 
-# Names the file descriptor of a pipe to the supervisor.
+# Environment variable with the file descriptor of a pipe to the supervisor.
 VARIABLE = "TFX_JAX_HEARTBEAT"
 
 _pipe: int | None = None
 
 
 def connect() -> bool:
-  """Takes the pipe that the supervisor has left; returns whether there is one."""
+  """Opens the pipe to the supervisor; returns whether there is one."""
   global _pipe
   if number := os.environ.pop(VARIABLE, ""):
     _pipe = int(number)
@@ -21,15 +21,16 @@ def connect() -> bool:
 
 
 def beat() -> None:
-  """Says that work goes on: after every step and every batch of whatever takes long.
+  """Sends a sign of life; call it after every step, and every batch of any long work.
 
-  Without its supervisor a run stops as by SIGTERM: another one may begin it again elsewhere.
+  A run whose supervisor has died raises SIGTERM in itself, because the same run may be started
+  again elsewhere.
   """
   global _pipe
   if _pipe is None:
     return
   try:
-    with contextlib.suppress(BlockingIOError):  # it has not read for long: it knows enough
+    with contextlib.suppress(BlockingIOError):  # the pipe is full of signs that it has not read
       os.write(_pipe, b".")
   except OSError:
     _pipe = None

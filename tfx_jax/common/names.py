@@ -1,8 +1,8 @@
-"""Names `package.module:Name` of the user's own code: who may give them, and what they must mean.
+"""Names `package.module:Name` of a user's own code: from where they are accepted, and their checks.
 
-To obey such a name runs code. An experiment file and the command line are the user's, but a folder
-may be from someone else: a configuration that is read from one may name code only where the user
-trusts the folder.
+Importing such a name runs code. An experiment file and the command line are the user's, but a
+folder may have been made by someone else: a configuration that is read from a folder may name code
+only if the user trusts the folder.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any
 
 from tfx_jax.errors import UserError, nearest
 
-# The keys that take names of code. `imported` obeys no other, so that none can be left out here.
+# Keys that take names of code. `imported` refuses any other, so that this list is complete.
 KEYS = ("task.name", "task.metrics", "data.format")
 
 _trusting = contextvars.ContextVar("trusting", default=False)
@@ -22,7 +22,7 @@ _trusting = contextvars.ContextVar("trusting", default=False)
 
 @contextlib.contextmanager
 def trusting(trust: bool) -> Iterator[None]:
-  """Trusts all folders that configurations are read from, if `trust`; else changes nothing."""
+  """Within the context, trusts every folder that a configuration is read from, if `trust`."""
   token = _trusting.set(trust or _trusting.get())
   try:
     yield
@@ -31,12 +31,12 @@ def trusting(trust: bool) -> Iterator[None]:
 
 
 def check_trust(path: str, config: Mapping[str, Any], given: Sequence[str] = ()) -> None:
-  """Checks that a configuration from a file of a folder names no code, unless folders are trusted.
+  """Checks that a configuration read from a folder names no code, unless folders are trusted.
 
   Args:
-    path: of the file, for the error.
-    config: its sections.
-    given: keys whose values are going to be replaced by the user's own.
+    path: the file, for the error.
+    config: the sections of the configuration.
+    given: keys that the user sets on the command line, in place of the values in the file.
 
   Raises:
     UserError: naming the key and the code.
@@ -55,18 +55,18 @@ def check_trust(path: str, config: Mapping[str, Any], given: Sequence[str] = ())
 
 
 def imported(key: str, name: str, known: Iterable[str]) -> Callable[..., Any]:
-  """Returns the class or function that 'package.module:Name' means.
+  """Imports 'package.module:Name' and returns the class or function.
 
   Args:
-    key: of the configuration, one of KEYS.
-    name: its value.
+    key: key of the configuration, one of KEYS.
+    name: value of the key.
     known: names that need no import, for the error.
 
   Raises:
-    UserError: naming the key, if the name means nothing that can be called.
+    UserError: naming the key, if there is no such class or function.
   """
   if key not in KEYS:
-    raise LookupError(f"{key} is not among the keys that take names of code")
+    raise LookupError(f"{key} is not one of the keys that take names of code")
   module_name, _, attribute = name.partition(":")
   if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
     hint = nearest(name, known)
@@ -88,9 +88,9 @@ def imported(key: str, name: str, known: Iterable[str]) -> Callable[..., Any]:
 def check_parameters(
   key: str, name: str, function: Callable[..., Any], parameters: Sequence[str]
 ) -> None:
-  """Checks that a class or function can be called with these parameters, by their names.
+  """Checks that a class or function can be called with these parameters as keywords.
 
-  A function must name them itself: one that takes anything may be anything.
+  A function must declare them: `**kwargs` alone does not show that it is meant for this key.
 
   Raises:
     UserError: naming the key.
@@ -108,7 +108,7 @@ def check_parameters(
 
 
 def check_members(key: str, name: str, found: object, kind: str, members: Iterable[str]) -> None:
-  """Checks that a class or an object has these members; no property of it is computed.
+  """Checks that a class or an object has these members, without evaluating its properties.
 
   Raises:
     UserError: naming the key and the first member that is missing.
@@ -119,6 +119,6 @@ def check_members(key: str, name: str, found: object, kind: str, members: Iterab
 
 
 def members(protocol: type) -> list[str]:
-  """Names of the attributes and methods that a protocol asks for."""
+  """Returns the names of the attributes and methods that a protocol requires."""
   methods = (name for name in vars(protocol) if name == "__iter__" or name[0] != "_")
   return [*inspect.get_annotations(protocol), *methods]

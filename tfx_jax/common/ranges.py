@@ -1,4 +1,4 @@
-"""The range of every number of the configuration: its least and its greatest value."""
+"""Range of every number in the configuration, in one table: the smallest and the largest value."""
 
 import dataclasses
 import math
@@ -7,21 +7,21 @@ from typing import Any
 
 from tfx_jax.errors import UserError
 
-# Steps, sizes and ids are int32 on the devices; JAX makes its keys of 32 bits of a seed.
+# Steps, sizes and ids are int32 on the devices; JAX makes its keys from 32 bits of a seed.
 _INT32 = 2**31 - 1
 _UINT32 = 2**32 - 1
-# The least number above 0 that float32 holds in full precision, and nearly its greatest.
+# The smallest normal number of float32, and about the largest.
 _TINY = 1.2e-38
 _HUGE = 3.4e38
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-  """Both ends belong to it.
+  """A closed interval of numbers.
 
   Attributes:
-    low: least value.
-    high: greatest value.
+    low: smallest value.
+    high: largest value.
     whole: whether only integers are allowed.
   """
 
@@ -30,7 +30,7 @@ class Range:
   whole: bool = False
 
   def check(self, key: str, value: Any) -> None:
-    """Refuses a value that is outside, no number, or too small for float32 and yet not 0.
+    """Checks that a value is a number inside, and 0 or large enough for float32.
 
     Raises:
       UserError: naming the key, the value and the range.
@@ -58,7 +58,7 @@ _COUNT_OR_NONE = Range(0, _INT32, whole=True)
 _SEED = Range(0, _UINT32, whole=True)
 _AXIS = Range(-1, _INT32, whole=True)
 _SHARE = Range(0.0, 1.0)
-# float32 rounds what is nearer to 1 to 1, where 1 - x divides by zero.
+# float32 rounds a number closer to 1 to 1, and then 1 - x is a division by zero.
 _BELOW_ONE = Range(0.0, 0.9999999)
 _ABOVE_ZERO = Range(1e-30, 1e6)
 _PROBABILITY_MASS = Range(1e-30, 1.0)
@@ -98,11 +98,11 @@ RANGES = {
   "optimizer.final_share": _SHARE,
   "optimizer.b1": _BELOW_ONE,
   "optimizer.b2": _BELOW_ONE,
-  # With 0, a parameter whose gradients are 0 becomes 0 / 0.
+  # With 0, a parameter whose gradient is 0 would be updated by 0 / 0.
   "optimizer.eps": _ABOVE_ZERO,
   "optimizer.momentum": _BELOW_ONE,
   "optimizer.weight_decay": _WEIGHT,
-  # Of `optimizer.groups`: what multiplies the learning rate.
+  # In `optimizer.groups`: factor of the learning rate.
   "optimizer.scale": _WEIGHT,
   "optimizer.clip_norm": Range(0.0, _HUGE),
   "lora.rank": _COUNT_OR_NONE,
@@ -129,7 +129,7 @@ RANGES = {
   "generate.beam_groups": _COUNT,
   "generate.diversity_penalty": _ABOVE_ZERO,
   "generate.num_return": _COUNT,
-  # Beyond what the lengths of outputs allow, see `GenerateSettings`.
+  # Long outputs allow less, see `GenerateSettings`.
   "generate.length_penalty": Range(-100.0, 100.0),
   "generate.coverage_penalty": _WEIGHT,
   "generate.alignment_layer": Range(-_INT32, _INT32, whole=True),
@@ -158,12 +158,12 @@ RANGES = {
 
 
 def check_range(key: str, value: Any, told: str = "") -> None:
-  """Refuses a number that is outside the range of its key; any finite one of an unknown key.
+  """Checks that a number is in the range of its key; a key without a range takes finite numbers.
 
   Args:
     key: 'section.name'.
-    value: of the key.
-    told: the key's name in the error, where the number was given in another place.
+    value: value of the key.
+    told: name in the error, if the number was given under another name.
 
   Raises:
     UserError: naming the key, the value and the range.

@@ -8,23 +8,23 @@ import uuid
 from collections.abc import Iterator
 from typing import BinaryIO
 
-# Beginning of the names of files that are not finished.
+# Prefix of the names of unfinished files.
 UNFINISHED = ".tfx-unfinished-"
 
 
 @contextlib.contextmanager
 def whole_file(path: str) -> Iterator[BinaryIO]:
-  """A file that takes the place of `path` once it is whole and on disk.
+  """Opens a file that replaces `path` once it is complete and on disk.
 
-  Until then, and where writing fails, what is at `path` stays as it is. The unfinished file has a
-  name of its own in the same folder, so that no other file is touched. A link is written through,
-  and a file that is replaced hands on its permissions.
+  Until then, and if writing fails, `path` stays as it was. The unfinished file is in the same
+  folder, under a unique name. Symbolic links are followed, and the permissions of a replaced file
+  are kept.
 
   Args:
-    path: of the file.
+    path: path of the file.
 
   Raises:
-    OSError: if it cannot be written, or is there and write-protected.
+    OSError: if the file cannot be written, or exists and is write-protected.
   """
   path = os.path.realpath(path)
   if os.path.exists(path) and not os.access(path, os.W_OK):
@@ -45,6 +45,6 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: str, content: str | bytes) -> None:
-  """Writes a file, see `whole_file`; text as UTF-8, with '?' for lone surrogates."""
+  """Writes a file by `whole_file`; text as UTF-8, with '?' for lone surrogates."""
   with whole_file(path) as file:
     file.write(content if isinstance(content, bytes) else content.encode(errors="replace"))
