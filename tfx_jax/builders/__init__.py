@@ -1,4 +1,4 @@
-"""From the configuration to the parts of a run; the only reader of the configuration."""
+"""From the configuration to the parts of a run; folders below this one take plain arguments."""
 
 from tfx_jax.builders.data import (
   SPLITS,

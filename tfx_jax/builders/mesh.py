@@ -11,7 +11,7 @@ from tfx_jax.runtime.processes import check_joined
 
 
 def make_parallel(config: ConfigDict) -> Parallel:
-  """The mesh; checked against the sizes it must divide."""
+  """Returns the mesh; its axes are checked against the sizes that they must divide."""
   check_joined()
   parallel = Parallel(**config.mesh)
   check_mesh(config, parallel.sizes)
@@ -19,17 +19,17 @@ def make_parallel(config: ConfigDict) -> Parallel:
 
 
 def mesh_sizes(config: ConfigDict, devices: int) -> dict[str, int]:
-  """Sizes of the axes on so many devices, which need not be there; checked likewise."""
+  """Returns the checked sizes of the axes on a number of devices, which need not exist here."""
   sizes = filled(config.mesh.to_dict(), devices)
   check_mesh(config, sizes)
   return sizes
 
 
 def check_mesh(config: ConfigDict, sizes: Mapping[str, int]) -> None:
-  """Looks whether each axis divides what is split over it.
+  """Checks that each axis divides the sizes that are split over it.
 
   Raises:
-    UserError: naming the key of the axis and that of what it does not divide.
+    UserError: naming the key of the axis and the key of the size that it does not divide.
   """
   model, data = config.model, config.data
   rows = data.batch_size // config.train.microbatches
@@ -42,7 +42,7 @@ def check_mesh(config: ConfigDict, sizes: Mapping[str, int]) -> None:
   if model.attention_rows:
     over_rows["model.attention_rows"] = model.attention_rows
   if chunks:
-    lengths["a piece of the loss, by train.loss_chunks"] = length // chunks
+    lengths["a chunk of the loss, by train.loss_chunks"] = length // chunks
   divided = {
     "mesh.tensor": {
       "model.num_heads": model.num_heads,
@@ -54,10 +54,10 @@ def check_mesh(config: ConfigDict, sizes: Mapping[str, int]) -> None:
     "mesh.sequence": lengths,
     "mesh.slices * mesh.data * mesh.fsdp": over_rows,
   }
-  for keys, whats in divided.items():
+  for keys, sized in divided.items():
     size = 1
     for key in keys.split(" * "):
       size *= sizes[key.removeprefix("mesh.")]
-    for name, what in whats.items():
-      if what % size:
-        raise UserError(f"{keys}={size} does not divide {name}={what}")
+    for name, value in sized.items():
+      if value % size:
+        raise UserError(f"{keys}={size} does not divide {name}={value}")

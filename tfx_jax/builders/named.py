@@ -1,4 +1,4 @@
-"""The keys of a section of the configuration that a function takes."""
+"""Keys of a section as arguments of what it builds."""
 
 import inspect
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 
 def arguments_of(function: Callable, section: ConfigDict) -> dict[str, Any]:
-  """The keys of a section that are arguments of a function; all, if it takes any."""
+  """Returns the keys of a section that are parameters of a function; all, if it has `**kwargs`."""
   parameters = inspect.signature(function).parameters
   takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
   return {key: value for key, value in section.items() if key in parameters or takes_any}

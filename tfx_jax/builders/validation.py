@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, told before any time is spent on it."""
+"""Checks of a configuration, before any time is spent on it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +35,7 @@ CHOICES = {
 
 
 def validate(config: ConfigDict) -> None:
-  """Checks keys, types and values as far as they can be without data.
+  """Checks keys, types and values as far as that is possible without data.
 
   Raises:
     UserError: naming the key.
@@ -94,9 +94,9 @@ def _check_keys(config: Mapping, base: Mapping, prefix: str) -> None:
       raise UserError(f"unknown config key '{prefix}{key}'{nearest(key, base)}")
     expected = base[key]
     if f"{prefix}{key}" in STRUCTURED:
-      continue  # what it holds is checked where it is used
+      continue  # checked by what reads it
     if isinstance(expected, ConfigDict) != isinstance(value, ConfigDict):
-      raise UserError(f"config key '{prefix}{key}' is {'no' if prefix else 'a'} section")
+      raise UserError(f"config key '{prefix}{key}' is {'not a' if prefix else 'a'} section")
     if isinstance(expected, ConfigDict):
       _check_keys(value, expected, f"{prefix}{key}.")
     elif not _same_type(value, expected):
@@ -130,7 +130,7 @@ def _value(config: ConfigDict, key: str) -> Any:
 def _check_heads(model: ConfigDict) -> None:
   if not model.head_dim and model.features % model.num_heads:
     raise UserError(
-      f"model.features={model.features} is no multiple of model.num_heads={model.num_heads}; "
+      f"model.features={model.features} is not a multiple of model.num_heads={model.num_heads}; "
       "change one, or set model.head_dim"
     )
   if model.num_kv_heads and model.num_heads % model.num_kv_heads:
@@ -152,11 +152,11 @@ def _check_heads(model: ConfigDict) -> None:
 
 
 def _check_architecture(config: ConfigDict) -> None:
-  """What a decoder alone can and cannot do."""
+  """Checks settings that only an encoder-decoder or only a decoder-only model supports."""
   alone = config.model.architecture == "decoder_only"
   if config.data.stream and (not alone or builders.make_task(config).has_source):
     raise UserError(
-      "data.stream=True needs model.architecture='decoder_only' and a task that only writes, "
+      "data.stream=True needs model.architecture='decoder_only' and a task without sources, "
       "such as task.name='text'"
     )
   if not config.tokenizer.joint and not builders.make_task(config).has_source:
@@ -168,7 +168,7 @@ def _check_architecture(config: ConfigDict) -> None:
   for key in ("coverage_penalty", "alignments"):
     if config.generate[key]:
       raise UserError(
-        f"generate.{key}={config.generate[key]} looks at a decoder's attention to its source, "
+        f"generate.{key}={config.generate[key]} uses the decoder's attention to the source, "
         "which needs model.architecture='encoder_decoder'"
       )
 
@@ -179,7 +179,7 @@ def _choice(key: str, value: str, choices: Any) -> None:
 
 
 def _check_lengths(config: ConfigDict) -> None:
-  """Learned positions end: nothing may be longer."""
+  """Checks that no sequence is longer than learned positions."""
   if config.model.position != "learned":
     return
   if window := builders.make_layout(config).window:
@@ -200,7 +200,7 @@ def _check_lengths(config: ConfigDict) -> None:
 
 
 def _check_copying(config: ConfigDict) -> None:
-  """What is copied must mean the same on both sides; a copy head's logits are normalised."""
+  """Checks the settings of a copy head, which needs one vocabulary for source and target."""
   if not config.model.copy_head:
     return
   if config.model.architecture != "encoder_decoder" or not config.tokenizer.joint:
@@ -208,6 +208,7 @@ def _check_copying(config: ConfigDict) -> None:
       "model.copy_head=True needs model.architecture='encoder_decoder' and tokenizer.joint=True"
     )
   if config.train.z_loss:
+    # Its logits are log-probabilities, log(Z) is 0.
     raise UserError(f"train.z_loss={config.train.z_loss} has no effect with model.copy_head=True")
 
 
@@ -219,7 +220,7 @@ def _check_chunks(config: ConfigDict) -> None:
 
 
 def _check_best_metric(config: ConfigDict) -> None:
-  """Only a metric of the user's own may have figures that are not known before."""
+  """Checks that the best metric will be computed; the names of a user's metric are unknown."""
   name, metrics = config.train.best_metric, config.task.metrics
   if name in LOSS_METRICS:
     return
@@ -230,12 +231,12 @@ def _check_best_metric(config: ConfigDict) -> None:
 
 
 def _check_optimizer(config: ConfigDict) -> None:
-  """A setting that the optimizer would not read must be at its default."""
-  own = ("name", "schedule", "learning_rate", "warmup_steps", "final_share", "clip_norm")
-  own += ("state_dtype", "settings", "groups")
+  """Checks the optimizer's settings; those that it would not read must have their defaults."""
+  ours = ("name", "schedule", "learning_rate", "warmup_steps", "final_share", "clip_norm")
+  ours += ("state_dtype", "settings", "groups")
   takes, defaults = arguments(config.optimizer.name), base_config().optimizer
   for key, value in config.optimizer.items():
-    if key not in takes and key not in own and value not in (0, defaults[key]):
+    if key not in takes and key not in ours and value not in (0, defaults[key]):
       raise UserError(
         f"optimizer.{key}={value} has no effect: optax.{config.optimizer.name} takes no {key}"
       )

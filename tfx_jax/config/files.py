@@ -14,10 +14,11 @@ from tfx_jax.config.old_formats import from_format_1
 from tfx_jax.config.override import as_tuples
 from tfx_jax.errors import UserError
 
-# 2: structured values are Python values, no texts.
-FORMAT_VERSION = 2
+# 2 when structured values (windows, groups, …) are Python values: then the texts of format 1 are
+# converted.
+FORMAT_VERSION = 1
 _FILE = "config.json"
-# What defaults were before they changed.
+# Defaults of older versions, where they have changed.
 _OLD_DEFAULTS = {("model", "norm_epsilon"): 1e-6}
 
 
@@ -27,9 +28,9 @@ def write_config(
   """Writes WORKDIR/config.json, whole or not at all.
 
   Args:
-    workdir: made if it is missing.
-    config: to write.
-    fingerprints: of the data, by split.
+    workdir: folder of the run, created if it is missing.
+    config: configuration to write.
+    fingerprints: fingerprints of the data, by split.
 
   Raises:
     UserError: if the workdir cannot be written.
@@ -37,7 +38,7 @@ def write_config(
   path = os.path.join(workdir, _FILE)
   content = {
     "format_version": FORMAT_VERSION,
-    # The number of threads shapes sums: bit-for-bit claims hold for the same number.
+    # Results are the same bit for bit only with the same number of threads, which divide sums.
     "cpu_count": cpu_count(),
     "data_fingerprints": dict(fingerprints or {}),
     "config": config.to_dict(),
@@ -50,20 +51,20 @@ def write_config(
 
 
 def remove_config(workdir: str) -> None:
-  """Removes WORKDIR/config.json, if it can."""
+  """Removes WORKDIR/config.json, if that is possible."""
   with contextlib.suppress(OSError):
     os.remove(os.path.join(workdir, _FILE))
 
 
 def read_config(workdir: str, given: Sequence[str] = ()) -> ConfigDict | None:
-  """Returns the configuration that a workdir was made with, to build from; None if it has no run.
+  """Returns the configuration of a workdir's run, to build the run from; None without a run.
 
   Args:
-    workdir: of the run.
-    given: keys that the user is going to set.
+    workdir: folder of the run.
+    given: keys that the user sets on the command line, in place of the values in the file.
 
   Raises:
-    UserError: if it cannot be read, or names code of the user's own and is not trusted.
+    UserError: if it cannot be read, or names code although the folder is not trusted.
   """
   config = recorded_config(workdir)
   if config is not None:
@@ -72,9 +73,10 @@ def read_config(workdir: str, given: Sequence[str] = ()) -> ConfigDict | None:
 
 
 def recorded_config(workdir: str) -> ConfigDict | None:
-  """As `read_config`, to compare with alone: it may name code of whoever made the folder.
+  """Returns the configuration of a workdir's run for comparisons only; None without a run.
 
-  Keys that have been added since have their defaults.
+  Nothing may be built from it, because it may name code of the folder's author. Keys that are newer
+  than the file have their defaults.
 
   Raises:
     UserError: if it cannot be read.
@@ -85,7 +87,7 @@ def recorded_config(workdir: str) -> ConfigDict | None:
   config = base()
   try:
     sections = content["config"]
-    if int(content["format_version"]) < 2 and isinstance(config.model.windows, tuple):
+    if int(content["format_version"]) < FORMAT_VERSION:
       sections = from_format_1(sections)
     with config.unlocked():
       for section, values in sections.items():
@@ -99,12 +101,12 @@ def recorded_config(workdir: str) -> ConfigDict | None:
 
 
 def keep_old_defaults(config: ConfigDict, workdir: str) -> list[str]:
-  """Gives a configuration the defaults that a workdir's run began with, where they have changed.
+  """Gives a configuration the defaults of the time when a workdir's run was started.
 
-  So the command that began a run goes on with it.
+  So the command that started a run also resumes it.
 
   Returns:
-    what was changed, a line for each key.
+    a line for each key that was changed.
   """
   recorded, defaults, old = recorded_config(workdir), base(), config.to_dict()
   for (section, name), value in _OLD_DEFAULTS.items():
@@ -115,7 +117,7 @@ def keep_old_defaults(config: ConfigDict, workdir: str) -> list[str]:
 
 
 def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
-  """Lines 'key: old -> new' of what differs between two configurations."""
+  """Returns a line 'key: old -> new' for each difference between two configurations."""
   lines = []
   for key in sorted({*old, *new}):
     name, a, b = prefix + key, old.get(key), new.get(key)
@@ -127,20 +129,20 @@ def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
 
 
 def recorded_cpu_count(workdir: str) -> int | None:
-  """How many processors the run was begun with."""
+  """Returns the number of processors that the run was started with; None if unknown."""
   return (_content(workdir) or {}).get("cpu_count")
 
 
 def recorded_fingerprints(workdir: str) -> dict[str, str]:
   """Returns the fingerprints of the data that the run has read, by split.
 
-  There are none where the workdir holds no run, or one from before they were recorded.
+  They are empty without a run, and for a run of a version that did not record them.
   """
   return (_content(workdir) or {}).get("data_fingerprints", {})
 
 
 def cpu_count() -> int:
-  """Processors that this process may use."""
+  """Returns the number of processors that this process may use."""
   return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
