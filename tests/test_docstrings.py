@@ -23,7 +23,6 @@ NOT_YET = (
   "tfx_jax/layers/",
   "tfx_jax/losses/",
   "tfx_jax/models/",
-  "tfx_jax/pretrained/",
   "tfx_jax/run/",
   "tfx_jax/sources/",
   "tfx_jax/sweep/",

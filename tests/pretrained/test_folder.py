@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tfx_jax.errors import UserError
-from tfx_jax.pretrained.folder import Tensors
+from tfx_jax.pretrained.folder import FolderTensors
 
 TENSORS = {
   name: np.random.default_rng(i).normal(size=(3, i + 1)).astype(np.float32)
@@ -29,23 +29,23 @@ def test_parts_that_an_index_names_are_one(tmp_path):
   index = {"a": "1.safetensors", "b": "1.safetensors", "c": "2.safetensors"}
   path = tmp_path / "model.safetensors.index.json"
   path.write_text(json.dumps({"weight_map": index}))
-  same(Tensors(str(tmp_path)))
+  same(FolderTensors(str(tmp_path)))
   os.remove(tmp_path / "2.safetensors")
   with pytest.raises(UserError, match=r"^there is no .*2\.safetensors$"):
-    Tensors(str(tmp_path))
+    FolderTensors(str(tmp_path))
 
 
 def test_torch_files_are_read_where_there_is_no_other(tmp_path):
   torch = pytest.importorskip("torch", reason="needs tfx_jax[reference]")
   state = {name: torch.from_numpy(tensor) for name, tensor in TENSORS.items()}
   torch.save(state, tmp_path / "pytorch_model.bin")
-  same(Tensors(str(tmp_path)))
+  same(FolderTensors(str(tmp_path)))
   halves = {name: tensor.bfloat16() for name, tensor in state.items()}
   torch.save(halves, tmp_path / "pytorch_model.bin")
-  found = Tensors(str(tmp_path))
+  found = FolderTensors(str(tmp_path))
   np.testing.assert_array_equal(found["a"], halves["a"].float().numpy())
   save_file(TENSORS, tmp_path / "model.safetensors")
-  same(Tensors(str(tmp_path)))
+  same(FolderTensors(str(tmp_path)))
 
 
 class Harmful:
@@ -60,7 +60,7 @@ def test_torch_files_run_nothing(tmp_path):
   for save in (torch.save, lambda x, path: path.write_bytes(pickle.dumps(x))):
     save({"a": harmful}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"pytorch_model\.bin is damaged: ") as error:
-      Tensors(str(tmp_path))
+      FolderTensors(str(tmp_path))
     assert "\n" not in str(error.value)
   assert not os.path.exists(harmful.path)
 
@@ -69,4 +69,4 @@ def test_torch_files_need_torch(tmp_path, monkeypatch):
   (tmp_path / "pytorch_model.bin").write_bytes(b"")
   monkeypatch.setitem(__import__("sys").modules, "torch", None)
   with pytest.raises(UserError, match=r"pytorch_model\.bin needs torch, which is not installed"):
-    Tensors(str(tmp_path))
+    FolderTensors(str(tmp_path))

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import tfx_jax
 from tfx_jax.errors import UserError
-from tfx_jax.pretrained.folder import Tensors
+from tfx_jax.pretrained.folder import FolderTensors
 
 LETTERS = [chr(ord("a") + n) for n in range(16)]
 PIECES = ["<s>", "</s>", "<|eot|>", *LETTERS]
@@ -122,4 +122,4 @@ def test_a_piece_beyond_the_model_is_told_where_it_occurs(run, tmp_path):
   assert more.score(["ab"], ["c"]) == pytest.approx(run.score(["ab"], ["c"]), rel=1e-6)
   with pytest.raises(UserError, match=r"a text holds the piece 'z', whose id 19 is beyond the mod"):
     more.generate(["az"])
-  assert len(Tensors(folder))
+  assert len(FolderTensors(folder))

@@ -170,29 +170,29 @@ NORM = "model.decoder.layers.1.final_layer_norm.weight"
     (lambda f: change_tensors(f, lambda t: t.pop(NORM)), f"lacks the tensor {NORM} [16]"),
     (
       lambda f: change_tensors(f, lambda t: t.update(odd=np.zeros(2, np.float32))),
-      "holds the tensor odd, which this architecture has not",
+      "has the tensor odd, which this architecture does not use",
     ),
     (
       lambda f: change_tensors(f, lambda t: t.update({NORM: np.ones(15, np.float32)})),
-      f"the tensor {NORM} is [15], by config.json it is [16]",
+      f"the tensor {NORM} is [15], but [16] by config.json",
     ),
     (
       lambda f: change_tensors(f, lambda t: t.update({NORM: np.ones(16, np.int32)})),
-      f"the tensor {NORM} holds no floats but int32",
+      f"the tensor {NORM} is of int32, not of floats",
     ),
     (
       lambda f: os.truncate(f / "model.safetensors", 5000),
       "model.safetensors is damaged",
     ),
-    (lambda f: os.remove(f / "model.safetensors"), "holds no weights"),
+    (lambda f: os.remove(f / "model.safetensors"), "has no weights"),
     (lambda f: (f / "config.json").write_text('{"model_type": '), "config.json"),
     (
       lambda f: change_config(f, architectures=["BertModel"]),
-      "architectures=['BertModel'] is not supported, only MarianMTModel",
+      "architectures=['BertModel'] is not supported: use one of MarianMTModel",
     ),
     (
       lambda f: change_config(f, normalize_before=True),
-      "normalize_before=True is not supported, only False is",
+      "normalize_before=True is not supported, only False",
     ),
     (
       lambda f: change_config(f, activation_function="mish"),
@@ -201,17 +201,17 @@ NORM = "model.decoder.layers.1.final_layer_norm.weight"
     (lambda f: change_config(f, d_model=None), "config.json lacks 'd_model'"),
     (
       lambda f: change_config(f, vocab_size=43),
-      "the tensor model.shared.weight is [41, 16], by config.json it is [43, 16]",
+      "the tensor model.shared.weight is [41, 16], but [43, 16] by config.json",
     ),
     (lambda f: os.remove(f / "vocab.json"), "vocab.json"),
-    (lambda f: os.remove(f / "source.spm"), "holds no tokenizer.json"),
+    (lambda f: os.remove(f / "source.spm"), "has no tokenizer.json"),
     (
       lambda f: (f / "generation_config.json").write_text('{"penalty_alpha": 0.6}'),
       "penalty_alpha=0.6 is not supported",
     ),
   ],
 )
-def test_what_is_wrong_with_a_folder_is_one_line(folder, damage, named):
+def test_an_error_in_a_folder_is_one_line(folder, damage, named):
   damage(folder)
   with pytest.raises(UserError) as error:
     tfx_jax.load(str(folder))
@@ -230,7 +230,7 @@ def test_tensors_may_be_in_several_files(run, folder):
   again = tfx_jax.load(str(folder))
   assert again.score(TEXTS, TEXTS) == pytest.approx(run.score(TEXTS, TEXTS), rel=1e-5)
   path.write_text(json.dumps({"weight_map": index | {"gone": "part-0.safetensors"}}))
-  with pytest.raises(UserError, match="names the tensor gone"):
+  with pytest.raises(UserError, match="lists the tensor gone"):
     tfx_jax.load(str(folder))
 
 
@@ -248,7 +248,7 @@ def test_half_precision_is_read_as_float32(run, folder):
   )
 
 
-def test_a_name_on_the_hub_is_fetched(run, folder, monkeypatch):
+def test_a_name_on_the_hub_is_downloaded(run, folder, monkeypatch):
   asked = []
 
   def snapshot_download(name, allow_patterns):
@@ -264,12 +264,12 @@ def test_a_name_on_the_hub_is_fetched(run, folder, monkeypatch):
   again = tfx_jax.load("hf://somebody/something")
   assert again.score(TEXTS, TEXTS) == pytest.approx(run.score(TEXTS, TEXTS), rel=1e-5)
   assert set(asked) == {("somebody/something", False)}
-  with pytest.raises(UserError, match=r"^cannot fetch hf://nobody/nothing: no connection$"):
+  with pytest.raises(UserError, match=r"^cannot download hf://nobody/nothing: no connection$"):
     tfx_jax.load("hf://nobody/nothing")
   with pytest.raises(UserError, match=r"^hf://nobody/knows: there is no such model, or"):
     tfx_jax.load("hf://nobody/knows")
   os.remove(folder / "model.safetensors")
-  with pytest.raises(UserError, match="holds no weights"):
+  with pytest.raises(UserError, match="has no weights"):
     tfx_jax.load("hf://somebody/something")
   assert asked[-1] == ("somebody/something", True)
   monkeypatch.setitem(sys.modules, "huggingface_hub", None)

@@ -1,4 +1,4 @@
-"""Models of other libraries: one file a family, foreign names and settings to and from ours."""
+"""Pretrained models of other libraries, read and written; one file per family of models."""
 
 import dataclasses
 import os
@@ -8,10 +8,18 @@ from typing import Any
 
 from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
+from tfx_jax.models.model import Params
 from tfx_jax.pretrained import generation, tokenizers, weights
 from tfx_jax.pretrained.bart import BART
 from tfx_jax.pretrained.family import Family, Foreign
-from tfx_jax.pretrained.folder import CONFIG, GENERATION, Tensors, fetched, is_foreign, read_json
+from tfx_jax.pretrained.folder import (
+  CONFIG,
+  GENERATION,
+  FolderTensors,
+  fetched,
+  is_foreign,
+  read_json,
+)
 from tfx_jax.pretrained.gpt2 import GPT2
 from tfx_jax.pretrained.llama import LLAMA, MISTRAL, QWEN2
 from tfx_jax.pretrained.marian import MARIAN
@@ -29,32 +37,38 @@ FAMILIES: dict[str, Family] = {
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-  """A foreign model that has been opened.
+  """A pretrained model of another library, opened from its folder.
 
   Attributes:
-    settings: by section, what differs from the defaults of our configuration.
-    tokenizers: of sources and of targets.
-    folder: where it is.
-    family: see `Family`.
-    tensors: by foreign name.
+    settings: sections of our configuration, with the values that differ from its defaults.
+    tokenizers: the tokenizers of sources and of targets.
+    folder: folder of the model.
+    family: the family that the model belongs to.
+    tensors: tensors by their names in the folder.
   """
 
   settings: Mapping[str, Mapping[str, Any]]
   tokenizers: tuple[Tokenizer, Tokenizer]
   folder: str
   family: Family
-  tensors: Tensors
+  tensors: FolderTensors
 
-  def params(self, abstract: Any) -> Any:
-    """Our parameters of these shapes, float32.
+  def params(self, abstract: Params) -> Params:
+    """Returns the model's parameters under our names, in float32.
+
+    Args:
+      abstract: shapes of our parameters.
 
     Raises:
-      UserError: naming a tensor that is missing, left over or of another shape.
+      UserError: naming a tensor that is missing, unused or of another shape.
     """
-    model, tokens = self.settings["model"], self.tokenizers[1].vocab_size
-    left_over = re.compile("|".join(self.family.ignored) or "$^")
+    model, tokens = dict(self.settings["model"]), self.tokenizers[1].vocab_size
     entries = self.family.entries(model, tokens)
-    ignored = lambda name: left_over.fullmatch(name) is not None  # noqa: E731
+    pattern = re.compile("|".join(self.family.ignored) or "$^")
+
+    def ignored(name: str) -> bool:
+      return pattern.fullmatch(name) is not None
+
     return weights.read(entries, self.tensors, abstract, ignored, self.folder)
 
 
@@ -62,11 +76,11 @@ def read(folder: str, defaults: Mapping[str, Mapping[str, Any]]) -> Pretrained:
   """Opens a Hugging Face folder.
 
   Args:
-    folder: with config.json, weights and a tokenizer.
-    defaults: of our configuration, by section.
+    folder: a folder with config.json, weights and a tokenizer.
+    defaults: sections of our configuration with their default values.
 
   Raises:
-    UserError: for an architecture or a setting that is not supported, or files that are missing or
+    UserError: for an architecture or setting that is not supported, or files that are missing or
       damaged.
   """
   path = os.path.join(folder, CONFIG)
@@ -75,32 +89,33 @@ def read(folder: str, defaults: Mapping[str, Mapping[str, Any]]) -> Pretrained:
   family = next((FAMILIES[name] for name in names if name in FAMILIES), None)
   if family is None:
     raise UserError(
-      f"{path}: architectures={names} is not supported, only {', '.join(FAMILIES)} are"
+      f"{path}: architectures={names} is not supported: use one of {', '.join(FAMILIES)}"
     )
-  tensors = Tensors(folder)
-  generated = os.path.join(folder, GENERATION)
-  of_generation = read_json(generated, required=False)
-  known = values | {name: value for name, value in of_generation.items() if value is not None}
+  tensors = FolderTensors(folder)
+  generation_path = os.path.join(folder, GENERATION)
+  generation_settings = read_json(generation_path, required=False)
+  known = values | {name: value for name, value in generation_settings.items() if value is not None}
   config = Foreign(known, path, tensors)
   model = dict(defaults["model"]) | family.read_settings(config)
-  encodes = model["architecture"] == "encoder_decoder"
-  pair = tokenizers.read(folder, known, config("vocab_size"), encodes)
-  forbidden = generation.suppressed(of_generation, generated, config("vocab_size"))
-  given = 1 + len(pair[1].special_tokens.prefix) if encodes else 0
-  told = (of_generation, generated) if of_generation else (values, path)
-  generate = generation.read(*told, given)
+  has_encoder = model["architecture"] == "encoder_decoder"
+  pair = tokenizers.read(folder, known, config("vocab_size"), has_encoder)
+  forbidden = generation.suppressed(generation_settings, generation_path, config("vocab_size"))
+  given = 1 + len(pair[1].special_tokens.prefix) if has_encoder else 0
+  # Older folders have these settings in config.json.
+  found_in = (generation_settings, generation_path) if generation_settings else (values, path)
+  generate = generation.read(*found_in, given)
   generate["forbidden"] = tuple(
     pair[1].pieces(
       [i for i in forbidden if i not in (pair[1].special_tokens.pad, pair[1].special_tokens.bos)]
     )
   )
-  sections = {"model": model, "generate": generate} | _reading(model, pair)
-  _fit(generate, sections["data"], len(pair[1].special_tokens.prefix))
+  sections = {"model": model, "generate": generate} | _data_settings(model, pair)
+  _limit_lengths(generate, sections["data"], len(pair[1].special_tokens.prefix))
   return Pretrained(sections, pair, folder, family, tensors)
 
 
-def _fit(generate: dict[str, Any], data: Mapping[str, Any], given: int) -> None:
-  """Bounds inputs and outputs by what the model reads at a time; `given` tokens begin outputs."""
+def _limit_lengths(generate: dict[str, Any], data: Mapping[str, Any], given: int) -> None:
+  """Limits inputs and outputs to the length of the model; `given` tokens start each output."""
   longest = data["target_length"]
   if "source_length" in data:
     generate["max_source_length"] = data["source_length"]
@@ -110,10 +125,10 @@ def _fit(generate: dict[str, Any], data: Mapping[str, Any], given: int) -> None:
     generate["max_source_length"] = longest - generate["max_length"]
 
 
-def _reading(
+def _data_settings(
   model: Mapping[str, Any], pair: tuple[Tokenizer, Tokenizer]
 ) -> dict[str, dict[str, Any]]:
-  """How the model reads texts: the sections `task` and `data`."""
+  """Returns the sections `task` and `data`, by which the model reads texts."""
   longest = model["max_positions"] if model["position"] in ("learned", "rotary") else 512
   if model["architecture"] == "encoder_decoder":
     return {"data": {"source_length": longest, "target_length": longest}}

@@ -1,19 +1,19 @@
-"""BART (Lewis et al. 2020, arXiv:1910.13461), and what its relatives in transformers have alike."""
+"""BART (Lewis et al. 2020, arXiv:1910.13461), and what related models in transformers share."""
 
 from collections.abc import Iterator
 
 from tfx_jax.pretrained.family import ACTIVATIONS, Family, Foreign, Settings, foreign_activation
 from tfx_jax.pretrained.weights import Entry, Kind
 
-# Ours in a block -> theirs in a layer of the encoder and of the decoder.
+# Names in our blocks -> names in transformers' layers of the encoder and of the decoder.
 _ENCODER_NORMS = {"attention_residual": "self_attn_layer_norm", "mlp_residual": "final_layer_norm"}
 _DECODER_NORMS = _ENCODER_NORMS | {"memory_residual": "encoder_attn_layer_norm"}
 _ENCODER_ATTENTIONS = {"self_attention": "self_attn"}
 _DECODER_ATTENTIONS = _ENCODER_ATTENTIONS | {"memory_attention": "encoder_attn"}
 
-# Two rows of the table of positions come before that of the first position.
+# Number of unused rows of the position table before that of the first position.
 POSITION_OFFSET = 2
-# What is tied, or computed anew.
+# Tensors that are tied to others.
 IGNORED = (
   r"(model\.)?(encoder|decoder)\.embed_tokens\.weight",
   r"lm_head\.weight",
@@ -21,7 +21,7 @@ IGNORED = (
 
 
 def read_settings(config: Foreign) -> Settings:
-  """What all relatives have in common."""
+  """Returns the settings of the section `model` that all related models have."""
   for name in ("attention_heads", "ffn_dim"):
     config.expect(**{f"decoder_{name}": config(f"encoder_{name}")})
   config.expect(tie_word_embeddings=True)
@@ -46,7 +46,7 @@ def read_settings(config: Foreign) -> Settings:
 
 
 def write_settings(model: Settings) -> Settings:
-  """config.json of what all relatives have in common."""
+  """Returns the settings of config.json that all related models have."""
   both = {
     "attention_heads": model["num_heads"],
     "ffn_dim": model["feed_forward"],
@@ -69,7 +69,7 @@ def write_settings(model: Settings) -> Settings:
 
 
 def entries(model: Settings, tokens: int) -> Iterator[Entry]:
-  """What is where in all relatives, by the settings that they have."""
+  """Yields the tensors of a related model, which depend on its settings."""
   yield Entry("model.shared.weight", ("target_embed/embedding",), Kind.TOKENS, rows=tokens)
   yield Entry("final_logits_bias", ("output/bias",), Kind.TOKENS, rows=tokens, lead=True)
   for side, ours, attentions, norms in (
@@ -113,7 +113,7 @@ def _norm(theirs: str, ours: str) -> Iterator[Entry]:
   yield Entry(f"{theirs}.bias", (f"{ours}/bias",))
 
 
-# transformers knows these by the family; others read them.
+# transformers does not read these; other libraries do.
 _NORMS = {"normalize_before": False, "normalize_embedding": True, "add_final_layer_norm": False}
 
 

@@ -1,4 +1,4 @@
-"""Gives a model back: a folder that transformers loads, or tensors under our own names."""
+"""Exports a model: as a folder that transformers loads, or as tensors under our names."""
 
 import json
 import math
@@ -14,21 +14,22 @@ from flax import traverse_util
 
 from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
+from tfx_jax.models.model import Params
 from tfx_jax.pretrained import FAMILIES, generation, tokenizers, weights
 from tfx_jax.pretrained.family import Family, Foreign, Settings
 from tfx_jax.pretrained.folder import CONFIG, GENERATION, WEIGHTS
 
-# How a model is trained or run, not what it computes.
-OF_RUNNING = {
+# Settings of how a model is trained or run, which do not change what it computes.
+EXECUTION_SETTINGS = {
   *("dropout", "attention_dropout", "activation_dropout", "scan_layers", "remat"),
   *("attention_rows", "dtype", "plain_gradients"),
 }
-# What no setting says there: the tensors do.
-_OF_TENSORS = {"vocab_multiple", "zero_start"}
-# A bias by which a token has no probability, in half precision as well.
+# Settings that transformers does not have, since they follow from the tensors.
+_TENSOR_SETTINGS = {"vocab_multiple", "zero_start"}
+# Bias of a token that is never generated; large enough in half precision, too.
 _NEVER = -1e4
-# What means something only together with something else.
-_WHERE = {
+# Settings that only matter if another setting has a certain value.
+_DEPENDS_ON = {
   "max_positions": ("position", "learned"),
   "num_buckets": ("position", "bucket"),
   "max_distance": ("position", "bucket"),
@@ -44,7 +45,7 @@ def write_huggingface(
   folder: str,
   model: Settings,
   generate: Settings,
-  params: Any,
+  params: Params,
   pair: tuple[Tokenizer, Tokenizer],
   defaults: Settings,
   architecture: str = "",
@@ -52,33 +53,34 @@ def write_huggingface(
   """Writes a folder that transformers loads: weights, settings and tokenizer.
 
   Args:
-    folder: which must not exist, or be empty.
+    folder: the folder, which must not exist or must be empty.
     model: the section `model`.
     generate: the section `generate`.
-    params: of the model.
-    pair: tokenizers of sources and targets.
-    defaults: of the section `model`.
-    architecture: a key of `FAMILIES`; by default the first that has these settings.
+    params: parameters of the model.
+    pair: the tokenizers of sources and targets.
+    defaults: default values of the section `model`.
+    architecture: a key of `FAMILIES`; by default the first family that has these settings.
 
   Returns:
-    the architecture.
+    The architecture.
 
   Raises:
-    UserError: naming the setting for which no family has this model, or if `folder` is in use.
+    UserError: naming the setting because of which no family has this model, or if `folder` is in
+      use.
   """
   family = find_family(model, defaults, architecture)
-  params, encodes = jax.device_get(params), model["architecture"] == "encoder_decoder"
-  # Beside BOS's row, which has a part in the output, targets that begin with zeros need one more.
-  begins = encodes and model["zero_start"]
-  extra = len(params["target_embed"]["embedding"]) if begins else None
+  params, has_encoder = jax.device_get(params), model["architecture"] == "encoder_decoder"
+  # If decoders start with zeros, that needs a row of its own: BOS's row belongs to the output.
+  zero_start = has_encoder and model["zero_start"]
+  extra = len(params["target_embed"]["embedding"]) if zero_start else None
   written = tokenizers.write(pair, extra)
-  if encodes:
+  if has_encoder and written.bos is not None:
     params = _with_rows(params, model, written.ids[written.bos])
   first, *others = written.eos_ids
   bos = first if written.bos is None else written.bos
   eos = [first, *others] if others else first
   ids = {"eos_token_id": eos, "pad_token_id": written.pad, "bos_token_id": bos}
-  if encodes:
+  if has_encoder:
     forced = (*pair[1].special_tokens.prefix, None)[0]
     ids |= {"decoder_start_token_id": bos, "forced_bos_token_id": forced}
   config = family.write_settings(model) | {
@@ -90,20 +92,21 @@ def write_huggingface(
     **ids,
   }
   tensors = weights.write(family.entries(model, len(written.ids)), params, written.ids)
-  given = len(pair[1].special_tokens.prefix) if encodes else 0
+  given = len(pair[1].special_tokens.prefix) if has_encoder else 0
   generated = generation.write(generate, given) | _suppressed(generate, pair[1], written) | ids
   contents = {CONFIG: _json(config), GENERATION: _json(generated), **written.files}
   _publish(folder, contents, tensors)
   return family.architecture
 
 
-def _with_rows(params: Any, model: Settings, start: int) -> Any:
-  """Parameters with what a foreign model has in rows of tables, and ours has by its settings.
+def _with_rows(params: Params, model: Settings, start: int) -> Params:
+  """Returns parameters with the output bias and the row of zeros that transformers' models need.
 
   Args:
-    params: of our model.
+    params: parameters of our model.
     model: the section `model`.
-    start: the row that decoders begin with; one beyond the table is added, and never generated.
+    start: row of the embedding table that decoders start with; if it is the row after the last, it
+      is added, with a bias by which it is never generated.
   """
   table, output = params["target_embed"]["embedding"], params.get("output", {})
   if "bias" not in output:
@@ -121,19 +124,19 @@ def _with_rows(params: Any, model: Settings, start: int) -> Any:
 def _suppressed(
   generate: Settings, tokenizer: Tokenizer, written: tokenizers.Written
 ) -> dict[str, list[int]]:
-  """What is never generated, by their ids."""
+  """Returns the setting of tokens that are never generated, with transformers' ids."""
   special_tokens = tokenizer.special_tokens
-  own = [i for i in written.ids if i < tokenizer.vocab_size]
-  pieces = dict(zip(tokenizer.pieces(own), own, strict=True))
-  ours = {pieces[piece] for piece in generate["forbidden"] if piece in pieces}
-  ours |= {special_tokens.pad, special_tokens.bos} - {None, *special_tokens.eos_ids}
-  ours.update(set(written.ids) - set(own))
-  ids = [number for number, i in enumerate(written.ids) if i in ours]
+  known = [i for i in written.ids if i < tokenizer.vocab_size]
+  pieces = dict(zip(tokenizer.pieces(known), known, strict=True))
+  forbidden: set[int | None] = {pieces[p] for p in generate["forbidden"] if p in pieces}
+  forbidden |= {special_tokens.pad, special_tokens.bos} - {None, *special_tokens.eos_ids}
+  forbidden |= set(written.ids) - set(known)
+  ids = [number for number, i in enumerate(written.ids) if i in forbidden]
   return {"suppress_tokens": ids} if ids else {}
 
 
-def write_safetensors(folder: str, params: Any, config: Mapping[str, Any]) -> None:
-  """Writes parameters under our own names, joined by slashes, and the configuration.
+def write_safetensors(folder: str, params: Params, config: Mapping[str, Any]) -> None:
+  """Writes parameters under our names, joined by slashes, and the configuration.
 
   Raises:
     UserError: if `folder` is in use.
@@ -144,48 +147,50 @@ def write_safetensors(folder: str, params: Any, config: Mapping[str, Any]) -> No
 
 
 def find_family(model: Settings, defaults: Settings, architecture: str = "") -> Family:
-  """The family that has a model of these settings.
+  """Returns the family that has a model with these settings.
 
   Args:
     model: the section `model`.
-    defaults: what of it a family has that says nothing else.
+    defaults: default values of that section, for settings that a family does not read.
     architecture: a key of `FAMILIES`; by default any.
 
   Raises:
-    UserError: if none has, naming the settings that the nearest has not.
+    UserError: if there is none, naming the settings in which the most similar family differs.
   """
   if architecture and architecture not in FAMILIES:
-    raise UserError(f"family '{architecture}' is not supported, only {', '.join(FAMILIES)} are")
-  nearest: tuple[tuple[bool, int], list[str], str] | None = None
+    raise UserError(f"family '{architecture}' is not supported: use one of {', '.join(FAMILIES)}")
+  differences: dict[str, list[str]] = {}
   for name in [architecture] if architecture else FAMILIES:
-    wrong = _differences(FAMILIES[name], model, defaults)
-    if not wrong:
+    differences[name] = _differences(FAMILIES[name], model, defaults)
+    if not differences[name]:
       return FAMILIES[name]
-    # One with an encoder is no neighbour of one without.
-    distance = any(line.startswith("model.architecture ") for line in wrong), len(wrong)
-    if nearest is None or distance < nearest[0]:
-      nearest = distance, wrong, name
-  _, wrong, name = nearest
+  name, wrong = min(differences.items(), key=lambda item: _distance(item[1]))
   raise UserError(
-    f"transformers has no such model: the nearest is {name}, and there {', '.join(wrong)}; train "
-    "with these, or use format='safetensors', which writes any model under our own names"
+    f"transformers has no such model: the most similar is {name}, where {', '.join(wrong)}; train "
+    "with these settings, or use format='safetensors', which writes any model under our names"
   )
 
 
+def _distance(differences: list[str]) -> tuple[bool, int]:
+  """Returns a key to sort families by: those of the same architecture come first."""
+  other = any(line.startswith("model.architecture ") for line in differences)
+  return other, len(differences)
+
+
 def _differences(family: Family, model: Settings, defaults: Settings) -> list[str]:
-  """What of a model is otherwise once it has been written as one of a family and read again."""
-  tensors = {} if model["tie_output"] else {"lm_head.weight": None}
+  """Returns the differences of a model that is written as one of a family and read again."""
+  tensors = {} if model["tie_output"] else {"lm_head.weight": np.zeros(0)}
   try:
     values = family.write_settings(model) | {"vocab_size": 0}
-    found = defaults | family.read_settings(Foreign(values, CONFIG, tensors))
+    read = defaults | family.read_settings(Foreign(values, CONFIG, tensors))
   except UserError as error:
     return [str(error)]
   wrong = []
-  for key in sorted(model.keys() - OF_RUNNING - _OF_TENSORS):
-    other, value = _WHERE.get(key, (None, None))
+  for key in sorted(model.keys() - EXECUTION_SETTINGS - _TENSOR_SETTINGS):
+    other, value = _DEPENDS_ON.get(key, (None, None))
     if other is not None and model[other] != value:
       continue
-    ours, theirs = _normalized(model, key), _normalized(found, key)
+    ours, theirs = _normalized(model, key), _normalized(read, key)
     if key == "output_bias" and theirs and model["architecture"] == "encoder_decoder":
       continue
     if ours != theirs and not (isinstance(ours, float) and math.isclose(ours, theirs)):
@@ -202,7 +207,7 @@ def _normalized(model: Settings, key: str) -> Any:
 
 
 def _publish(folder: str, contents: Mapping[str, bytes], tensors: Mapping[str, np.ndarray]) -> None:
-  """Makes a folder of these files, all at once."""
+  """Creates a folder with these files, atomically."""
   try:
     from safetensors.numpy import save_file
   except ImportError as error:
@@ -217,9 +222,9 @@ def _publish(folder: str, contents: Mapping[str, bytes], tensors: Mapping[str, n
       for name, content in contents.items():
         with open(os.path.join(building, name), "wb") as file:
           file.write(content)
-      save_file(tensors, os.path.join(building, WEIGHTS), metadata={"format": "pt"})
+      save_file(dict(tensors), os.path.join(building, WEIGHTS), metadata={"format": "pt"})
       for path, mode in ((building, 0o755), (os.path.join(building, WEIGHTS), 0o644)):
-        os.chmod(path, mode)  # both are made for their owner alone
+        os.chmod(path, mode)  # both are created readable by their owner only
       os.replace(building, folder)
     finally:
       shutil.rmtree(building, ignore_errors=True)

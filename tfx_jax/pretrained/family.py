@@ -1,11 +1,12 @@
-"""What a family of foreign models is asked for, and how its settings are read."""
+"""Interface of a family of pretrained models, and a reader of their settings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tfx_jax.errors import UserError
-from tfx_jax.pretrained.weights import Entry
+from tfx_jax.pretrained.weights import Entry, Tensors
 
+# A section of our configuration, or a config.json.
 Settings = dict[str, Any]
 
 ACTIVATIONS = {
@@ -19,40 +20,41 @@ ACTIVATIONS = {
 
 
 class Family(NamedTuple):
-  """A kind of model in a Hugging Face folder.
+  """A family of models in Hugging Face folders.
 
   Attributes:
-    architecture: its class in transformers, as config.json names it.
-    read_settings: from config.json to what the section `model` has of its own.
-    write_settings: from the section `model` to config.json.
-    entries: from the section `model` and the number of tokens to what is where.
-    ignored: names of tensors that may be in a folder and say nothing new, as regular expressions.
+    architecture: its class in transformers, as named in config.json.
+    read_settings: function of config.json that returns values of the section `model`.
+    write_settings: function of the section `model` that returns values of config.json.
+    entries: function of the section `model` and the number of tokens that returns the tensors of
+      the model and the parameters that they correspond to.
+    ignored: regular expressions of tensor names that are redundant, such as tied weights.
   """
 
   architecture: str
   read_settings: Callable[["Foreign"], Settings]
   write_settings: Callable[[Settings], Settings]
-  entries: Callable[[Settings, int], Sequence[Entry]]
+  entries: Callable[[Settings, int], Iterable[Entry]]
   ignored: Sequence[str] = ()
 
 
 class Foreign:
-  """A config.json that is read setting by setting.
+  """A config.json, read setting by setting.
 
   Args:
-    values: its content.
-    origin: its path, for errors.
-    tensors: by name.
+    values: contents of the file.
+    origin: path of the file, for errors.
+    tensors: tensors of the folder by name.
   """
 
-  def __init__(self, values: Mapping[str, Any], origin: str, tensors: Mapping[str, Any]):
+  def __init__(self, values: Mapping[str, Any], origin: str, tensors: Tensors):
     self._values, self.origin, self.tensors = values, origin, tensors
 
   def __call__(self, name: str, default: Any = None) -> Any:
-    """The value of a setting; without a default it must be there.
+    """Returns the value of a setting, which is required if there is no default.
 
     Raises:
-      UserError: if it is not.
+      UserError: if it is missing.
     """
     value = self.get(name, default)
     if value is None:
@@ -60,27 +62,27 @@ class Foreign:
     return value
 
   def get(self, name: str, default: Any = None) -> Any:
-    """The value of a setting that may be missing; null means the default, as in transformers."""
+    """Returns the value of an optional setting; null means the default, as in transformers."""
     value = self._values.get(name)
     return default if value is None else value
 
   def expect(self, **values: Any) -> None:
-    """Looks that settings have the only value that is supported, or are missing.
+    """Checks that settings have the only supported value, or are missing.
 
     Raises:
-      UserError: naming the first that has another.
+      UserError: naming the first setting with another value.
     """
     for name, value in values.items():
       if self.get(name, value) != value:
         raise UserError(
-          f"{self.origin}: {name}={self._values[name]!r} is not supported, only {value!r} is"
+          f"{self.origin}: {name}={self._values[name]!r} is not supported, only {value!r}"
         )
 
   def choice(self, name: str, choices: Mapping[str, str]) -> str:
-    """What a setting means.
+    """Returns our name of a setting's value.
 
     Raises:
-      UserError: for one that means nothing here.
+      UserError: if the value is not one of the choices.
     """
     value = self(name)
     if value not in choices:
@@ -91,5 +93,5 @@ class Foreign:
 
 
 def foreign_activation(name: str) -> str:
-  """What transformers calls one of our activations."""
+  """Returns transformers' name of one of our activations."""
   return {"gelu_tanh": "gelu_new", "silu": "silu"}.get(name, name)

@@ -1,4 +1,4 @@
-"""The files of a Hugging Face folder: settings and tensors."""
+"""Reads the files of a Hugging Face folder: settings and tensors."""
 
 import json
 import os
@@ -7,22 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.errors import UserError, first_line
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 WEIGHTS, TORCH_WEIGHTS = "model.safetensors", "pytorch_model.bin"
-
-
 HUB = "hf://"
-# Weights in other formats than safetensors are fetched only where there is nothing else.
+# Other formats of weights are downloaded only if there are no safetensors.
 _WANTED = ["*.json", "*.safetensors", "*.spm", "*.jinja"]
 
 
 def fetched(path: str) -> str:
-  """The folder on this machine that 'hf://ORGANISATION/NAME' has been fetched to; others as given.
+  """Downloads 'hf://ORGANISATION/NAME' and returns its folder; returns other paths unchanged.
 
   Raises:
-    UserError: if it cannot be fetched.
+    UserError: if it cannot be downloaded.
   """
   if not path.startswith(HUB):
     return path
@@ -37,25 +36,23 @@ def fetched(path: str) -> str:
     if not any(entry.endswith(".safetensors") for entry in os.listdir(folder)):
       folder = huggingface_hub.snapshot_download(name, allow_patterns=[*_WANTED, "*.bin"])
   except RepositoryNotFoundError as error:
-    raise UserError(
-      f"{path}: there is no such model, or it is for those logged in alone"
-    ) from error
-  except Exception as error:  # of the hub, or of the connection
-    raise UserError(f"cannot fetch {path}: {first_line(error)}") from error
+    raise UserError(f"{path}: there is no such model, or it requires a login") from error
+  except Exception as error:  # the hub and the connection raise many kinds
+    raise UserError(f"cannot download {path}: {first_line(error)}") from error
   return folder
 
 
 def is_foreign(folder: str) -> bool:
-  """Whether a folder is of Hugging Face, not a run's."""
+  """Returns true for a Hugging Face folder, false for a workdir of ours."""
   path = os.path.join(folder, CONFIG)
   return os.path.isfile(path) and "model_type" in read_json(path)
 
 
-def read_json(path: str, required: bool = True) -> dict[str, Any]:
-  """The content of a file; nothing of one that need not be there.
+def read_json(path: str, required: bool = True) -> JsonObject:
+  """Returns the JSON object in a file; {} if the file is missing and not required.
 
   Raises:
-    UserError: if it is missing or damaged.
+    UserError: if the file is missing or damaged.
   """
   try:
     with open(path, encoding="utf-8") as file:
@@ -67,50 +64,50 @@ def read_json(path: str, required: bool = True) -> dict[str, Any]:
   except (OSError, ValueError) as error:
     raise UserError(f"cannot read {path}: {error}") from error
   if not isinstance(content, dict):
-    raise UserError(f"{path} is damaged: it holds no object")
+    raise UserError(f"{path} is damaged: it is no JSON object")
   return content
 
 
-class Tensors(Mapping):
-  """The tensors of a folder by name, each read when it is asked for.
+class FolderTensors(Mapping[str, np.ndarray]):
+  """The tensors of a folder by name, each read when it is requested.
 
   Args:
-    folder: with model.safetensors, or pytorch_model.bin, or several that an index names.
+    folder: a folder with model.safetensors, pytorch_model.bin, or an index of several such files.
 
   Raises:
     UserError: if there are none, or a file is damaged.
   """
 
   def __init__(self, folder: str):
-    self._places: dict[str, Any] = {}
+    self._files: dict[str, _Safetensors | _Torch] = {}
     path = _first(folder, (WEIGHTS, TORCH_WEIGHTS))
     if path is None:
       path = _first(folder, (f"{WEIGHTS}.index.json", f"{TORCH_WEIGHTS}.index.json"))
       if path is None:
-        raise UserError(f"{folder} holds no weights: neither {WEIGHTS} nor {TORCH_WEIGHTS}")
+        raise UserError(f"{folder} has no weights: neither {WEIGHTS} nor {TORCH_WEIGHTS}")
       index = read_json(path).get("weight_map") or {}
       paths = [os.path.join(folder, name) for name in sorted(set(index.values()))]
     else:
       index, paths = {}, [path]
     for part in paths:
       opened = _open_torch(part) if part.endswith(".bin") else _open_safetensors(part)
-      self._places |= dict.fromkeys(opened.keys(), opened)
-    missing = sorted(index.keys() - self._places.keys())
+      self._files |= dict.fromkeys(opened.keys(), opened)
+    missing = sorted(index.keys() - self._files.keys())
     if missing:
-      raise UserError(f"{path} names the tensor {missing[0]}, which its file does not hold")
+      raise UserError(f"{path} lists the tensor {missing[0]}, which its file does not have")
 
   def __getitem__(self, name: str) -> np.ndarray:
-    return self._places[name].get(name)
+    return self._files[name].get(name)
 
   def __iter__(self) -> Iterator[str]:
-    return iter(self._places)
+    return iter(self._files)
 
   def __len__(self) -> int:
-    return len(self._places)
+    return len(self._files)
 
 
 class _Safetensors:
-  """Tensors of one file."""
+  """Tensors of a file of safetensors."""
 
   def __init__(self, file: Any, path: str):
     self._file, self._path = file, path
@@ -121,7 +118,7 @@ class _Safetensors:
   def get(self, name: str) -> np.ndarray:
     try:
       return np.asarray(self._file.get_tensor(name))
-    except Exception as error:  # the library has one kind for all
+    except Exception as error:  # the library raises many kinds
       raise UserError(f"{self._path}: cannot read the tensor {name}: {error}") from error
 
 
@@ -131,7 +128,7 @@ def _open_safetensors(path: str) -> _Safetensors:
   except ImportError as error:
     raise UserError(f"{path} needs safetensors: pip install 'tfx_jax[pretrained]'") from error
   try:
-    # As JAX arrays: NumPy's own have no bfloat16.
+    # As JAX arrays, since NumPy has no bfloat16.
     return _Safetensors(safetensors.safe_open(path, framework="flax"), path)
   except FileNotFoundError:
     raise UserError(f"there is no {path}") from None
@@ -140,7 +137,7 @@ def _open_safetensors(path: str) -> _Safetensors:
 
 
 class _Torch:
-  """Tensors of one file of torch."""
+  """Tensors of a file of torch."""
 
   def __init__(self, tensors: Mapping[str, Any]):
     self._tensors = tensors
@@ -152,7 +149,7 @@ class _Torch:
     import torch
 
     tensor = self._tensors[name]
-    # NumPy has no bfloat16, and float32 holds all of them.
+    # NumPy has no bfloat16, whose values float32 can represent.
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
@@ -160,12 +157,12 @@ def _open_torch(path: str) -> _Torch:
   try:
     import torch
   except ImportError as error:
-    raise UserError(f"{path} needs torch, which is not installed; safetensors do not") from error
+    raise UserError(f"{path} needs torch, which is not installed, unlike safetensors") from error
   try:
     return _Torch(torch.load(path, map_location="cpu", weights_only=True))
   except FileNotFoundError:
     raise UserError(f"there is no {path}") from None
-  except Exception as error:  # of zip, pickle or torch
+  except Exception as error:  # zip, pickle and torch raise many kinds
     raise UserError(f"{path} is damaged: {first_line(error)}") from error
 
 

@@ -1,19 +1,19 @@
-"""How a foreign folder says that texts are generated, in our settings."""
+"""Conversion between generation_config.json and our section `generate`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfx_jax.errors import UserError
 
-# What is the same under another name.
+# Settings that only differ in their names.
 _SAME = {
   "num_beams": "beam_size",
   "no_repeat_ngram_size": "no_repeat_ngram_size",
   "repetition_penalty": "repetition_penalty",
   "num_return_sequences": "num_return",
 }
-_OF_SAMPLES = ("temperature", "top_k", "top_p", "min_p", "typical_p")
-# Settings of other searches, with what they must be to change nothing.
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
+# Settings that we do not support, with the values by which they have no effect.
 _UNSUPPORTED = {
   "diversity_penalty": (0.0, None),
   "encoder_no_repeat_ngram_size": (0, None),
@@ -35,21 +35,22 @@ _UNSUPPORTED = {
 
 
 def read(values: Mapping[str, Any], origin: str, given: int) -> dict[str, Any]:
-  """The section `generate` of a generation_config.json, but for pieces that are never generated.
+  """Returns the section `generate` for a generation_config.json, except forbidden pieces.
 
   Args:
-    values: its content.
-    origin: its path, for errors.
-    given: tokens that decoders begin with, the start and what is forced after it. There lengths
-      count all of these, or as new ones all but the start; ours count what is generated, and EOS.
+    values: contents of the file.
+    origin: path of the file, for errors.
+    given: number of tokens that each output starts with: the start token and forced ones. In the
+      file, max_length and min_length count all of these, and max_new_tokens and min_new_tokens all
+      but the start token. Our lengths count the generated tokens only, with EOS.
 
   Raises:
-    UserError: for a setting that would be ignored.
+    UserError: for a setting that we do not support.
   """
   for name, harmless in _UNSUPPORTED.items():
     if values.get(name) not in harmless:
       raise UserError(f"{origin}: {name}={values[name]!r} is not supported")
-  found = {
+  settings: dict[str, Any] = {
     "beam_size": 1,
     "length_penalty_form": "power",
     "length_penalty": _value(values, "length_penalty", 1.0),
@@ -58,17 +59,19 @@ def read(values: Mapping[str, Any], origin: str, given: int) -> dict[str, Any]:
     "max_length_ratio": 0.0,
     "min_length": max(_shortest(values, origin, given), 1),
   }
-  found |= {ours: values[theirs] for theirs, ours in _SAME.items() if values.get(theirs)}
+  settings |= {ours: values[theirs] for theirs, ours in _SAME.items() if values.get(theirs)}
   if values.get("do_sample"):
-    if found["beam_size"] > 1:
-      raise UserError(f"{origin}: num_beams={found['beam_size']} is not supported with do_sample")
-    found["search"] = "sample"
+    if settings["beam_size"] > 1:
+      raise UserError(
+        f"{origin}: num_beams={settings['beam_size']} is not supported with do_sample"
+      )
+    settings["search"] = "sample"
     defaults = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
-    found |= {name: _value(values, name, defaults[name]) for name in _OF_SAMPLES}
-    found["beam_size"] = 1
-  elif found["beam_size"] == 1:
-    found["early_stopping"] = False
-  return found
+    settings |= {name: _value(values, name, defaults[name]) for name in _SAMPLING}
+    settings["beam_size"] = 1
+  elif settings["beam_size"] == 1:
+    settings["early_stopping"] = False
+  return settings
 
 
 def _longest(values: Mapping[str, Any], origin: str, given: int) -> int:
@@ -79,7 +82,7 @@ def _longest(values: Mapping[str, Any], origin: str, given: int) -> int:
 
 
 def _shortest(values: Mapping[str, Any], origin: str, given: int) -> int:
-  """There EOS may be generated after so many tokens, so it is one more."""
+  """Returns our min_length, which counts EOS; the file's counts the tokens before it."""
   new, whole = (_count(values, origin, name, 0) for name in ("min_new_tokens", "min_length"))
   if new:
     return new - max(given - 1, 0) + 1
@@ -87,29 +90,34 @@ def _shortest(values: Mapping[str, Any], origin: str, given: int) -> int:
 
 
 def write(settings: Mapping[str, Any], forced: int) -> dict[str, Any]:
-  """A generation_config.json of the section `generate`, as far as transformers has its settings.
+  """Returns a generation_config.json for the section `generate`.
 
-  `forced` tokens are there new ones, and here given.
+  Settings that transformers does not have are left out.
+
+  Args:
+    settings: the section `generate`.
+    forced: number of tokens that each output starts with after the start token. transformers counts
+      them as new tokens; our lengths do not count them.
   """
-  found = {theirs: settings[ours] for theirs, ours in _SAME.items()}
-  found |= {
+  values = {theirs: settings[ours] for theirs, ours in _SAME.items()}
+  values |= {
     "max_new_tokens": settings["max_length"] + forced,
     "length_penalty": settings["length_penalty"],
     "early_stopping": settings["early_stopping"] or "never",
   }
   if settings["min_length"] > 1:
-    found["min_new_tokens"] = settings["min_length"] - 1 + forced
+    values["min_new_tokens"] = settings["min_length"] - 1 + forced
   if settings["search"] == "sample":
-    found |= {"do_sample": True} | {name: settings[name] for name in _OF_SAMPLES}
+    values |= {"do_sample": True} | {name: settings[name] for name in _SAMPLING}
   if settings["search"] == "sample" or settings["beam_size"] == 1:
     for name in ("length_penalty", "early_stopping"):
-      del found[name]
-    found["num_beams"] = 1
-  return found
+      del values[name]
+    values["num_beams"] = 1
+  return values
 
 
 def suppressed(values: Mapping[str, Any], origin: str, vocab_size: int) -> Sequence[int]:
-  """Ids that are never generated.
+  """Returns the ids that are never generated.
 
   Raises:
     UserError: for a phrase of several tokens, or an id that the model does not have.
@@ -117,20 +125,22 @@ def suppressed(values: Mapping[str, Any], origin: str, vocab_size: int) -> Seque
   words = values.get("bad_words_ids") or []
   if any(len(ids) != 1 for ids in words):
     raise UserError(f"{origin}: bad_words_ids of several tokens are not supported")
-  found = {"suppress_tokens": values.get("suppress_tokens") or []}
-  found["bad_words_ids"] = [ids[0] for ids in words]
-  for name, ids in found.items():
+  ids_by_key = {
+    "suppress_tokens": values.get("suppress_tokens") or [],
+    "bad_words_ids": [ids[0] for ids in words],
+  }
+  for name, ids in ids_by_key.items():
     for i in ids:
       if not 0 <= i < vocab_size:
         raise UserError(f"{origin}: {name} holds {i}: use ids below {vocab_size}")
-  return sorted({i for ids in found.values() for i in ids})
+  return sorted({i for ids in ids_by_key.values() for i in ids})
 
 
 def _count(values: Mapping[str, Any], origin: str, name: str, least: int) -> int | None:
-  """A number of tokens, None where there is none.
+  """Returns a setting that is a number of tokens, or None if it is missing.
 
   Raises:
-    UserError: for one below the least.
+    UserError: for a number below `least`.
   """
   value = values.get(name)
   if value is not None and (not isinstance(value, int) or value < least):

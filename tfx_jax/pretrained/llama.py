@@ -1,4 +1,4 @@
-"""Llama (Touvron et al. 2023, arXiv:2302.13971) and what is built like it: Mistral, Qwen2."""
+"""Llama (Touvron et al. 2023, arXiv:2302.13971) and models like it: Mistral, Qwen2."""
 
 import functools
 from collections.abc import Iterable, Iterator
@@ -37,7 +37,7 @@ def _read(config: Foreign, *, slides: str = "", qkv_bias: bool = False) -> Setti
   }
 
 
-# What a kind of rotation is told by, in our order.
+# Parameters of each kind of scaled rotary positions, in our order.
 _SCALINGS = {
   "linear": ("factor",),
   "llama3": (
@@ -55,8 +55,7 @@ def _rotation(config: Foreign) -> Settings:
     return {"rotary_base": base, "rotary_scaling": ""}
   if kind not in _SCALINGS:
     raise UserError(
-      f"{config.origin}: rope_type={kind!r} is not supported, only default, "
-      f"{', '.join(_SCALINGS)} are"
+      f"{config.origin}: rope_type={kind!r} is not supported: use default, {', '.join(_SCALINGS)}"
     )
   missing = [name for name in _SCALINGS[kind] if rope.get(name) is None]
   if missing:
@@ -72,7 +71,12 @@ def _foreign_rotation(model: Settings) -> Settings:
 
 
 def _windows(config: Foreign, slides: str) -> str:
-  """The window of each layer. `slides` says of which: "" of none, "all" of all, "some" as told."""
+  """Returns the setting of attention windows.
+
+  Args:
+    config: the config.json.
+    slides: layers with a window: none (""), all ("all"), or those that config.json lists ("some").
+  """
   window, layers = config.get("sliding_window"), config("num_hidden_layers")
   if not slides or not window or (slides == "some" and not config.get("use_sliding_window", False)):
     return ""
@@ -81,11 +85,11 @@ def _windows(config: Foreign, slides: str) -> str:
   first = config.get("max_window_layers", 28)
   default = ["full_attention" if n < first else "sliding_attention" for n in range(layers)]
   kinds = config.get("layer_types") or default
-  return _told(window if kind == "sliding_attention" else 0 for kind in kinds)
+  return _windows_setting(window if kind == "sliding_attention" else 0 for kind in kinds)
 
 
-def _told(windows: Iterable[int]) -> str:
-  """The setting that means these windows, the shortest."""
+def _windows_setting(windows: Iterable[int]) -> str:
+  """Returns the shortest setting for the window of each layer."""
   windows = list(windows)
   if len(set(windows)) == 1:
     return str(windows[0] or "")
@@ -93,7 +97,7 @@ def _told(windows: Iterable[int]) -> str:
 
 
 def _foreign_windows(model: Settings, slides: str) -> Settings:
-  """What config.json says of windows, of which it has but one size."""
+  """Returns the settings of config.json for windows, which have one size for all layers."""
   layers = model["decoder_layers"]
   words = (model["windows"].split() or ["0"]) * layers
   windows = [int(word) for word in words[:layers]]

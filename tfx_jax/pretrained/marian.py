@@ -1,4 +1,4 @@
-"""Marian (Junczys-Dowmunt et al. 2018, arXiv:1804.00344): Vaswani et al.'s model, as OPUS-MT's."""
+"""Marian (Junczys-Dowmunt et al. 2018, arXiv:1804.00344), such as the models of OPUS-MT."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def _read(config: Foreign) -> Settings:
   if config.get("decoder_vocab_size") not in (None, config("vocab_size")):
     raise UserError(
       f"{config.origin}: decoder_vocab_size={config('decoder_vocab_size')} is not supported, only "
-      f"vocab_size={config('vocab_size')} is"
+      f"vocab_size={config('vocab_size')}"
     )
   return bart.read_settings(config) | {
     "norm_placement": "post",
@@ -25,7 +25,7 @@ def _read(config: Foreign) -> Settings:
 
 
 def _begins_with_zeros(config: Foreign) -> bool:
-  """Whether the embedding that decoders begin with is zero, as in OPUS-MT: no setting says so."""
+  """Returns true if decoders start with a zero embedding, as in OPUS-MT; no setting says so."""
   start, table = config.get("decoder_start_token_id"), config.tensors.get("model.shared.weight")
   return table is not None and start is not None and not np.any(table[start : start + 1])
 

@@ -1,4 +1,4 @@
-"""Pegasus (Zhang et al. 2020, arXiv:1912.08777): mBART with sinusoids and no norm of embeddings."""
+"""Pegasus (Zhang et al. 2020, arXiv:1912.08777): mBART, sinusoidal and without embedding norm."""
 
 from tfx_jax.pretrained import bart
 from tfx_jax.pretrained.family import Family, Foreign, Settings

@@ -6,7 +6,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.pretrained.family import ACTIVATIONS, Family, Foreign, Settings, foreign_activation
 from tfx_jax.pretrained.weights import Entry, Kind
 
-# Ours in a block -> their sublayer.
+# Our attention or MLP, our residual, and transformers' name of the attention.
 _ENCODER = (("self_attention", "attention_residual", "SelfAttention"), ("mlp", "mlp_residual", ""))
 _DECODER = (
   _ENCODER[0],
@@ -19,10 +19,10 @@ def _read(config: Foreign) -> Settings:
   kind, _, name = config("feed_forward_proj", "relu").rpartition("-")
   if kind not in ("", "gated") or name not in ACTIVATIONS:
     raise UserError(
-      f"{config.origin}: feed_forward_proj={config('feed_forward_proj')!r} is not supported, only "
-      f"{', '.join(ACTIVATIONS)} are, and gated- before one"
+      f"{config.origin}: feed_forward_proj={config('feed_forward_proj')!r} is not supported: use "
+      f"one of {', '.join(ACTIVATIONS)}, or gated- and one of them"
     )
-  # T5 1.1 names the exact function and means the approximate one; as transformers has it.
+  # "gated-gelu" of T5 1.1 means the approximate function, in transformers as well.
   activation = "gelu_tanh" if (kind, name) == ("gated", "gelu") else ACTIVATIONS[name]
   tied = config.get("tie_word_embeddings", True) is not False
   scaled = config.get("model_type") != "mt5" and config.get("scale_decoder_outputs", tied)
@@ -46,7 +46,7 @@ def _read(config: Foreign) -> Settings:
     "scale_scores": False,
     "scale_embeddings": False,
     "scale_logits": scaled,
-    # Whether it is tied, no setting says: files of the first T5 may hold the table twice.
+    # No setting says if the output is tied. Files of the first T5 may have the table twice.
     "tie_output": scaled or "lm_head.weight" not in config.tensors,
     "dropout": config("dropout_rate", 0.0),
     "attention_dropout": config("dropout_rate", 0.0),
@@ -70,7 +70,7 @@ def _write(model: Settings) -> Settings:
     "layer_norm_epsilon": model["norm_epsilon"],
     "relative_attention_num_buckets": model["num_buckets"],
     "relative_attention_max_distance": model["max_distance"],
-    # By this, transformers decides whether hidden states are scaled before the output.
+    # transformers scales hidden states before the output if this is true.
     "tie_word_embeddings": model["scale_logits"],
     "dropout_rate": model["dropout"],
     "is_encoder_decoder": True,
@@ -106,7 +106,7 @@ def _entries(model: Settings, tokens: int) -> Iterator[Entry]:
 _IGNORED = (
   r"(encoder|decoder)\.embed_tokens\.weight",
   r"lm_head\.weight",
-  # Once saved, never used.
+  # Saved by early versions, but never used.
   r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",
 )
 T5 = Family("T5ForConditionalGeneration", _read, _write, _entries, _IGNORED)

@@ -1,11 +1,11 @@
-"""The tokenizers of a Hugging Face folder, for sources and for targets."""
+"""Reads and writes the tokenizers of a Hugging Face folder, for sources and for targets."""
 
 import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tfx_jax.codecs.special_tokens import SpecialTokens
+from tfx_jax.codecs.special_tokens import BOS, EOS, PAD, SpecialTokens
 from tfx_jax.codecs.text import files
 from tfx_jax.codecs.text.foreign import HuggingFaceTokenizer, MarianTokenizer, beside
 from tfx_jax.codecs.text.tokenizer import SentencePieceTokenizer, Tokenizer
@@ -14,24 +14,24 @@ from tfx_jax.pretrained.folder import read_json
 
 FILE, _SETTINGS = "tokenizer.json", "tokenizer_config.json"
 _UNUSED = "<unused>"
-# What a key NAME_token_id names.
+_Foreign = HuggingFaceTokenizer | MarianTokenizer
+# Special tokens whose ids have a key NAME_token_id.
 _SPECIAL_TOKENS = ("eos", "pad", "bos", "decoder_start", "forced_bos")
 
 
 def read(
-  folder: str, settings: Mapping[str, Any], vocab_size: int, encodes: bool
+  folder: str, settings: Mapping[str, Any], vocab_size: int, has_encoder: bool
 ) -> tuple[Tokenizer, Tokenizer]:
-  """The tokenizers of sources and targets.
+  """Returns the tokenizers of sources and targets.
 
   Args:
-    folder: with tokenizer.json, or the files of Marian.
-    settings: of config.json and over them those of generation_config.json, with the
-      special tokens.
-    vocab_size: of the model.
-    encodes: whether there is an encoder.
+    folder: a folder with tokenizer.json, or with Marian's files.
+    settings: config.json, updated with generation_config.json; they define the special tokens.
+    vocab_size: vocabulary size of the model.
+    has_encoder: true for an encoder-decoder model.
 
   Raises:
-    UserError: if there is no tokenizer, or a mark is not told.
+    UserError: if there is no tokenizer, or no id of a special token that is needed.
   """
   ids = {name: _ids(settings, f"{name}_token_id", vocab_size, folder) for name in _SPECIAL_TOKENS}
   if not ids["eos"]:
@@ -40,7 +40,7 @@ def read(
   special_tokens = SpecialTokens(
     eos=eos, bos=None, unk=None, pad=pad, source_suffix=(eos,), other_eos=tuple(others)
   )
-  if encodes:
+  if has_encoder:
     start = _one(ids["decoder_start"])
     start = special_tokens.pad if start is None else start
     if start is None:
@@ -49,23 +49,25 @@ def read(
   forced = ids["forced_bos"] or None
   path = os.path.join(folder, FILE)
   if os.path.isfile(path):
-    return _read_huggingface(path, special_tokens, forced, vocab_size, encodes)
+    return _read_huggingface(path, special_tokens, forced, vocab_size, has_encoder)
   if os.path.isfile(os.path.join(folder, "source.spm")):
     return _read_marian(folder, special_tokens, forced, vocab_size)
   raise UserError(
-    f"{folder} holds no {FILE}: make it by transformers.AutoTokenizer.from_pretrained(FOLDER)"
+    f"{folder} has no {FILE}: make it by transformers.AutoTokenizer.from_pretrained(FOLDER)"
     ".save_pretrained(FOLDER)"
   )
 
 
 def _ids(settings: Mapping[str, Any], key: str, vocab_size: int, folder: str) -> tuple[int, ...]:
-  """The ids that a key names, none twice.
+  """Returns the ids that a key defines, without duplicates.
 
   Raises:
     UserError: naming the key, for an id that the model does not have.
   """
   value = settings.get(key)
-  if value is None or (key == "pad_token_id" and value == -1):  # early files of Llama: no padding
+  if value is None or (
+    key == "pad_token_id" and value == -1
+  ):  # no padding, in early files of Llama
     return ()
   ids = value if isinstance(value, list) else [value]
   for i in ids:
@@ -83,7 +85,7 @@ def _read_huggingface(
   special_tokens: SpecialTokens,
   forced: tuple[int, ...] | None,
   vocab_size: int,
-  encodes: bool,
+  has_encoder: bool,
 ) -> tuple[Tokenizer, Tokenizer]:
   content, others = files.read(path).decode(), beside(os.path.dirname(path))
   model = read_json(path).get("model") or {}
@@ -91,13 +93,16 @@ def _read_huggingface(
   plain = HuggingFaceTokenizer(content, special_tokens, vocab_size, path)
   before, after = plain.around()
   special_tokens = special_tokens._replace(unk=plain.id_of(unk) if isinstance(unk, str) else unk)
-  if not encodes:
+  if not has_encoder:
     special_tokens = special_tokens._replace(bos=before[0] if before else None)
     tokenizer = HuggingFaceTokenizer(content, special_tokens, vocab_size, path, others)
     return tokenizer, tokenizer
   source = special_tokens._replace(prefix=before, source_suffix=after)
   target = special_tokens._replace(prefix=before if forced is None else forced)
-  return tuple(HuggingFaceTokenizer(content, m, vocab_size, path, others) for m in (source, target))
+  return (
+    HuggingFaceTokenizer(content, source, vocab_size, path, others),
+    HuggingFaceTokenizer(content, target, vocab_size, path, others),
+  )
 
 
 def _read_marian(
@@ -109,22 +114,23 @@ def _read_marian(
     raise UserError(f"{folder}/vocab.json has no piece <unk>")
   special_tokens = special_tokens._replace(unk=vocabulary["<unk>"])
   source, target = special_tokens, special_tokens._replace(prefix=forced or ())
-  return tuple(
-    MarianTokenizer(models, vocabulary, m, vocab_size, side, folder, beside(folder))
-    for side, m in enumerate((source, target))
+  others = beside(folder)
+  return (
+    MarianTokenizer(models, vocabulary, source, vocab_size, 0, folder, others),
+    MarianTokenizer(models, vocabulary, target, vocab_size, 1, folder, others),
   )
 
 
 class Written(NamedTuple):
-  """Tokenizers as transformers has them.
+  """Tokenizers in the form that transformers reads.
 
   Attributes:
-    files: of a folder, by name.
-    kind: the class in transformers.
-    ids: our ids in the order of theirs.
-    bos: their id of what a decoder reads before all else; None: nothing.
-    eos_ids: their ids of what ends an output.
-    pad: their id of padding; None if there is none.
+    files: contents of the folder's files, by name.
+    kind: class of the tokenizer in transformers.
+    ids: our ids, in the order of transformers' ids.
+    bos: transformers' id of the first decoder input; None if there is none.
+    eos_ids: transformers' ids that end an output.
+    pad: transformers' id of padding; None if there is none.
   """
 
   files: dict[str, bytes]
@@ -136,23 +142,23 @@ class Written(NamedTuple):
 
 
 def write(pair: tuple[Tokenizer, Tokenizer], start: int | None = None) -> Written:
-  """The tokenizers of sources and targets for a Hugging Face folder.
+  """Returns tokenizers of sources and targets in the form of a Hugging Face folder.
 
-  Those that were read are given back as they were. Of a sentencepiece model that was trained here
-  Marian's tokenizer is made, whose last piece both fills up and begins what is written; what filled
-  up here keeps its row, so that probabilities are the same.
+  Tokenizers that were read from such a folder are returned unchanged. A sentencepiece model trained
+  here becomes Marian's tokenizer, whose last piece is both padding and the first decoder input. Our
+  padding piece keeps its row, so that all probabilities stay the same.
 
   Args:
-    pair: of sources and targets.
-    start: the row that decoders begin with, where it is none of the tokens of a model that was
-      trained here; None: that of BOS.
+    pair: the tokenizers of sources and targets.
+    start: row of the embedding table that decoders start with, if it belongs to no token of a
+      tokenizer trained here; None means the row of BOS.
 
   Raises:
     UserError: if transformers has no such tokenizer.
   """
   source, target = pair
   special_tokens = target.special_tokens
-  if isinstance(target, HuggingFaceTokenizer | MarianTokenizer):
+  if isinstance(source, _Foreign) and isinstance(target, _Foreign):
     ids = range(target.vocab_size)
     kind = "MarianTokenizer" if isinstance(target, MarianTokenizer) else "PreTrainedTokenizerFast"
     contents = {_SETTINGS: _settings(target, kind)} | source.foreign_files()
@@ -162,15 +168,15 @@ def write(pair: tuple[Tokenizer, Tokenizer], start: int | None = None) -> Writte
     )
   if not isinstance(target, SentencePieceTokenizer) or source.fingerprint != target.fingerprint:
     raise UserError(
-      "transformers has no tokenizer like this: it takes tokenizer.kind='unigram' or 'bpe', and "
+      "transformers has no such tokenizer: train with tokenizer.kind='unigram' or 'bpe', and "
       "tokenizer.joint=True"
     )
-  ids = [i for i in range(target.vocab_size) if i not in (special_tokens.pad, special_tokens.bos)]
+  ids = [i for i in range(target.vocab_size) if i not in (PAD, BOS)]
   pieces = [*target.pieces(ids), _UNUSED]
-  ids += [special_tokens.pad, special_tokens.bos]
+  ids += [PAD, BOS]
   if start is not None:
-    pieces, ids = [*pieces, *target.pieces([special_tokens.bos])], [*ids, start]
-  pieces += target.pieces([special_tokens.pad])
+    pieces, ids = [*pieces, *target.pieces([BOS])], [*ids, start]
+  pieces += target.pieces([PAD])
   kind, last = "MarianTokenizer", len(ids) - 1
   contents = {
     "source.spm": target.model,
@@ -178,14 +184,14 @@ def write(pair: tuple[Tokenizer, Tokenizer], start: int | None = None) -> Writte
     "vocab.json": json.dumps({piece: i for i, piece in enumerate(pieces)}).encode(),
     _SETTINGS: _settings(target, kind),
   }
-  return Written(contents, kind, ids, last, [ids.index(special_tokens.eos)], last)
+  return Written(contents, kind, ids, last, [ids.index(EOS)], last)
 
 
 def _settings(tokenizer: Tokenizer, kind: str) -> bytes:
-  """tokenizer_config.json where there was none."""
-  found = {"tokenizer_class": kind}
+  """Returns a tokenizer_config.json, for a tokenizer that has none."""
+  settings = {"tokenizer_class": kind}
   for name in ("eos", "pad", "unk"):
     i = getattr(tokenizer.special_tokens, name)
     if i is not None:
-      (found[f"{name}_token"],) = tokenizer.pieces([i])
-  return json.dumps(found).encode()
+      (settings[f"{name}_token"],) = tokenizer.pieces([i])
+  return json.dumps(settings).encode()

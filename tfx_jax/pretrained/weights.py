@@ -1,4 +1,4 @@
-"""How a foreign tensor and our parameters are made of each other."""
+"""Conversion between the tensors of other libraries and our parameters."""
 
 import dataclasses
 import enum
@@ -11,17 +11,18 @@ import numpy as np
 from flax import traverse_util
 
 from tfx_jax.errors import UserError
+from tfx_jax.models.model import Params
 
-# Foreign tensors by name: what they are is looked up when they are needed.
+# Tensors of another library by name; they may be read only when they are requested.
 Tensors = Mapping[str, np.ndarray]
 
 
 class Kind(enum.Enum):
-  """What a foreign tensor is.
+  """Layout of another library's tensor.
 
-  LINEAR is a weight [outputs, inputs], as of torch's Linear; PRODUCT one [inputs, outputs]; FLAT a
-  vector, in the order of our numbers; ROWS has a row for each position and TOKENS one for each
-  token, of which ours may have more, all zero; SAME is of our shape.
+  LINEAR is a weight [outputs, inputs], as in torch's Linear, and PRODUCT a weight [inputs,
+  outputs]. FLAT is a vector with our numbers in their order. ROWS has one row per position and
+  TOKENS one per token; ours may have further rows, all zero. SAME has our shape.
   """
 
   LINEAR = enum.auto()
@@ -34,16 +35,16 @@ class Kind(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """One foreign tensor, or one in each layer.
+  """Another library's tensor, or one per layer, and our parameters that it corresponds to.
 
   Attributes:
-    name: foreign; `{}` in it is the number of a layer.
-    paths: of our parameters, joined by slashes; several share the tensor's outputs evenly.
-    kind: see `Kind`.
-    inputs: of LINEAR and PRODUCT, how many of our axes are inputs.
-    rows: of ROWS and TOKENS, how many the tensor has.
-    skipped: of ROWS, how many of these, the first, mean nothing.
-    lead: whether the tensor has an axis of one in front.
+    name: name of the tensor; `{}` in it stands for the number of a layer.
+    paths: paths of our parameters, joined by slashes; several share the tensor's outputs evenly.
+    kind: layout of the tensor.
+    inputs: number of our axes that are inputs (LINEAR and PRODUCT).
+    rows: number of rows of the tensor (ROWS and TOKENS).
+    skipped: number of first rows that are unused (ROWS).
+    lead: true if the tensor has a leading axis of size 1.
   """
 
   name: str
@@ -55,7 +56,7 @@ class Entry:
   lead: bool = False
 
   def foreign_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The foreign tensor's shape, if each of ours has this one."""
+    """Returns the tensor's shape, given the shape of each of our parameters."""
     lead = (1,) * self.lead
     if self.kind is Kind.SAME:
       return (*lead, *shape)
@@ -67,7 +68,7 @@ class Entry:
     return (*lead, *axes[self.kind])
 
   def ours(self, tensor: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Our parameters of this `shape`, one for each path."""
+    """Returns our parameters of this shape, one for each path."""
     if self.lead:
       tensor = tensor[0]
     if self.kind in (Kind.ROWS, Kind.TOKENS):
@@ -78,7 +79,7 @@ class Entry:
     return [part.reshape(shape) for part in np.split(tensor, len(self.paths), axis=-1)]
 
   def foreign(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The foreign tensor of our parameters, the inverse of `ours`."""
+    """Returns the tensor of our parameters; the inverse of `ours`."""
     shape = self.foreign_shape(parts[0].shape)
     if self.kind in (Kind.ROWS, Kind.TOKENS):
       rows = parts[0][: self.rows - self.skipped]
@@ -95,46 +96,52 @@ class Entry:
 def read(
   entries: Iterable[Entry],
   tensors: Tensors,
-  abstract: Any,
+  abstract: Params,
   ignored: Callable[[str], bool],
   origin: str,
-) -> Any:
-  """Our parameters, float32, from foreign tensors.
+) -> Params:
+  """Returns our parameters, in float32, from the tensors of another library.
 
   Args:
-    entries: what is where; together they name all of our parameters once.
-    tensors: by name.
-    abstract: our parameters' shapes.
-    ignored: whether a tensor of this name may be left over.
-    origin: of the tensors, for errors.
+    entries: correspondence of tensors and parameters; each parameter occurs once.
+    tensors: tensors by name.
+    abstract: shapes of our parameters.
+    ignored: function that returns true for names of tensors that need not be used.
+    origin: path of the tensors, for errors.
 
   Raises:
-    UserError: naming the tensor that is missing, left over, of another shape, or no floats.
+    UserError: naming a tensor that is missing, unused, of another shape, or not of floats.
   """
-  flat = traverse_util.flatten_dict(abstract, sep="/")
-  found: dict[str, Any] = {}
+  shapes = {path: x.shape for path, x in _flat(abstract).items()}
+  params: dict[str, np.ndarray] = {}
   used = set()
   for entry in entries:
-    whole = [flat[path].shape for path in entry.paths]
-    layers = whole[0][0] if "{}" in entry.name else None
-    shape = whole[0] if layers is None else whole[0][1:]
+    whole = shapes[entry.paths[0]]
+    layers = whole[0] if "{}" in entry.name else None
+    shape = whole if layers is None else whole[1:]
     names = [entry.name] if layers is None else [entry.name.format(n) for n in range(layers)]
     parts = []
     for name in names:
       parts.append(entry.ours(_checked(name, tensors, entry.foreign_shape(shape), origin), shape))
       used.add(name)
     for path, values in zip(entry.paths, zip(*parts, strict=True), strict=True):
-      found[path] = values[0] if layers is None else np.stack(values)
+      params[path] = values[0] if layers is None else np.stack(values)
   extra = sorted(name for name in tensors if name not in used and not ignored(name))
   if extra:
-    raise UserError(f"{origin} holds {_some(extra)}, which this architecture has not")
-  assert found.keys() == flat.keys(), sorted(found.keys() ^ flat.keys())
-  return traverse_util.unflatten_dict(found, sep="/")
+    raise UserError(f"{origin} has {_some(extra)}, which this architecture does not use")
+  assert params.keys() == shapes.keys(), sorted(params.keys() ^ shapes.keys())
+  return traverse_util.unflatten_dict(params, sep="/")
 
 
-def write(entries: Iterable[Entry], params: Any, ids: Sequence[int]) -> dict[str, np.ndarray]:
-  """Foreign tensors by name, of our parameters; `ids` are ours of tokens in their order."""
-  flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
+def write(entries: Iterable[Entry], params: Params, ids: Sequence[int]) -> dict[str, np.ndarray]:
+  """Returns another library's tensors, by name, from our parameters.
+
+  Args:
+    entries: correspondence of tensors and parameters.
+    params: our parameters.
+    ids: our id of each token, in the order of the other library's ids.
+  """
+  flat = _flat(jax.device_get(params))
   tensors = {}
   for entry in entries:
     parts = [np.asarray(flat[path]) for path in entry.paths]
@@ -148,20 +155,25 @@ def write(entries: Iterable[Entry], params: Any, ids: Sequence[int]) -> dict[str
   return tensors
 
 
+def _flat(params: Params) -> dict[str, Any]:
+  """Returns the leaves of a tree by their paths."""
+  return dict(traverse_util.flatten_dict(params, sep="/"))
+
+
 def _checked(name: str, tensors: Tensors, shape: tuple[int, ...], origin: str) -> np.ndarray:
   if name not in tensors:
     raise UserError(f"{origin} lacks the tensor {name} {list(shape)}")
   tensor = np.asarray(tensors[name])
   if tensor.shape != shape:
     raise UserError(
-      f"{origin}: the tensor {name} is {list(tensor.shape)}, by config.json it is {list(shape)}"
+      f"{origin}: the tensor {name} is {list(tensor.shape)}, but {list(shape)} by config.json"
     )
   if not jax.numpy.issubdtype(tensor.dtype, jax.numpy.floating):
-    raise UserError(f"{origin}: the tensor {name} holds no floats but {tensor.dtype}")
+    raise UserError(f"{origin}: the tensor {name} is of {tensor.dtype}, not of floats")
   return tensor.astype(np.float32)
 
 
 def _some(names: list[str]) -> str:
-  """The first of some names, and how many more there are."""
+  """Returns the first of some names, and the number of others."""
   more = f" and {len(names) - 1} more" if len(names) > 1 else ""
   return f"the tensor {names[0]}{more}"

@@ -15,7 +15,7 @@ from tfx_jax.generation.inputs import as_texts
 from tfx_jax.models.ensemble import combine
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import Quantized, quantize
-from tfx_jax.pretrained.export import OF_RUNNING
+from tfx_jax.pretrained.export import EXECUTION_SETTINGS
 from tfx_jax.run.run import Run
 from tfx_jax.training.checkpoints.restore import restore_params
 from tfx_jax.training.state import plan_params
@@ -120,7 +120,7 @@ def adopt(config: ConfigDict, workdir: str) -> list[str]:
   old = config.to_dict()
   for section in ("model", "tokenizer"):
     for key, value in source[section].items():
-      if key not in OF_RUNNING:
+      if key not in EXECUTION_SETTINGS:
         config[section][key] = value
   return config_files.differences(old, config.to_dict())
 
