@@ -161,6 +161,13 @@ def test_alignments_are_a_last_column_of_links_between_words(trained, run, input
   assert {line.count("\t") for line in plain.splitlines()} == {4}
 
 
+def test_a_cut_input_is_reported_once_with_alignments(trained, tmp_path, caplog):
+  (tmp_path / "long").write_text("abcdefa" + "bcdef" * 4 + "\n")
+  generated(trained[1], tmp_path / "long", tmp_path / "out", "--config.generate.alignments")
+  lines = [record.getMessage() for record in caplog.records]
+  assert lines == ["1 of 1 inputs cut to 8 tokens (generate.max_source_length): 1"]
+
+
 def test_an_ensemble_generates(trained, inputs, tmp_path, capsys):
   workdir = trained[1]
   alone = generated(workdir, inputs, tmp_path / "out")

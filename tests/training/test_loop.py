@@ -103,7 +103,7 @@ def run(parts, workdir, times=TIMES, train_step=None, validate=None, on_write=No
   if (latest := checkpoints.latest()) is not None:
     abstract = jax.eval_shape(parts.make_state.jitted)
     state, saved = checkpoints.restore(latest, abstract, parts.shardings)
-    counters = Counters(**saved)
+    counters = Counters.from_saved(saved)
   log = MetricsLog(str(workdir), resume_at=counters.log_bytes)
   if on_write:
     write = log.write

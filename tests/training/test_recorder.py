@@ -1,5 +1,6 @@
 """A line's speed is of its own steps, whether they have ended when they are added or not."""
 
+import dataclasses
 import time
 from types import SimpleNamespace
 
@@ -60,3 +61,11 @@ def test_speed_of_each_step(kind):
   assert log.speeds.pop(1) is None
   for step, speed in log.speeds.items():
     assert TOKENS / speed == pytest.approx(durations[step], abs=0.04)
+
+
+def test_counters_of_another_version_are_read_with_a_warning(caplog):
+  saved = dataclasses.asdict(Counters(evaluated=3, best_step=2)) | {"lookahead": 7}
+  del saved["seconds"]
+  assert Counters.from_saved(saved) == Counters(evaluated=3, best_step=2)
+  (line,) = [record.getMessage() for record in caplog.records]
+  assert line.endswith("of another version: lookahead")

@@ -35,7 +35,8 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
     written = [
       (text, best.tokens) for text, found in zip(texts, results, strict=True) for best in found
     ]
-    alignments = iter(run.attention([text for text, _ in written], [ids for _, ids in written]))
+    inputs, outputs = [text for text, _ in written], [ids for _, ids in written]
+    alignments = iter(run.attention(inputs, outputs, warn=False))
   table = table or config.generate.num_return > 1
   for number, hypotheses in enumerate(results, 1):
     if not table:

@@ -83,7 +83,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
   else:
     abstract = jax.eval_shape(make_state.jitted)
     state, saved = checkpoints.restore_newest(abstract, shardings)
-    counters = Counters(**saved)
+    counters = Counters.from_saved(saved)
     say(f"going on at step {int(state.step):,}")
 
   log = open_log(workdir, resume_at=counters.log_bytes)

@@ -135,7 +135,7 @@ def open_log(workdir: str, resume_at: int | None = None) -> MetricsLog | NoLog:
 def read_counters(workdir: str) -> tuple[int, Counters]:
   """The step of the latest checkpoint, and what was saved with it; step 0 without one."""
   saved = read_progress(workdir)
-  return (saved[0], Counters(**saved[1])) if saved else (0, Counters())
+  return (saved[0], Counters.from_saved(saved[1])) if saved else (0, Counters())
 
 
 def read_log(workdir: str) -> list[dict[str, Any]]:

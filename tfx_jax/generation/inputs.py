@@ -101,18 +101,21 @@ def as_targets(name: str, values: Any, tokenizer: Tokenizer, layout: Layout) -> 
   return targets
 
 
-def cut_long(encoded: Sequence[list[int]], layout: Layout, longest: int) -> list[list[int]]:
+def cut_long(
+  encoded: Sequence[list[int]], layout: Layout, longest: int, warn: bool = True
+) -> list[list[int]]:
   """Cuts inputs to what a model may read, with one warning that names them.
 
   Args:
     encoded: the tokens of each input, nothing around them.
     layout: how the model reads them.
     longest: `generate.max_source_length`, special tokens counted.
+    warn: false if the inputs have been reported before.
   """
   limit = min(longest, layout.window or longest)
   room = limit - len(layout.prompt([]))
   long = [str(number) for number, ids in enumerate(encoded, 1) if len(ids) > room]
-  if long:
+  if long and warn:
     logging.warning(
       "%d of %d inputs cut to %d tokens (%s): %s",
       *(len(long), len(encoded), limit),

@@ -108,20 +108,24 @@ class Run:
     return self._scorer(self.params, *self._encode("score", inputs, targets))
 
   def attention(
-    self, inputs: Iterable[str], targets: Iterable[str] | Iterable[Iterable[int]]
+    self,
+    inputs: Iterable[str],
+    targets: Iterable[str] | Iterable[Iterable[int]],
+    warn: bool = True,
   ) -> list[Alignment]:
     """What each target attends to in its input, by the layer `config.generate.alignment_layer`.
 
     Args:
       inputs: texts, cut like those of `generate`.
       targets: texts, to which EOS is added, or token lists, which are taken as they are.
+      warn: whether inputs that are cut are reported; `generate` has reported its own.
     """
     if self.config.model.architecture != "encoder_decoder":
       raise UserError(
         f"model.architecture='{self.config.model.architecture}' has no attention to a source: "
         "alignments need an encoder_decoder"
       )
-    sources, encoded = self._encode("attention", inputs, targets)
+    sources, encoded = self._encode("attention", inputs, targets, warn)
     weights = self._aligner(self.params, sources, encoded)
     source, target = self.tokenizers
     return [
@@ -168,14 +172,16 @@ class Run:
     else:
       raise UserError(f"format={shown(format)}: use huggingface, safetensors or adapters")
 
-  def _encode(self, name: str, inputs: Iterable, targets: Iterable) -> tuple[list, list]:
+  def _encode(
+    self, name: str, inputs: Iterable, targets: Iterable, warn: bool = True
+  ) -> tuple[list, list]:
     """Inputs, cut like those of `generate`, and targets, as pairs of the model's layout."""
     texts = as_texts(f"{name}: inputs", inputs)
     written = as_targets(f"{name}: targets", targets, self.tokenizers[1], self.layout)
     if len(texts) != len(written):
       raise UserError(f"{name} got {len(texts)} inputs but {len(written)} targets")
     longest = self.config.generate.max_source_length
-    encoded = cut_long(self.tokenizers[0].encode(texts), self.layout, longest)
+    encoded = cut_long(self.tokenizers[0].encode(texts), self.layout, longest, warn)
     return [self.layout.source(ids) for ids in encoded], written
 
   def evaluate(

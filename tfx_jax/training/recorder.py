@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+from absl import logging
 
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.common.whole_file import write_whole
 from tfx_jax.data.loader import Position
 from tfx_jax.errors import UserError
@@ -50,6 +52,17 @@ class Counters:
   log_bytes: int = 0
   stopped_early: bool = False
   seconds: float = 0.0
+
+  @classmethod
+  def from_saved(cls, saved: JsonObject) -> "Counters":
+    """Returns the counters saved with a checkpoint.
+
+    Keys of other versions are ignored with a warning, missing ones have their defaults.
+    """
+    known = {field.name for field in dataclasses.fields(cls)}
+    if unknown := sorted(saved.keys() - known):
+      logging.warning("ignored in the checkpoint, of another version: %s", ", ".join(unknown))
+    return cls(**{key: value for key, value in saved.items() if key in known})
 
 
 class Recorder:
