@@ -1,4 +1,4 @@
-"""What commands share that put ours beside peers: options, systems, and what is printed."""
+"""Comparison of tfx_jax with other libraries: shared options, systems, and printed results."""
 
 import argparse
 import importlib.util
@@ -19,11 +19,12 @@ DEFAULT = "tfx_jax"
 
 
 def make_parser(description: str, peers: Mapping[str, str]) -> argparse.ArgumentParser:
-  """Options that all have; each peer also with settings of the C library's memory.
+  """Returns a parser of the common options; each peer also has a variant with allocator settings.
 
   Args:
-    description: of the command.
-    peers: name -> the package that it needs or, in capitals, the variable that names its folder.
+    description: description of the command.
+    peers: name -> the package that the peer needs or, in capitals, the environment variable with
+      its folder.
   """
   parser = argparse.ArgumentParser(
     description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -32,16 +33,16 @@ def make_parser(description: str, peers: Mapping[str, str]) -> argparse.Argument
   parser.set_defaults(needs=peers)
   parser.add_argument("--size", default="tiny", choices=list(SIZES))
   parser.add_argument("--peer", action="append", default=[], choices=names)
-  parser.add_argument("--threads", type=int, default=0, help="0: all processors there are")
+  parser.add_argument("--threads", type=int, default=0, help="0: all processors")
   parser.add_argument("--rounds", type=int, default=5)
   parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-  parser.add_argument("--no_allocator", action="store_true", help="leave glibc as it is in ours")
+  parser.add_argument("--no_allocator", action="store_true", help="keep glibc's default malloc")
   parser.add_argument("--peak", type=float, default=0.0, help="FLOP/s; 0: measured first")
   return parser
 
 
 def parse(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
-  """Options, and the words "--config.KEY=VALUE"; `threads` is their number."""
+  """Returns the options, with the actual `threads`, and the words "--config.KEY=VALUE"."""
   options, overrides = parser.parse_known_args()
   for word in overrides:
     if not word.startswith("--config."):
@@ -57,7 +58,7 @@ def parse(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str
 
 
 def _missing(need: str) -> str:
-  """What is to be done before a peer can run; nothing if it can."""
+  """Returns a hint on how to install a missing peer; empty if it can run."""
   if need.isupper():
     here = os.path.isdir(os.environ.get(need, ""))
     return "" if here else f"{need}=FOLDER in the environment: benchmarks/README.md"
@@ -65,7 +66,7 @@ def _missing(need: str) -> str:
 
 
 def ours(options: argparse.Namespace, target: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-  """The arguments of `rounds.Child` for ours."""
+  """Returns the arguments of `rounds.Child` for tfx_jax."""
   return {
     "name": DEFAULT,
     "target": target,
@@ -78,7 +79,7 @@ def ours(options: argparse.Namespace, target: str, arguments: Mapping[str, Any])
 def peer(
   name: str, options: argparse.Namespace, target: str, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Those for a peer, which is also told how many threads there are."""
+  """Returns the arguments of `rounds.Child` for a peer, with the number of threads."""
   return {
     "name": name,
     "target": target,
@@ -89,14 +90,14 @@ def peer(
 
 
 def plain(name: str) -> str:
-  """A peer's name without its settings."""
+  """Returns a peer's name without its allocator settings."""
   return name.removesuffix("+malloc")
 
 
 def run(
   specifications: Sequence[Mapping[str, Any]], options: argparse.Namespace
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict[str, Any]], float]:
-  """Figures of the rounds and facts of each system, and the machine's peak in FLOP/s."""
+  """Returns the results of the rounds, facts about each system, and the peak in FLOP/s."""
   peak = options.peak or matmul.peak(options.threads, options.dtype)
   with rounds.children(specifications) as systems:
     figures = rounds.interleave(systems, options.rounds)
@@ -104,7 +105,7 @@ def run(
 
 
 def told(command: Callable[[], None]) -> None:
-  """Runs a command; what a user can mend is told in one line."""
+  """Runs a command; an error that a user can cause is one line."""
   from tfx_jax.errors import UserError
 
   try:
@@ -114,7 +115,7 @@ def told(command: Callable[[], None]) -> None:
 
 
 def show(lines: Sequence[Mapping[str, Any]], last: Mapping[str, Any]) -> None:
-  """Prints a JSON line for each system and the last one; tells of a machine that was not idle."""
+  """Prints a JSON line per system and one of ratios; warns if the machine was not idle."""
   for line in [*lines, last]:
     print(json.dumps(line), flush=True)
   if told := summary.warning(lines):

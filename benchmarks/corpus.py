@@ -1,13 +1,13 @@
-"""Times a corpus from its files to the first batch: reading, tokenising, packing, starting again.
+"""Times a corpus from its files to the first batch: reading, tokenizing, packing, restarting.
 
     python benchmarks/corpus.py [--pairs=1000000] [--config.KEY=VALUE …]
 
-Pairs are made up, 6 to 30 words a side, of two vocabularies of 50,000 words with Zipf's
+Pairs are synthetic, with 6 to 30 words per side of two vocabularies of 50,000 words with Zipf's
 frequencies. They are written as aligned text files and as an ArrayRecord data set of TensorFlow
-Datasets. Each stage runs in a process of its own and prints one JSON line: seconds, processor
-seconds (which a busy machine changes less), pairs a second, and the memory of the process in MB
-before the stage and at its greatest. The last stages do what a second run does until its first
-batch is ready, imports included.
+Datasets. Each stage runs in a separate process and prints one JSON line: seconds, processor seconds
+(which a busy machine changes less), pairs per second, and the memory of the process in MB before
+the stage and at its peak. The last stages do what a second run does until its first batch is ready,
+imports included.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def run(stage: str, folder: str, pairs: int, overrides: list[str]) -> None:
-  """Runs one stage in this process and prints its figures."""
+  """Runs one stage in this process and prints its results."""
   action, arguments = STAGES[stage]
   timed = action(folder, pairs, overrides, *arguments)
   before, begin, processor = peak_mb(), time.perf_counter(), time.process_time()
@@ -66,7 +66,7 @@ def run(stage: str, folder: str, pairs: int, overrides: list[str]) -> None:
   print(json.dumps(figures | more), flush=True)
 
 
-# Each stage makes ready what it needs and returns what is timed.
+# Each stage prepares its inputs and returns the function to time.
 
 
 def write_text(folder: str, pairs: int, overrides: list[str]) -> Callable:
@@ -198,7 +198,7 @@ STAGES = {
 
 
 def make_config(folder: str, overrides: list[str], format: str = "text") -> Any:
-  import tfx_jax.builders  # noqa: F401  here, so that importing is timed as one step
+  import tfx_jax.builders  # noqa: F401  so that importing is timed as one step
   from tfx_jax.config import base
   from tfx_jax.config.override import override
 
@@ -222,7 +222,7 @@ def make_loader(config: Any, folder: str) -> Any:
 
 
 def made_pairs(count: int) -> Iterator[tuple[str, str]]:
-  """Pairs of texts, about equally long; the words of a target stand for those of its source."""
+  """Yields pairs of texts of about equal length; each target word translates a source word."""
   rng, letters = np.random.default_rng(0), random.Random(0)
   syllables = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "is")]
   sides = []
@@ -230,7 +230,7 @@ def made_pairs(count: int) -> Iterator[tuple[str, str]]:
     words: set[str] = set()
     while len(words) < WORDS:
       words.add("".join(letters.choices(syllables, k=letters.randint(1, 5))))
-    # The shortest are the most frequent.
+    # The shortest words are the most frequent.
     sides.append(np.array(sorted(words, key=lambda word: (len(word), word))))
   shares = 1 / np.arange(1, WORDS + 1)
   shares /= shares.sum()

@@ -1,11 +1,11 @@
-"""Times how long a training run waits for its input.
+"""Measures how long a training run waits for its input.
 
     python benchmarks/data.py [--config=experiments/multi30k.py] [--threads=2] [--rounds=5]
         [--steps=100] [--config.KEY=VALUE …]
 
-Prints a JSON line: which share of the time, from the second step on, passed in the loop until the
-next batch was there, and which share of the processor seconds making batches took; see `watched.py`
-for what exactly. What tokenising and packing cost is timed by `corpus.py`.
+Prints a JSON line: the share of time, from the second step on, that the loop waited for the next
+batch, and the share of processor seconds spent on making batches; `watched.py` defines both. The
+cost of tokenizing and packing is measured by `corpus.py`.
 """
 
 import argparse
@@ -22,13 +22,13 @@ SHARES = ("waiting_share", "loader_share")
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--config", default=EXPERIMENT)
-  parser.add_argument("--threads", type=int, default=0, help="0: all processors there are")
+  parser.add_argument("--threads", type=int, default=0, help="0: all processors")
   parser.add_argument("--rounds", type=int, default=5)
   parser.add_argument("--steps", type=int, default=100)
   options, overrides = parser.parse_known_args()
   pin(options.threads)
   with tempfile.TemporaryDirectory() as folder:
-    # Nothing but steps: what comes between them is no waiting for input.
+    # Nothing but steps: other work between them is not waiting for input.
     quiet = [
       f"--config.train.{key}=0" for key in ("eval_every", "decode_every", "checkpoint_every")
     ]

@@ -1,4 +1,4 @@
-"""Times decoding of Multi30k's test2016, ours beside peers, in turns in one run.
+"""Times decoding of Multi30k's test2016 by tfx_jax and other libraries, which take turns.
 
     python benchmarks/decode.py --size=tiny --beam=4 --peer=ctranslate2 --peer=huggingface
         [--peer=ctranslate2_int8] [--peer=ctranslate2_parallel] [--peer=flax] [--threads=2]
@@ -6,10 +6,10 @@
         [--config.KEY=VALUE …]
     python benchmarks/decode.py --workdir=runs/multi30k [--lengths=exact] [--beam=1] …
 
-Weights are random, of the same shapes, and each output has exactly 32 tokens: all do the same work.
-A round is so many batches of 32 sentences, which each system may sort by length. Prints a JSON line
-a system, then one of ratios. With `--workdir` a trained run of ours decodes alone, and outputs are
-as long as it makes them, EOS counted, unless `--lengths=exact`.
+Weights are random, of the same shapes, and each output has exactly 32 tokens, so all do the same
+work. A round has `--batches` batches of 32 sentences, which each system may sort by length. Prints
+a JSON line per system, then one of ratios. With `--workdir` only a trained run of tfx_jax decodes,
+and its outputs end by themselves (EOS is counted) unless `--lengths=exact`.
 """
 
 import json
@@ -36,11 +36,11 @@ ROWS, TOKENS = 32, 32
 
 def main() -> None:
   parser = comparison.make_parser(__doc__, PEERS)
-  parser.add_argument("--batches", type=int, default=6, help="batches of a round")
-  parser.add_argument("--batch_size", type=int, default=ROWS, help="sentences of a batch")
+  parser.add_argument("--batches", type=int, default=6, help="batches per round")
+  parser.add_argument("--batch_size", type=int, default=ROWS, help="sentences per batch")
   parser.add_argument("--beam", type=int, default=4, help="1: greedy")
-  parser.add_argument("--workdir", default="", help="of a trained run")
-  parser.add_argument("--lengths", choices=["exact", "natural"], help="of outputs")
+  parser.add_argument("--workdir", default="", help="workdir of a trained run")
+  parser.add_argument("--lengths", choices=["exact", "natural"], help="lengths of outputs")
   options, overrides = comparison.parse(parser)
   if options.peer and options.workdir:
     parser.error("--workdir is of ours alone: leave out --peer")
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _peer(name: str, shared: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-  """Which function makes a peer, and its arguments."""
+  """Returns the function that makes a peer, and its arguments."""
   if "huggingface" in name:
     return "systems.huggingface_decoding:make", shared
   if "flax" in name:
@@ -109,15 +109,16 @@ def _config(options: Any, overrides: list[str]) -> Any:
 
 
 def write_sources(folder: str, workdir: str, config: Any) -> tuple[np.ndarray, int]:
-  """Writes the test set's sources as texts and as tokens; those of a usual length.
+  """Writes the test set's sources of usual length as texts and as tokens.
 
   Args:
-    folder: where to, with the configuration and, without a trained run, a new tokenizer.
-    workdir: of the trained run, or "".
-    config: ours.
+    folder: output folder; the configuration and, without a trained run, a new tokenizer are written
+      there as well.
+    workdir: workdir of the trained run, or "".
+    config: our configuration.
 
   Returns:
-    tokens of each, EOS counted, int [N], and V.
+    The number of tokens of each source with EOS, int [N], and V.
   """
   from tfx_jax import builders
   from tfx_jax.config import files as config_files
@@ -140,7 +141,7 @@ def write_sources(folder: str, workdir: str, config: Any) -> tuple[np.ndarray, i
 
 
 def part(items: Any, number: int, per_round: int) -> Any:
-  """What of an array belongs to round `number`; after the last begins the first again."""
+  """Returns the part of an array for round `number`; after the last part follows the first."""
   return items[np.arange(number * per_round, (number + 1) * per_round) % len(items)]
 
 

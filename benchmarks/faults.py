@@ -1,15 +1,15 @@
-"""Kills a training run again and again, damages its checkpoints, and compares what comes out.
+"""Kills a training run repeatedly, damages its checkpoints, and compares the results.
 
     python benchmarks/faults.py --kills=50
     python benchmarks/faults.py --kills=0 --corrupt
 
-Trains a small model on the built-in corpus twice: once undisturbed, once killed by SIGKILL at
-random moments, at least a quarter of them while a checkpoint is being written, and started again
-by the same command. With --corrupt the newest checkpoint of the run is damaged, each file of it in
-turn truncated, changed in a bit, and deleted, and opened as training opens it. Prints one JSON
-line for each; exits with 1 if the run ended before so many kills, if parameters, optimizer state or
-metrics (times left out) are not equal bit for bit, a kill has cost more than the steps since the
-last save, or a damage is not found.
+Trains a small model on the built-in corpus twice: once undisturbed, and once killed by SIGKILL at
+random moments (at least a quarter of them while a checkpoint is being written) and restarted with
+the same command. With --corrupt, each file of the run's newest checkpoint in turn is truncated, has
+a bit flipped, and is deleted, and the checkpoint is opened as training does. Prints one JSON line
+for each. Exits with 1 if the run ended before that many kills; if parameters, optimizer state or
+metrics (except times) are not equal bit for bit; if a kill has cost more than the steps since the
+last save; or if damage is not detected.
 """
 
 import argparse
@@ -39,8 +39,8 @@ from tfx_jax.training.checkpoints.restore import restore_params
 from tfx_jax.training.state import plan_params, plan_state
 
 TIMES = ("tokens_per_second",)
-# So that the run does not end before it has been killed as often as is asked for: on a fast machine
-# some 20 steps go by between two kills.
+# Enough that the run does not end before it has been killed as often as requested: on a fast
+# machine there are about 20 steps between two kills.
 STEPS_PER_KILL = 40
 SAVE_EVERY = 3
 EXPERIMENT = os.path.join(os.path.dirname(__file__), "..", "experiments", "quickstart.py")
@@ -65,7 +65,7 @@ def command(workdir: str, kills: int) -> list[str]:
 
 
 def saving(workdir: str) -> bool:
-  """Whether a checkpoint is being written: its arrays, or its manifest after them."""
+  """Returns true while a checkpoint is being written: its arrays, or then its manifest."""
   folders = glob.glob(os.path.join(workdir, "checkpoints", "*"))
   return any(
     "tmp" in os.path.basename(folder) or not os.path.exists(os.path.join(folder, "manifest.json"))
@@ -74,7 +74,7 @@ def saving(workdir: str) -> bool:
 
 
 def steps(workdir: str) -> list[int]:
-  """Of the checkpoints that are whole."""
+  """Returns the steps of the complete checkpoints."""
   found = glob.glob(os.path.join(workdir, "checkpoints", "*", "manifest.json"))
   return sorted(int(os.path.basename(os.path.dirname(path))) for path in found)
 
@@ -84,7 +84,7 @@ def newest(workdir: str) -> int:
 
 
 def run_killed(workdir: str, kills: int, seed: int) -> dict:
-  """Starts the run until it ends, killing it; counts the kills, those in a save, what they cost."""
+  """Restarts and kills the run until it ends; counts kills, kills while saving, and their cost."""
   rng, done, inside, lost = random.Random(seed), 0, 0, 0
   began, expected = time.monotonic(), 0
   while True:
@@ -92,7 +92,7 @@ def run_killed(workdir: str, kills: int, seed: int) -> dict:
       process = subprocess.Popen(command(workdir, kills), stderr=log, stdout=log)
     wanted_inside = inside * 4 <= done
     first = newest(workdir)
-    # The run must get somewhere, or it would never end; but not always to a save.
+    # The run must make some progress to end at all, but need not always reach a save.
     moving = rng.random() < 0.7 or wanted_inside
     while process.poll() is None and moving and newest(workdir) <= first:
       time.sleep(0.005)
@@ -120,7 +120,7 @@ def run_killed(workdir: str, kills: int, seed: int) -> dict:
 
 
 def went_on_at(workdir: str) -> float:
-  """The step that this session began with, if it has come so far."""
+  """Returns the step that this session resumed at, or None if it has not come so far."""
   with open(workdir + ".log") as log:
     found = re.search(r"going on at step ([\d,]+)", log.read())
   return int(found[1].replace(",", "")) if found else float("inf")
@@ -139,13 +139,13 @@ class Reader:
     self.params = plan_params(model, EXAMPLE, self.parallel)
 
   def newest(self, workdir: str) -> tuple[int, list[np.ndarray]]:
-    """The step and the arrays of the newest checkpoint that is not damaged."""
+    """Returns the step and the arrays of the newest undamaged checkpoint."""
     with contextlib.closing(Checkpoints(workdir)) as checkpoints:
       state, _ = checkpoints.restore_newest(self.abstract, self.shardings)
     return int(state.step), [np.asarray(x) for x in jax.tree.leaves(state)]
 
   def refuses(self, workdir: str, step: int) -> bool:
-    """Whether a checkpoint that is asked for by its step is called damaged."""
+    """Returns true if a checkpoint requested by its step is reported as damaged."""
     try:
       restore_params(workdir, str(step), *self.params)
     except UserError as error:
@@ -201,7 +201,7 @@ def delete(path: str, rng: random.Random) -> None:
 
 
 def corrupt(whole: str, folder: str, seed: int) -> bool:
-  """Damages each file of the newest checkpoint in three ways, a copy of the run each time."""
+  """Damages each file of the newest checkpoint in three ways, each time in a copy of the run."""
   rng, reader = random.Random(seed), Reader(whole)
   before, last = steps(whole)[-2:]
   copy = os.path.join(folder, "copy")
@@ -246,7 +246,7 @@ def main() -> int:
   parser.add_argument("--corrupt", action="store_true")
   parser.add_argument("--seed", type=int, default=0)
   options = parser.parse_args()
-  logging.set_verbosity(logging.FATAL)  # of each damage there is a line
+  logging.set_verbosity(logging.FATAL)  # a line is printed for each damage
   with tempfile.TemporaryDirectory() as folder:
     whole = os.path.join(folder, "whole")
     subprocess.run(command(whole, options.kills), check=True, capture_output=True)

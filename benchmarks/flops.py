@@ -1,9 +1,9 @@
-"""How many floating-point operations a model needs, counted from its shapes.
+"""Floating-point operations of a model, counted from its shapes.
 
-A product of [m,k] and [k,n] is 2mkn operations. Products are all that is counted: not norms, not
-the softmax, not the optimizer. Real tokens are all that is counted, too: no padding, and of causal
-attention only what is seen. So the figure is the same for every system that does the same work, and
-what a system computes in vain makes it slower, not busier. Letters are those of
+A product of [m,k] and [k,n] has 2mkn operations. Only matrix products are counted: no norms, no
+softmax, no optimizer. Only real tokens are counted: no padding, and only the unmasked part of
+causal attention. So the count is the same for every system that does the same work; wasted
+computation makes a system slower, but does not raise its count. The letters are those of
 `tfx_jax/layers/axes.py`: D features, F inside feed-forward layers, V vocabulary, S and T tokens of
 a source and a target, W beams.
 """
@@ -18,12 +18,12 @@ class Shape:
   """The sizes of a Transformer.
 
   Attributes:
-    encoder_layers: none in a model that is a decoder alone.
-    decoder_layers: those that write.
+    encoder_layers: number of encoder layers; 0 in a decoder-only model.
+    decoder_layers: number of decoder layers.
     features: D.
     feed_forward: F.
     vocab_size: V.
-    num_heads: N; no product's size depends on it.
+    num_heads: N; the counts do not depend on it.
   """
 
   encoder_layers: int
@@ -35,7 +35,7 @@ class Shape:
 
   @property
   def parameters(self) -> int:
-    """Entries of kernels and of one table that is shared by all; without biases and norms."""
+    """Returns the number of entries of kernels and of one shared table; no biases or norms."""
     d, layer = self.features, 4 * self.features**2 + 2 * self.features * self.feed_forward
     cross = 4 * d**2 * (self.encoder_layers > 0)
     blocks = self.encoder_layers * layer + self.decoder_layers * (layer + cross)
@@ -43,7 +43,7 @@ class Shape:
 
 
 def forward(shape: Shape, sources: np.ndarray, targets: np.ndarray) -> float:
-  """Operations of reading pairs whose tokens number `sources` [P] and `targets` [P].
+  """Returns the operations of a forward pass, for pairs of `sources` [P] and `targets` [P] tokens.
 
   Per encoder layer and source token: 8 D^2 for the four projections of attention, 4 D F for the
   feed-forward layer, 4 S D for scores and weighted sums. Per decoder layer and target token: the
@@ -62,16 +62,17 @@ def forward(shape: Shape, sources: np.ndarray, targets: np.ndarray) -> float:
 
 
 def training(shape: Shape, sources: np.ndarray, targets: np.ndarray) -> float:
-  """Operations of one update: each product has two more of its size for its two gradients."""
+  """Returns the operations of an update: each product needs two more of its size for gradients."""
   return 3 * forward(shape, sources, targets)
 
 
 def decoding(shape: Shape, sources: np.ndarray, written: np.ndarray, width: int) -> float:
-  """Operations of a search that writes `written` [P] tokens with `width` beams each.
+  """Returns the operations of a search that generates `written` [P] tokens with `width` beams.
 
-  A source is read, and its keys and values made, once for all beams. Each beam's token costs what a
-  target token costs in training's forward pass; the first token of a row is one beam's. In a
-  decoder alone the first is predicted where the source ends, and no other logits of it are needed.
+  A source is encoded, and its keys and values computed, once for all beams. Each beam's token costs
+  the same as a target token in the forward pass of training; the first token of a row is computed
+  for one beam. A decoder-only model predicts the first token at the end of the source, of which no
+  other logits are needed.
   """
   s, t = (np.asarray(lengths, np.float64) for lengths in (sources, written))
   none = np.zeros_like(s)

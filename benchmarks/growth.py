@@ -1,13 +1,13 @@
-"""How cost grows: time and memory of a training step, and time of decoding, along each size.
+"""Growth of cost: time and memory of a training step, and time of decoding, along each size.
 
     python benchmarks/growth.py --output=growth [--what=training] [--axis=width]
         [--threads=2] [--rounds=3] [--dtype=float32] [--point=width=128,depth=4]
         [--values=64,128,256]
 
-Along an axis all else is as in `--point`; the sizes of an axis take turns, each in a process of its
-own. Writes OUTPUT.json, a table OUTPUT.md and a picture OUTPUT.png: what was measured, the slope in
-logarithms, and the slope that counted operations and counted numbers have at the same sizes. A JSON
-line is printed for each size. With `--axis` only that one is measured.
+Along an axis, all other sizes are those of `--point`. The sizes of an axis take turns, each in a
+separate process. Writes OUTPUT.json, a table OUTPUT.md and a picture OUTPUT.png: the measurements,
+their slopes on logarithmic axes, and the slopes of counted operations and counted numbers at the
+same sizes. A JSON line is printed for each size. With `--axis` only that axis is measured.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from summary import rounded
 
 from tfx_jax.runtime.allocator import KEPT_BUFFERS
 
-# All else; D is `width`, F twice that, a head has 32 dimensions, both stacks are `depth` high, and
-# `length` is S and T.
+# The usual sizes. D is `width`, F is twice that, a head has 32 dimensions, both stacks have `depth`
+# layers, and `length` is S and T.
 POINT = {"width": 128, "depth": 4, "length": 64, "batch": 32, "vocabulary": 8000, "beam": 4}
 AXES = {
   "training": {
@@ -42,7 +42,7 @@ AXES = {
     "batch": (1, 4, 16, 64),
   },
 }
-# The sizes of a head's group, beam search and so on are compiled in: enough for a steady time.
+# Each size is compiled anew; this is enough for a steady time.
 STEPS = {"training": 3, "decoding": 1}
 
 
@@ -50,12 +50,12 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--output", required=True, help="beginning of the files' names")
+  parser.add_argument("--output", required=True, help="prefix of the files' names")
   parser.add_argument("--what", choices=list(AXES), help="by default both")
   parser.add_argument("--axis", default="", help="by default all")
-  parser.add_argument("--values", default="", help="of the axis")
+  parser.add_argument("--values", default="", help="sizes of the axis")
   parser.add_argument("--point", default="", help="NAME=NUMBER,… instead of the usual sizes")
-  parser.add_argument("--threads", type=int, default=0, help="0: all processors there are")
+  parser.add_argument("--threads", type=int, default=0, help="0: all processors")
   parser.add_argument("--rounds", type=int, default=3)
   parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
   options = parser.parse_args()
@@ -81,7 +81,7 @@ def _number(word: str) -> tuple[str, int]:
 def measure(
   what: str, axis: str, values: Any, point: dict[str, Any], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-  """A figure for each size of an axis: seconds, megabytes, and what is expected of both."""
+  """Returns, for each size of an axis, measured and expected seconds and megabytes."""
   points = [point | {axis: value} for value in values]
   target = {"training": "systems.growing:train", "decoding": "systems.growing:decode"}[what]
   specifications = [
@@ -122,13 +122,13 @@ def measure(
 
 
 def shape_at(point: dict[str, Any]) -> flops.Shape:
-  """The model of a point."""
+  """Returns the sizes of the model at a point."""
   depth, width = point["depth"], point["width"]
   return flops.Shape(depth, depth, width, 2 * width, point["vocabulary"], max(width // 32, 1))
 
 
 def operations(what: str, point: dict[str, Any]) -> float:
-  """Counted by `flops.py`."""
+  """Returns the operations at a point, counted by `flops.py`."""
   lengths = np.full(point["batch"], point["length"])
   if what == "training":
     return flops.training(shape_at(point), lengths, lengths)
@@ -136,12 +136,12 @@ def operations(what: str, point: dict[str, Any]) -> float:
 
 
 def numbers_held(point: dict[str, Any]) -> float:
-  """Numbers that a training step must hold at a time, of 4 bytes each.
+  """Returns the count of numbers, of 4 bytes each, that a training step must hold at a time.
 
-  Of a parameter: itself, its gradient and two moments. Of a token in a layer, for the backward
-  pass: 8 D (what enters and leaves norms, q, k, v and what attention gives), 2 F and, with and
-  without dropout, 2 N T attention weights; a decoder layer also reads the source, 5 D and 2 N S.
-  Logits of 256 tokens, and their gradient.
+  For each parameter: itself, its gradient and two moments. For each token in a layer, for the
+  backward pass: 8 D (inputs and outputs of norms, q, k, v and the output of attention), 2 F, and
+  2 N T attention weights (before and after dropout); a decoder layer also attends to the source,
+  with 5 D and 2 N S. Logits of 256 tokens, and their gradient.
   """
   shape, length = shape_at(point), point["length"]
   d, weights = shape.features, 2 * shape.num_heads * length

@@ -1,4 +1,4 @@
-"""From figures along axes to slopes, a table and a picture."""
+"""Slopes, a table and a picture of measurements along axes."""
 
 import json
 import math
@@ -9,7 +9,7 @@ import numpy as np
 
 from tfx_jax.common.whole_file import write_whole
 
-# What is drawn and fitted: title, what is measured, what is expected of it; where there is both.
+# Curves to fit and draw: title, measured quantity, expected quantity.
 KINDS = (
   ("seconds", "seconds", "expected_flops"),
   ("MB, planned by the compiler", "program_mb", "expected_mb"),
@@ -18,14 +18,14 @@ KINDS = (
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
-  """The exponent k of y = c x^k, by least squares on logarithms; not a number below two points."""
+  """Returns the exponent k of y = c x^k by least squares on logarithms; NaN below two points."""
   if len(x) < 2 or min(y) <= 0:
     return math.nan
   return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
 def curves(figures: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-  """For each axis and each kind of cost: `x`, `measured`, `expected`, and the slopes of both."""
+  """Returns `x`, `measured`, `expected` and both slopes for each axis and kind of cost."""
   found = []
   for what, axis in dict.fromkeys((f["what"], f["axis"]) for f in figures):
     points = [f for f in figures if (f["what"], f["axis"]) == (what, axis)]
@@ -41,7 +41,7 @@ def curves(figures: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> str:
-  """Markdown: a line for each curve."""
+  """Returns a table in Markdown with a line for each curve."""
   lines = [
     "| cost | along | sizes | measured | slope | expected slope |",
     "|---|---|---|---|---:|---:|",
@@ -55,7 +55,7 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def draw(path: str, found: Sequence[Mapping[str, Any]]) -> None:
-  """A panel for each curve; what is expected is a line through the middle of what was measured."""
+  """Draws a panel per curve; the expected slope is a line through the middle of measurements."""
   from matplotlib import ticker
   from matplotlib.figure import Figure
 

@@ -1,8 +1,8 @@
-"""The machine's peak: the fastest float32 (or bfloat16) product of large square matrices.
+"""Measures the machine's peak: the fastest product of large square matrices.
 
     python benchmarks/matmul.py [--threads=2] [--dtype=float32] [--sizes=1024,2048,4096]
 
-Prints a JSON line for each library there is, and one of the best: what model FLOP/s are a share of.
+Prints a JSON line for each installed library, and one of the best, to which `share_of_peak` refers.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--threads", type=int, default=0)
   parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-  parser.add_argument("--sizes", default="", help="of the matrices; larger ones on a GPU")
+  parser.add_argument("--sizes", default="", help="by default larger on a GPU")
   options = parser.parse_args()
   sizes = [int(size) for size in options.sizes.split(",") if size]
   best = peak(options.threads, options.dtype, sizes, lambda figures: print(json.dumps(figures)))
@@ -36,7 +36,7 @@ def peak(
   sizes: Sequence[int] = (),
   show: Callable = lambda figures: None,
 ) -> float:
-  """The highest FLOP/s of all libraries and sizes, each in a process of its own."""
+  """Returns the highest FLOP/s of all libraries and sizes, each measured in a separate process."""
   best = 0.0
   for library in LIBRARIES:
     if importlib.util.find_spec(library) is None or (library != "jax" and dtype != "float32"):
@@ -50,12 +50,12 @@ def peak(
     show({"name": "matmul", "system": library, "dtype": dtype, **child.facts, **figures})
     best = max(best, figures["flops_per_second"])
     if child.facts.get("platform", "cpu") != "cpu":
-      break  # the others know the processor only
+      break  # the others only use the CPU
   return best
 
 
 def make(library: str, dtype: str, threads: int, sizes: Sequence[int]) -> tuple[Callable, dict]:
-  """A round is every size five times; the figure is the fastest of all."""
+  """Makes rounds of five products of each size; a round's result is the fastest."""
   prepare, facts = {"jax": _jax, "numpy": _numpy, "torch": _torch}[library](dtype, threads)
   products = {
     size: prepare(size) for size in sizes or (SIZES if facts["platform"] == "cpu" else GPU_SIZES)

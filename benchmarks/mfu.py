@@ -1,13 +1,13 @@
-"""Which share of the machine's peak a training step reaches on full rows of random tokens.
+"""Measures the share of the peak that a training step reaches on full rows of random tokens.
 
     python benchmarks/mfu.py --model=big|decoder [--rows=64] [--dtype=bfloat16] [--rounds=5]
         [--steps=10] [--threads=2] [--peak=9.9e14] [--config.KEY=VALUE …]
 
-`big` is Vaswani et al.'s big Transformer on rows of 256 + 256 tokens, `decoder` a decoder alone of
-about 350 M parameters at length 2,048. For GPUs, where shares are given of the peak of dense
-bfloat16 products: `--peak` is the one that the maker tells, without it the one that `matmul.py`
-measures. FLOP are 6 for each parameter and token, and attention, of causal attention what is seen;
-what is computed again to save memory does not count. Prints one JSON line.
+`big` is Vaswani et al.'s big Transformer on rows of 256 + 256 tokens, `decoder` a decoder-only
+model of about 350 M parameters at length 2,048. On GPUs the share is that of the peak of dense
+bfloat16 products: `--peak` is the manufacturer's; without it, `matmul.py` measures one. FLOPs are 6
+for each parameter and token, plus attention (of causal attention, the unmasked part); recomputation
+to save memory does not count. Prints one JSON line.
 """
 
 import argparse
@@ -35,9 +35,9 @@ def main() -> None:
   parser.add_argument("--model", choices=list(MODELS), required=True)
   parser.add_argument("--rows", type=int, default=16)
   parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
-  parser.add_argument("--steps", type=int, default=10, help="of a round")
+  parser.add_argument("--steps", type=int, default=10, help="steps per round")
   parser.add_argument("--rounds", type=int, default=5)
-  parser.add_argument("--threads", type=int, default=0, help="0: all processors there are")
+  parser.add_argument("--threads", type=int, default=0, help="0: all processors")
   parser.add_argument("--peak", type=float, default=0.0, help="FLOP/s; 0: measured first")
   options, overrides = parser.parse_known_args()
   point = MODELS[options.model] | {"batch": options.rows, "dtype": options.dtype}
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def operations(point: dict) -> float:
-  """Of one step."""
+  """Returns the operations of one step."""
   alone = point.get("decoder_only", False)
   shape = flops.Shape(
     encoder_layers=0 if alone else point["depth"],

@@ -1,4 +1,4 @@
-"""Answers of a dialogue test set that are found, not written: the baseline of a dialogue model.
+"""Retrieves the answers of a dialogue test set, as a baseline for dialogue models.
 
     python benchmarks/retrieval_dialogue.py [--config=experiments/dialogue.py]
         [--config.KEY=VALUE …]
@@ -6,8 +6,8 @@
 For each test context, the answer that followed the most similar context of the training set, by
 BM25 (Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework", section 3.4; k1 = 1.2,
 b = 0.75, idf = log(1 + (N - n + 0.5) / (n + 0.5)), a word of the query counts once) over the words
-of its last turn, and of its last two turns. Prints a JSON line for each, with the metrics of the
-task, one with what of them needs no reference for the true answers, and ten examples.
+of its last turn, and of its last two turns. Prints a JSON line for each with the metrics of the
+task, one for the true answers with the metrics that need no references, and ten examples.
 """
 
 import collections
@@ -26,7 +26,7 @@ from tfx_jax.metrics.form import OUTPUT_METRICS
 
 K1, B = 1.2, 0.75
 LAST_TURNS = (1, 2)
-QUERIES = 64  # at a time
+QUERIES = 64  # per batch
 EXAMPLES = 10
 EXPERIMENT = "experiments/dialogue.py"
 
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def nearest(documents: list[list[str]], queries: list[list[str]]) -> np.ndarray:
-  """For each query the document of the highest BM25, the first of them where several have it."""
+  """Returns the document of the highest BM25 for each query; the first of several."""
   numbers = collections.defaultdict(lambda: len(numbers))
   index, asked = matrix(documents, numbers), matrix(queries, numbers)
   asked.data[:] = 1
@@ -75,7 +75,7 @@ def nearest(documents: list[list[str]], queries: list[list[str]]) -> np.ndarray:
 
 
 def matrix(texts: list[list[str]], numbers: dict[str, int]) -> scipy.sparse.csr_array:
-  """How often each word is in each text; new words get the next numbers."""
+  """Returns the count of each word in each text; new words get the next numbers."""
   columns = [numbers[word] for text in texts for word in text]
   rows = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
   return scipy.sparse.csr_array(
@@ -84,7 +84,7 @@ def matrix(texts: list[list[str]], numbers: dict[str, int]) -> scipy.sparse.csr_
 
 
 def words(source: str, last: int) -> list[str]:
-  """The words of the last turns of a source, as `Dialogue.source_of` writes it."""
+  """Returns the words of the last turns of a source, as `Dialogue.source_of` writes it."""
   turns = re.split(r"\s*<\d+>\s*", source)[1:-1]
   return re.findall(r"\w+", " ".join(turns[-last:]).lower())
 

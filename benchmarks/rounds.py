@@ -1,14 +1,14 @@
-"""Systems that take turns: each lives in a process of its own, and only one computes at a time.
+"""Systems that take turns: each is a separate process, and only one computes at a time.
 
-A system is a function `make(**arguments) -> (run, facts)`: it makes ready what takes long, and
-`run(number) -> figures` does the work of a round and returns when it is done. `Child` starts
+A system is a function `make(**arguments) -> (run, facts)` that does all slow preparation;
+`run(number) -> results` does the work of a round and returns when it is done. `Child` starts
 
     python benchmarks/rounds.py PACKAGE.MODULE:make JSON
 
-which speaks in lines of JSON. First it writes `{"ready": facts}`; then it reads `{"round": number}`
-and writes `{"round": number, "seconds": …, "processor_seconds": …, "other_cores": …, …figures}`;
-what goes wrong is `{"error": traceback}`; the end of its input ends it. What libraries print goes
-to standard error.
+which reads and writes lines of JSON. First it writes `{"ready": facts}`; then it reads `{"round":
+number}` and writes `{"round": number, "seconds": …, "processor_seconds": …, "other_cores": …,
+…results}`. An error is `{"error": traceback}`. It ends at the end of its input. Output of libraries
+goes to standard error.
 """
 
 import contextlib
@@ -24,26 +24,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-# Has glibc keep large buffers.
+# Makes glibc keep large buffers.
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# Between rounds, so that threads of the one before have stopped spinning.
+# Seconds between rounds, in which threads of the previous system stop spinning.
 PAUSE = 0.3
 
 
 class Failed(Exception):
-  """A system ended or could not do its work; the message holds what it said."""
+  """Raised when a system ended or failed; the message has its output."""
 
 
 class Child:
-  """A system in a process of its own.
+  """A system in a separate process.
 
   Args:
-    name: what it is called in reports.
-    target: "PACKAGE.MODULE:FUNCTION", found from this folder.
-    arguments: of the function, as JSON knows them.
-    threads: processors it may use, the first of those that this process may; 0: all.
-    environment: variables that it has besides; settings of the C library's memory are its own only.
+    name: name of the system in reports.
+    target: "PACKAGE.MODULE:FUNCTION", relative to this folder.
+    arguments: arguments of the function, of JSON's types.
+    threads: number of processors it may use, the first of those of this process; 0: all.
+    environment: additional environment variables. Allocator settings are not inherited.
   """
 
   def __init__(
@@ -68,20 +68,20 @@ class Child:
     self.facts = self._read()["ready"] | {"ready_seconds": round(time.perf_counter() - begin, 1)}
 
   def run(self, number: int) -> dict[str, Any]:
-    """Has it do round `number`, and waits for its figures.
+    """Runs round `number` and waits for its results.
 
     Raises:
-      Failed: if it does not.
+      Failed: if the system fails.
     """
     try:
       self._process.stdin.write(json.dumps({"round": number}).encode() + b"\n")
       self._process.stdin.flush()
     except BrokenPipeError:
-      pass  # told by what is read
+      pass  # reported by reading
     return self._read()
 
   def close(self) -> None:
-    """Ends it."""
+    """Ends the process."""
     with contextlib.suppress(BrokenPipeError):
       self._process.stdin.close()
     try:
@@ -109,10 +109,10 @@ class Child:
 
 
 def child_environment(threads: int, more: Mapping[str, str]) -> dict[str, str]:
-  """The environment of a child that may use so many processors.
+  """Returns the environment of a child that may use a number of processors.
 
   Raises:
-    Failed: if there are not so many.
+    Failed: if there are fewer.
   """
   kept = {
     key: value
@@ -128,7 +128,7 @@ def child_environment(threads: int, more: Mapping[str, str]) -> dict[str, str]:
 
 
 def processors() -> list[int]:
-  """The processors that this process may use."""
+  """Returns the processors that this process may use."""
   if hasattr(os, "sched_getaffinity"):
     return sorted(os.sched_getaffinity(0))
   return list(range(os.cpu_count() or 1))
@@ -136,7 +136,7 @@ def processors() -> list[int]:
 
 @contextlib.contextmanager
 def children(specifications: Sequence[Mapping[str, Any]]) -> Iterator[list[Child]]:
-  """Starts systems one after the other, given as arguments of `Child`, and ends them all."""
+  """Starts systems one after the other, with arguments of `Child`; ends them after the block."""
   with contextlib.ExitStack() as stack:
     started = []
     for specification in specifications:
@@ -147,14 +147,14 @@ def children(specifications: Sequence[Mapping[str, Any]]) -> Iterator[list[Child
 
 
 def interleave(systems: Sequence[Any], rounds: int) -> dict[str, list[dict[str, Any]]]:
-  """Rounds A B A B …, after one that is thrown away, since it compiles and warms up.
+  """Runs rounds A B A B …; the first one, which compiles and warms up, is discarded.
 
   Args:
-    systems: with `name` and `run(number)`; the number of the first round that counts is 1.
-    rounds: that count.
+    systems: systems with `name` and `run(number)`; the discarded round has the number 0.
+    rounds: number of further rounds.
 
   Returns:
-    for each name the figures of its rounds.
+    The results of the rounds, by the systems' names.
   """
   figures: dict[str, list] = {system.name: [] for system in systems}
   for number in range(rounds + 1):
@@ -167,10 +167,10 @@ def interleave(systems: Sequence[Any], rounds: int) -> dict[str, list[dict[str, 
 
 
 def measured(run: Any, number: int) -> dict[str, Any]:
-  """What `run(number)` gives, and how long it took.
+  """Returns the results of `run(number)` and its time.
 
-  Also the processor seconds of this process, and the mean number of processors that everything else
-  on the machine kept busy meanwhile.
+  Also the processor seconds of this process, and the mean number of processors that other programs
+  kept busy meanwhile.
   """
   before, busy, own = time.perf_counter(), _busy(), time.process_time()
   figures = run(number)
@@ -181,7 +181,7 @@ def measured(run: Any, number: int) -> dict[str, Any]:
 
 
 def _busy() -> float | None:
-  """Processor seconds of the whole machine since it started, or None where nothing tells."""
+  """Returns the processor seconds of the whole machine since it started, or None if unknown."""
   try:
     with open("/proc/stat") as file:
       user, nice, system, _, _, irq, softirq = map(int, file.readline().split()[1:8])
@@ -191,7 +191,7 @@ def _busy() -> float | None:
 
 
 def serve(target: str, arguments: str) -> None:
-  """The other end: makes the system, then does a round whenever it is told to."""
+  """Serves a `Child`: makes the system, then runs a round for each request."""
   answers = os.fdopen(os.dup(1), "w")
   os.dup2(2, 1)
 
@@ -210,6 +210,6 @@ def serve(target: str, arguments: str) -> None:
 
 if __name__ == "__main__":
   if hasattr(os, "sched_setaffinity"):
-    # Before anything is imported that counts processors.
+    # Before imports of libraries that count processors.
     os.sched_setaffinity(0, map(int, os.environ["BENCHMARK_PROCESSORS"].split(",")))
   serve(*sys.argv[1:])

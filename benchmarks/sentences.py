@@ -1,9 +1,9 @@
-"""The sentences that all systems read: one tokenisation, the same pairs in each round.
+"""Sentences for all systems: one tokenization, and the same pairs in each round.
 
-Ours reads them packed, the peers padded. The pairs of a round's updates are given to the peers
-sorted by length and cut into as many batches of equally many real target tokens, each padded to its
-own longest source and target: less padding than with the usual length buckets, and real tokens per
-update equal but for a sentence.
+tfx_jax reads them packed, other libraries padded. For those, the pairs of a round's updates are
+sorted by length and split into the same number of batches, with equally many real target tokens and
+each padded to its longest source and target. So there is less padding than with the usual length
+buckets, and the real tokens per update differ by at most a sentence.
 """
 
 import os
@@ -12,28 +12,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Most that real target tokens per update may differ between two systems.
+# Largest allowed relative difference of real target tokens per update between two systems.
 TOLERANCE = 0.02
 
 
 class Lengths(NamedTuple):
-  """Real tokens of each pair, marks included, by update: lists of int arrays [P]."""
+  """Number of real tokens of each pair, with special tokens, by update: lists of int arrays [P]."""
 
   sources: list[np.ndarray]
   targets: list[np.ndarray]
 
 
 def write_batches(folder: str, config: Any, updates: int, per_round: int) -> tuple[Lengths, int]:
-  """Tokenises the training data and writes the batches of so many updates, packed and padded.
+  """Tokenizes the training data and writes the batches of all updates, packed and padded.
 
   Args:
-    folder: where tokenizer, configuration, `packed.npz` and `padded.npz` are written.
-    config: ours.
-    updates: in all.
-    per_round: those whose pairs are the same for all systems; a divisor of `updates`.
+    folder: output folder of the tokenizer, the configuration, `packed.npz` and `padded.npz`.
+    config: our configuration.
+    updates: total number of updates.
+    per_round: number of updates that have the same pairs for all systems; a divisor of `updates`.
 
   Returns:
-    the lengths of the pairs of our updates, and V.
+    The lengths of the pairs of our updates, and V.
   """
   from tfx_jax import builders
   from tfx_jax.config import files as config_files
@@ -64,7 +64,7 @@ def write_batches(folder: str, config: Any, updates: int, per_round: int) -> tup
 
 
 def length_sorted(pairs: Sequence[tuple], parts: int) -> list[list[tuple]]:
-  """Pairs of similar length together, in parts of equally many target tokens but for one pair."""
+  """Sorts pairs by length and splits them into parts of equally many target tokens."""
   ordered = sorted(pairs, key=lambda pair: (max(map(len, pair)), len(pair[1]), len(pair[0])))
   ends = np.cumsum([len(target) for _, target in ordered])
   cuts = [int(np.abs(ends - ends[-1] * part / parts).argmin()) + 1 for part in range(1, parts)]
@@ -72,7 +72,7 @@ def length_sorted(pairs: Sequence[tuple], parts: int) -> list[list[tuple]]:
 
 
 def pad(sequences: Sequence[np.ndarray], value: int = 0) -> np.ndarray:
-  """int32 [B,T], filled up behind each sequence."""
+  """Returns int32 [B,T], padded at the end of each sequence."""
   out = np.full((len(sequences), max(map(len, sequences))), value, np.int32)
   for row, sequence in zip(out, sequences, strict=True):
     row[: len(sequence)] = sequence
@@ -80,7 +80,7 @@ def pad(sequences: Sequence[np.ndarray], value: int = 0) -> np.ndarray:
 
 
 def read_batches(path: str) -> list[dict[str, np.ndarray]]:
-  """The batches of `packed.npz` or `padded.npz`, in their order."""
+  """Reads the batches of `packed.npz` or `padded.npz`, in order."""
   batches: dict[int, dict] = {}
   with np.load(path) as arrays:
     for key in arrays.files:
@@ -90,13 +90,13 @@ def read_batches(path: str) -> list[dict[str, np.ndarray]]:
 
 
 def check_equal_work(tokens: Mapping[str, Sequence[Sequence[float]]]) -> float:
-  """The greatest relative difference of real target tokens per update between the first and others.
+  """Returns the largest relative difference in real target tokens per update to the first system.
 
   Args:
-    tokens: for each system, for each round, those of each update.
+    tokens: number of tokens of each update, for each system and round.
 
   Raises:
-    ValueError: if in a round the means of two systems differ by more than `TOLERANCE`.
+    ValueError: if the means of two systems differ by more than `TOLERANCE` in a round.
   """
   first, *others = tokens.items()
   worst = 0.0

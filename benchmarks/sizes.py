@@ -1,4 +1,4 @@
-"""The models that are timed, and the experiment they are settings of."""
+"""Sizes of the models to time, and the experiment with their settings."""
 
 import os
 from typing import Any
@@ -18,11 +18,11 @@ DROPOUT = 0.1
 
 
 def make_config(size: str, dtype: str, overrides: list[str]) -> Any:
-  """Our configuration, with dropout wherever the peers have it and their optimizer.
+  """Returns our configuration, with the dropout and the optimizer of the other libraries.
 
   Args:
     size: a key of `SIZES`.
-    dtype: of products.
+    dtype: compute dtype.
     overrides: words "--config.KEY=VALUE" of a command line.
   """
   from tfx_jax.builders.validation import validate
@@ -48,7 +48,7 @@ def make_config(size: str, dtype: str, overrides: list[str]) -> Any:
 
 
 def shape_of(config: Any, vocab_size: int) -> flops.Shape:
-  """The sizes of a configuration's model."""
+  """Returns the sizes of a configuration's model."""
   c = config.model
   alone = c.architecture == "decoder_only"
   return flops.Shape(

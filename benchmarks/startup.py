@@ -3,9 +3,9 @@
     python benchmarks/startup.py [--config=experiments/multi30k.py] [--threads=2] [--rounds=5]
         [--config.KEY=VALUE …]
 
-Each import is of a fresh process, in turns; Python's own start is one of them. The run's data is
-tokenised before; its first step is timed with no compiled program on disk and with those of the run
-before. Prints a JSON line each, and one of ratios to `import jax`.
+Each import is timed in a new process, in turns; starting Python alone is one of them. The run's
+data is tokenized before. Its first step is timed without compiled programs on disk, and with those
+of the previous run. Prints a JSON line for each, and one of ratios to `import jax`.
 """
 
 import argparse
@@ -40,7 +40,7 @@ STEPS = 4
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--config", default=EXPERIMENT)
-  parser.add_argument("--threads", type=int, default=0, help="0: all processors there are")
+  parser.add_argument("--threads", type=int, default=0, help="0: all processors")
   parser.add_argument("--rounds", type=int, default=5)
   options, overrides = parser.parse_known_args()
   pin(options.threads)
@@ -49,7 +49,7 @@ def main() -> None:
     for name, statement in IMPORTS.items():
       begin = time.perf_counter()
       subprocess.run([sys.executable, "-c", statement], check=True, env=environment())
-      if number:  # the first reads files into memory
+      if number:  # the first round reads files into memory
         imports[name].append(time.perf_counter() - begin)
   for name, seconds in imports.items():
     show({"name": "import", "system": name} | spread(seconds))
@@ -59,7 +59,7 @@ def main() -> None:
 
   with tempfile.TemporaryDirectory() as folder:
     arguments = [f"--config={options.config}", f"--workdir={folder}/run", *overrides]
-    # Of its own, so that what is compiled there is of this run alone.
+    # A separate cache, so that it only has programs of this run.
     own = environment() | {"TFX_JAX_CACHE": f"{folder}/cache"}
     own.pop("JAX_COMPILATION_CACHE_DIR", None)
     prepare(arguments, own)
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def prepare(arguments: list[str], environment: dict[str, str]) -> None:
-  """Makes tokenizer and corpus of a run."""
+  """Makes the tokenizer and the corpus of a run."""
   command = [sys.executable, "-m", "tfx_jax.main", "--mode=prepare", *arguments]
   done = subprocess.run(command, capture_output=True, text=True, env=environment)
   if done.returncode:
@@ -87,7 +87,7 @@ def prepare(arguments: list[str], environment: dict[str, str]) -> None:
 
 
 def watch(steps: int, arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
-  """The figures of `watched.py`."""
+  """Returns the results of `watched.py`."""
   command = [sys.executable, os.path.join(HERE, "watched.py"), str(steps), *arguments]
   done = subprocess.run(command, capture_output=True, text=True, env=environment)
   if done.returncode:
@@ -96,23 +96,23 @@ def watch(steps: int, arguments: list[str], environment: dict[str, str]) -> dict
 
 
 def count(folder: str) -> int:
-  """Compiled programs in a folder."""
+  """Returns the number of compiled programs in a folder."""
   return len(glob.glob(f"{folder}/*-cache"))
 
 
 def environment() -> dict[str, str]:
-  """That of child processes: that of `main.py`, and of memory nothing that the shell says."""
+  """Returns the environment of child processes: allocator settings as for `tfx_jax/main.py`."""
   return rounds.child_environment(0, KEPT_BUFFERS)
 
 
 def pin(threads: int) -> None:
-  """Gives this process and its children so many processors; 0: all."""
+  """Limits this process and its children to a number of processors; 0: all."""
   if threads and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, rounds.processors()[:threads])
 
 
 def spread(seconds: list[float]) -> dict[str, Any]:
-  """Median, least and greatest."""
+  """Returns median, minimum and maximum."""
   return {
     "seconds": rounded(statistics.median(seconds)),
     "seconds_range": [rounded(min(seconds)), rounded(max(seconds))],

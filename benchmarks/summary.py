@@ -1,29 +1,29 @@
-"""From the figures of rounds to one line a system, and one line of ratios."""
+"""Summary of rounds: one line per system, and one line of ratios."""
 
 import os
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Processors that others keep busy, above which timings mean little.
+# Number of processors kept busy by other programs above which timings are unreliable.
 QUIET = 0.1
 
 
 def line(
   rounds: Sequence[Mapping[str, Any]], tokens: str, flops: Sequence[float], peak: float
 ) -> dict[str, Any]:
-  """What a system did, over its rounds.
+  """Summarizes a system's rounds.
 
   Args:
-    rounds: figures, as `rounds.interleave` gives them.
-    tokens: which of them is the number of real tokens.
+    rounds: results of the rounds, see `rounds.interleave`.
+    tokens: key of the number of real tokens.
     flops: operations of each round.
-    peak: of the machine, in operations a second; 0: not known.
+    peak: the machine's peak in FLOP/s; 0 if unknown.
 
   Returns:
-    medians over rounds, with the least and the greatest of what is timed: `round_seconds`,
+    Medians over rounds, with minimum and maximum for timings: `round_seconds`,
     `tokens_per_second`, `flops_per_second`, `share_of_peak`; `processor_seconds` of a round,
-    `other_cores` kept busy by others, and the `load` now.
+    `other_cores` that other programs kept busy, and the current `load`.
   """
   seconds = [figures["seconds"] for figures in rounds]
   rates = [figures[tokens] / s for figures, s in zip(rounds, seconds, strict=True)]
@@ -46,9 +46,9 @@ def line(
 def ratios(
   figures: Mapping[str, Sequence[Mapping[str, Any]]], tokens: str
 ) -> dict[str, dict[str, float]]:
-  """How many times as fast as each other system the first is: median, least and greatest.
+  """Returns the speed of the first system relative to each other one: median, minimum, maximum.
 
-  A ratio is of two rounds that followed each other.
+  A ratio compares two successive rounds.
   """
   (_, ours), *others = figures.items()
   found = {}
@@ -65,7 +65,7 @@ def ratios(
 
 
 def warning(lines: Sequence[Mapping[str, Any]]) -> str:
-  """What to tell of a machine that was not idle; nothing if it was."""
+  """Returns a warning if the machine was not idle, else an empty text."""
   worst = max((line["other_cores"] or 0.0 for line in lines), default=0.0)
   if worst <= QUIET:
     return ""
@@ -73,5 +73,5 @@ def warning(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def rounded(x: float, digits: int = 4) -> float:
-  """To so many significant digits."""
+  """Rounds to a number of significant digits."""
   return float(f"{x:.{digits}g}")

@@ -1,14 +1,14 @@
-"""Times training steps on Multi30k, ours beside those of peers, in turns in one run.
+"""Times training steps on Multi30k of tfx_jax and other libraries, which take turns.
 
     python benchmarks/train_step.py --size=tiny --peer=torch --peer=marian --peer=marian+malloc
         [--peer=flax] [--threads=2] [--rounds=5] [--batches=6] [--rows=64] [--dtype=float32]
         [--no_allocator] [--peak=1.6e11] [--config.KEY=VALUE …]
 
-Every system is a process of its own that does a round of steps when it is told to. All read the
-same sentences in the same tokenisation, ours and flax's example packed, the other peers' sorted by
-length and padded; all drop out at the same sites. Prints a JSON line a system, then one of ratios.
-`+malloc` has the C library of a peer keep its large buffers, as `tfx_jax/runtime/allocator.py` does
-in ours.
+Every system is a separate process that does a round of steps on request. All read the same
+sentences in the same tokenization: tfx_jax and flax's example packed, the others sorted by length
+and padded. All apply dropout at the same places. Prints a JSON line per system, then one of ratios.
+`+malloc` makes the C library of a peer keep its large buffers, as `tfx_jax/runtime/allocator.py`
+does for tfx_jax.
 """
 
 import statistics
@@ -27,13 +27,13 @@ PEERS = {"torch": "torch", "marian": "transformers", "flax": flax_example.FOLDER
 
 def main() -> None:
   parser = comparison.make_parser(__doc__, PEERS)
-  parser.add_argument("--batches", type=int, default=6, help="updates of a round")
+  parser.add_argument("--batches", type=int, default=6, help="updates per round")
   parser.add_argument("--rows", type=int, default=64, help="packed rows of our batch")
   options, overrides = comparison.parse(parser)
   config = make_config(options.size, options.dtype, overrides)
   config.data.batch_size = options.rows
   with tempfile.TemporaryDirectory() as folder:
-    # The first round only warms up.
+    # The first round is only a warm-up.
     updates = (options.rounds + 1) * options.batches
     lengths, vocab_size = write_batches(folder, config, updates, options.batches)
     shared = {"folder": folder, "per_round": options.batches}
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _peer(name: str, shared: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-  """Which function makes a peer, and its arguments."""
+  """Returns the function that makes a peer, and its arguments."""
   if name == "flax":
     return "systems.flax_training:make", shared
   return "systems.torch_training:make", shared | {"model": name}

@@ -1,17 +1,17 @@
-"""Runs the training command and looks at its loop from outside.
+"""Runs the training command and measures its loop from outside.
 
     python benchmarks/watched.py STEPS --config=experiments/multi30k.py --workdir=DIR …
 
-What follows STEPS is the command line of `tfx_jax.main`. The run is left after so many steps,
-before anything is validated or saved if that comes later. Prints one JSON line:
+The arguments after STEPS are those of `tfx_jax.main`. The run is left after that number of steps,
+before later validations and saves. Prints one JSON line:
 
-- `first_step_seconds`: from the start of the process to the end of the first step;
-- `compilations`: of the training step; it is an error if that is not 1;
-- `compilations_later`: of anything, after the first step;
+- `first_step_seconds`: time from the start of the process to the end of the first step;
+- `compilations`: number of compilations of the training step; it is an error if that is not 1;
+- `compilations_later`: number of compilations of anything after the first step;
 - `step_seconds`, the mean from the second step on, and `target_tokens_per_second`;
-- `waiting_share`: of that time, spent until the next batch was there: at most so long did the
-  device have nothing to do for want of input, since it may still have been at the step before;
-- `loader_share`: processor seconds of making batches, of all processor seconds.
+- `waiting_share`: share of that time spent waiting for the next batch. The device was idle for lack
+  of input at most that long, since it may still have been computing the previous step;
+- `loader_share`: share of processor seconds spent on making batches.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 class Enough(BaseException):
-  """Leaves the loop; nothing in between handles it."""
+  """Raised to leave the loop; no code in between catches it."""
 
 
 def since_process_start() -> float:
-  """Seconds since this process was made; where nothing tells, since this module was imported."""
+  """Returns the seconds since the process started or, if unknown, since this import."""
   try:
     with open("/proc/self/stat") as file:
       started = int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
@@ -43,7 +43,7 @@ def since_process_start() -> float:
 
 
 class Watch:
-  """What is seen of a loop that is left after `steps` steps."""
+  """Measurements of a loop that is left after `steps` steps."""
 
   def __init__(self, steps: int):
     self.steps = steps
@@ -54,7 +54,7 @@ class Watch:
     self.tokens: list[float] = []
 
   def step(self, train_step: Callable, state: Any, batch: Any) -> tuple:
-    """A training step; the first and the last are waited for."""
+    """Runs a training step and, for the first and the last, waits until it has ended."""
     import jax
 
     if self.done == self.steps:
@@ -77,7 +77,7 @@ class Watch:
 
   @contextlib.contextmanager
   def prefetch(self, original: Callable, loader: Any, position: Any) -> Iterator[Callable]:
-    """The loop's own, with the time that it takes to get a batch."""
+    """Wraps the loop's own function to measure the time until it returns a batch."""
     make = loader.batch
 
     def batch(position: Any) -> Any:
@@ -99,7 +99,7 @@ class Watch:
       yield timed
 
   def figures(self) -> dict[str, Any]:
-    """All of it; see above."""
+    """Returns all measurements; see the module's docstring."""
     assert self.done == self.steps, f"the run ended after {self.done} of {self.steps} steps"
     assert self.compilations == 1, f"the training step was compiled {self.compilations} times"
     found = {
@@ -121,10 +121,10 @@ class Watch:
 
 
 def main(steps: int, arguments: list[str]) -> dict[str, Any]:
-  """Runs `tfx_jax.main` for so many steps."""
+  """Runs `tfx_jax.main` for a number of steps."""
   from tfx_jax.cli import program
 
-  # As `python -m tfx_jax.main` does: JAX is imported when options and files have been read.
+  # As `python -m tfx_jax.main` does, JAX is imported after options and files have been read.
   watch = Watch(steps)
   read_job = program.read_job
 
@@ -157,5 +157,5 @@ def main(steps: int, arguments: list[str]) -> dict[str, Any]:
 if __name__ == "__main__":
   figures = main(int(sys.argv[1]), sys.argv[2:])
   print(json.dumps(figures), flush=True)
-  # The save or the batch that is on its way is of no use.
+  # The save or the batch in progress is not needed.
   os._exit(0)

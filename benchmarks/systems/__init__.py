@@ -1,1 +1,1 @@
-"""Ours and its peers, each in a file: `make(**arguments) -> (run, facts)`, see `rounds.py`."""
+"""The compared systems, one file each, with functions as benchmarks/rounds.py expects them."""

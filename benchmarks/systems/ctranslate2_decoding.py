@@ -1,4 +1,4 @@
-"""Decoding by CTranslate2, of a Marian with random weights."""
+"""Decoding of a Marian model with random weights by CTranslate2."""
 
 import os
 import tempfile
@@ -21,9 +21,9 @@ def make(
   int8: bool,
   side_by_side: bool,
 ) -> tuple[Callable, dict]:
-  """Rounds of exactly `tokens` tokens for each source; it sorts and batches `rows` by itself.
+  """Makes rounds of exactly `tokens` tokens per source; CTranslate2 makes batches of `rows`.
 
-  All threads work at one batch or, `side_by_side`, each at one of its own.
+  All threads work on one batch or, with `side_by_side`, each on a separate one.
   """
   import ctranslate2
 
@@ -58,10 +58,10 @@ def make(
 
 
 def convert(model: Any, pieces: list[str], kind: str, folder: str) -> None:
-  """Writes a `MarianMTModel` as CTranslate2 reads it."""
+  """Writes a `MarianMTModel` in CTranslate2's format."""
   from ctranslate2.converters.transformers import BartLoader
 
-  # What the converter asks of a model of BART's kind.
+  # Attributes that the converter reads from a model like BART.
   model.config.normalize_before = model.config.normalize_embedding = False
   specification = BartLoader().get_model_spec(model)
   specification.register_source_vocabulary(pieces)

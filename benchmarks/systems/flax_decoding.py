@@ -1,4 +1,4 @@
-"""Decoding by flax's translation example."""
+"""Decoding by Flax's translation example."""
 
 import functools
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from sentences import pad
 from systems import flax_example
 from systems.sources import read_rounds
 
-# Sources are padded to a multiple of it, so that programs are few.
+# Sources are padded to a multiple of this, so that few programs are compiled.
 MULTIPLE = 8
 NEVER = -1
 
@@ -24,10 +24,10 @@ def make(
   rows: int,
   threads: int,
 ) -> tuple[Callable, dict]:
-  """Rounds of its `predict_step` under `pmap`, exactly `tokens` tokens a source.
+  """Makes rounds of its `predict_step` under `pmap`, with exactly `tokens` tokens per source.
 
-  Batches are `rows` sources of similar length. No token ends an output: the last is a token as
-  the others are. Arguments are those of the other peers; JAX counts `threads` for itself.
+  Batches have `rows` sources of similar length. Outputs do not end with EOS. The arguments are
+  those of the other systems; JAX chooses its number of threads itself.
   """
   del threads
   example = flax_example.load()
@@ -42,7 +42,7 @@ def make(
   facts = flax_example.facts(params)
   config = config.replace(deterministic=True, decode=True)
   params = jax_utils.replicate(params)
-  # Its outputs begin with a token that it takes off.
+  # Its outputs start with a token that it removes.
   length = tokens + 1
   cache = jax.pmap(
     functools.partial(example.initialize_cache, max_decode_len=length, config=config),

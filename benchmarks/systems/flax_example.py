@@ -1,4 +1,4 @@
-"""The translation example of flax, `examples/wmt` in its source archive: its own code is timed."""
+"""Flax's translation example, `examples/wmt` in its source archive, run unchanged."""
 
 import importlib
 import os
@@ -7,19 +7,19 @@ import unittest.mock
 from typing import Any
 
 FOLDER = "FLAX_WMT"
-# What its files import and neither a step nor a search calls; it would bring TensorFlow.
+# Modules that its files import, but a step or a search does not use; they would need TensorFlow.
 UNNEEDED = ("tensorflow", "clu", "input_pipeline", "bleu")
 
 
 def load() -> Any:
-  """The example's module `train`; it has `models` and `decode`."""
+  """Returns the example's module `train`, which has `models` and `decode`."""
   from tfx_jax import builders
   from tfx_jax.runtime import compilation_cache
 
-  # It asks whether there is a TensorFlow: before there seems to be one.
+  # This checks if TensorFlow is installed, so it must come before the replacements.
   importlib.import_module("flax.training.checkpoints")
   compilation_cache.use(os.path.join(builders.cache_folder(), "xla"))
-  # Our `decode.py` lies beside this package, and the example says "import decode" of its own.
+  # `import decode` in the example must not find our `benchmarks/decode.py`.
   sys.path.insert(0, os.environ[FOLDER])
   with unittest.mock.patch.dict(
     sys.modules, {name: unittest.mock.MagicMock() for name in UNNEEDED}
@@ -30,13 +30,13 @@ def load() -> Any:
 def make_config(
   example: Any, size: tuple[int, int, int, int], vocab_size: int, dropout: float
 ) -> Any:
-  """The example's configuration of a model with one table.
+  """Returns the example's configuration of a model with one shared embedding table.
 
   Args:
-    example: what `load` gives.
+    example: the module that `load` returns.
     size: layers of each stack, D, N, F.
     vocab_size: V.
-    dropout: rate at all sites.
+    dropout: dropout rate, everywhere the same.
   """
   layers, features, heads, feed_forward = size
   return example.models.TransformerConfig(
@@ -56,7 +56,7 @@ def make_config(
 
 
 def init_params(example: Any, config: Any) -> Any:
-  """Random weights."""
+  """Returns random weights."""
   import jax
   import jax.numpy as jnp
 
@@ -66,7 +66,7 @@ def init_params(example: Any, config: Any) -> Any:
 
 
 def facts(params: Any) -> dict[str, Any]:
-  """What a report tells of it."""
+  """Returns facts about the example, for reports."""
   import flax
   import jax
 

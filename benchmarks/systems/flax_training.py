@@ -1,4 +1,4 @@
-"""Training steps of flax's translation example."""
+"""Training steps of Flax's translation example."""
 
 import functools
 import os
@@ -17,15 +17,15 @@ def make(
   dropout: float,
   threads: int,
 ) -> tuple[Callable, dict]:
-  """Rounds of its `train_step` under `pmap`, state donated, on our packed rows: it packs, too.
+  """Makes rounds of its `train_step` under `pmap`, state donated, on our packed rows.
 
   Args:
-    folder: with `packed.npz`.
-    per_round: steps.
+    folder: folder of `packed.npz`.
+    per_round: steps per round.
     size: layers of each stack, D, N, F.
     vocab_size: V.
-    dropout: rate, at all sites.
-    threads: those of the process, which JAX counts for itself.
+    dropout: dropout rate, everywhere the same.
+    threads: unused; JAX chooses its number of threads itself.
   """
   del threads
   example = flax_example.load()

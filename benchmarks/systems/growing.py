@@ -1,4 +1,4 @@
-"""Ours at any size, on random tokens, without data: rows are full and outputs as long as asked."""
+"""tfx_jax at any size on random tokens: rows are full, and outputs have a given length."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from systems.ours import start
 
 
 class Numbers:
-  """A tokenizer whose pieces are numbers, "5 6 7"; of any size."""
+  """A tokenizer of any size whose pieces are numbers, like "5 6 7"."""
 
   def __init__(self, vocab_size: int):
     from tfx_jax.codecs.codec import Tokens
@@ -28,7 +28,7 @@ class Numbers:
 
 
 def make_config(point: dict):
-  """A configuration of the sizes of `point`; see `mfu.py` and `growth.py` for what they are."""
+  """Returns the configuration of a point of benchmarks/mfu.py or benchmarks/growth.py."""
   from tfx_jax.config import base
   from tfx_jax.config.override import override
 
@@ -55,7 +55,7 @@ def make_config(point: dict):
 
 
 def train(point: dict, steps: int) -> tuple[Callable, dict]:
-  """Rounds of steps on a batch of `batch` pairs of `length` tokens a side."""
+  """Makes rounds of steps on a batch of `batch` pairs with `length` tokens per side."""
   facts = start()
   import jax
 
@@ -108,7 +108,7 @@ def train(point: dict, steps: int) -> tuple[Callable, dict]:
 
 
 def decode(point: dict, steps: int) -> tuple[Callable, dict]:
-  """Rounds of searches for outputs of `length` tokens to `batch` sources of as many."""
+  """Makes rounds of searches for `batch` sources; these and the outputs have `length` tokens."""
   facts = start()
   import jax
   from flax import linen as nn
@@ -123,7 +123,7 @@ def decode(point: dict, steps: int) -> tuple[Callable, dict]:
   model = builders.make_model(config, tokenizers)
   params = parallel.jit(lambda: nn.unbox(init_params(model, 0, EXAMPLE)))()
   generator = builders.make_generator(config, model, tokenizers, parallel)
-  # One place is for EOS.
+  # One position is for EOS.
   tokens = np.random.default_rng(0).integers(
     4, point["vocabulary"], (point["batch"], point["length"] - 1)
   )

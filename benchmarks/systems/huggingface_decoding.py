@@ -1,4 +1,4 @@
-"""Decoding by Hugging Face's `generate`, of a Marian with random weights."""
+"""Decoding of a Marian model with random weights by Hugging Face's `generate`."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def make(
   rows: int,
   threads: int,
 ) -> tuple[Callable, dict]:
-  """Rounds of exactly `tokens` tokens a source; batches are `rows` sources of similar length."""
+  """Makes rounds of exactly `tokens` tokens per source, `rows` similarly long sources per batch."""
   import torch
   import transformers
 

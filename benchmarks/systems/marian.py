@@ -1,15 +1,15 @@
-"""Hugging Face's Marian with random weights, of our sizes and special tokens."""
+"""Hugging Face's Marian with random weights, our sizes and our special tokens."""
 
 from typing import Any
 
 
 def make_marian(size: tuple[int, int, int, int], vocab_size: int, dropout: float) -> Any:
-  """A `MarianMTModel`; dropout after embeddings and sublayers, of attention and of activations.
+  """Returns a `MarianMTModel` with dropout of embeddings, sublayers, attention and activations.
 
   Args:
     size: layers of each stack, D, N, F.
-    vocab_size: V, of the one table.
-    dropout: rate at all sites.
+    vocab_size: V of the shared embedding table.
+    dropout: dropout rate, everywhere the same.
   """
   import torch
   from transformers import MarianConfig, MarianMTModel
@@ -43,7 +43,7 @@ def make_marian(size: tuple[int, int, int, int], vocab_size: int, dropout: float
       forced_eos_token_id=None,
     )
   )
-  # What a pretrained Marian would have, and a search would then have to look at.
+  # Settings of a pretrained Marian that a search would have to apply.
   model.generation_config.forced_eos_token_id = None
   model.generation_config.bad_words_ids = None
   return model

@@ -1,4 +1,4 @@
-"""The most memory that a program of JAX holds, without what compiling it took."""
+"""Peak memory of a JAX program, without that of its compilation."""
 
 import resource
 
@@ -6,13 +6,13 @@ from tfx_jax.runtime.allocator import give_back_free_memory
 
 
 class Memory:
-  """Of the device where it has its own; else of this process, on Linux from `begin` on."""
+  """Peak memory of the device or, without device memory, of this process since `begin` (Linux)."""
 
   def __init__(self):
     self._before = 0.0
 
   def begin(self) -> None:
-    """Has freed memory given back to the system, and forgets what was held at most until now."""
+    """Returns freed memory to the system and resets the peak."""
     import jax
 
     give_back_free_memory()
@@ -25,17 +25,17 @@ class Memory:
     self._before = _status("VmRSS") - live / 1e6
 
   def mb(self) -> float:
-    """Megabytes: arrays, and whatever else was held at a time."""
+    """Returns the peak in megabytes: arrays and everything else."""
     import jax
 
-    figures = jax.local_devices()[0].memory_stats()
-    if figures and "peak_bytes_in_use" in figures:
-      return round(figures["peak_bytes_in_use"] / 1e6, 1)
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+      return round(stats["peak_bytes_in_use"] / 1e6, 1)
     return round(_status("VmHWM") - self._before, 1)
 
 
 def _status(name: str) -> float:
-  """Megabytes that the system tells of this process."""
+  """Returns a value of /proc/self/status in megabytes, or the peak if there is no such file."""
   try:
     with open("/proc/self/status") as file:
       (line,) = (line for line in file if line.startswith(f"{name}:"))

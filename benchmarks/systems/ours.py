@@ -1,4 +1,4 @@
-"""Ours, as its command line runs it."""
+"""tfx_jax, as its command line runs it."""
 
 import json
 import os
@@ -11,7 +11,7 @@ COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 def train(folder: str, per_round: int) -> tuple[Callable, dict]:
-  """Rounds of training steps on packed rows; figures are fetched one step late, as in the loop."""
+  """Makes rounds of training steps on packed rows; metrics are fetched one step late."""
   facts = start()
   import jax
 
@@ -58,7 +58,7 @@ def train(folder: str, per_round: int) -> tuple[Callable, dict]:
 
 
 def decode(folder: str, per_round: int, beam: int, tokens: int) -> tuple:
-  """Rounds of generation from texts; with `tokens` above 0 each output has exactly so many."""
+  """Makes rounds of generation from texts; each output has `tokens` tokens, if that is above 0."""
   facts = start()
   import jax
   from flax import linen as nn
@@ -87,7 +87,7 @@ def decode(folder: str, per_round: int, beam: int, tokens: int) -> tuple:
 
 
 def decode_trained(folder: str, workdir: str, per_round: int, beam: int, tokens: int) -> tuple:
-  """As `decode`, by a run that has been trained."""
+  """Makes the rounds of `decode` for a trained run."""
   facts = start()
   import tfx_jax
   from tfx_jax.config import files as config_files
@@ -117,8 +117,8 @@ def _decoding(
 
   jax.monitoring.register_event_duration_secs_listener(count)
   exactly = {"min_length": tokens, "max_length": tokens, "max_length_ratio": 0.0} if tokens else {}
-  # A batch of every length that prompts are padded to, with outputs as long as they may be, so that
-  # there is nothing left to compile.
+  # A batch of every length that prompts are padded to, with outputs of maximum length, so that
+  # nothing is left to compile.
   longest = exactly or {"min_length": generator.settings.max_length}
   order = np.argsort(sizes, kind="stable")
   for length in prompt_lengths(generator.settings.max_source_length):
@@ -141,7 +141,7 @@ def _decoding(
 
 
 def start() -> dict:
-  """What a command does before it computes."""
+  """Sets up JAX as a command does before it computes; returns facts about the machine."""
   import jax
 
   from tfx_jax import builders

@@ -1,11 +1,11 @@
-"""The sources that peers decode, round by round."""
+"""Sources for the other libraries to decode, by round."""
 
 import json
 import os
 
 
 def read_rounds(folder: str, per_round: int):
-  """A function of a round's number: its sources, lists of ids."""
+  """Returns a function of a round's number that returns its sources, lists of ids."""
   with open(os.path.join(folder, "sources.json")) as file:
     sources = json.load(file)
 

@@ -1,4 +1,4 @@
-"""Training steps of PyTorch: its own `nn.Transformer`, and Hugging Face's Marian."""
+"""Training steps in PyTorch: `nn.Transformer`, and Hugging Face's Marian."""
 
 import os
 from collections.abc import Callable
@@ -19,16 +19,16 @@ def make(
   dropout: float,
   threads: int,
 ) -> tuple[Callable, dict]:
-  """Rounds of steps on padded batches: AdamW in one kernel, label smoothing 0.1, no clipping.
+  """Makes rounds of steps on padded batches: fused AdamW, label smoothing 0.1, no clipping.
 
   Args:
-    folder: with `padded.npz`.
-    per_round: steps.
+    folder: folder of `padded.npz`.
+    per_round: steps per round.
     model: "torch" or "marian".
     size: layers of each stack, D, N, F.
     vocab_size: V.
-    dropout: rate, at all sites.
-    threads: of a product.
+    dropout: dropout rate, everywhere the same.
+    threads: number of threads of a matrix product.
   """
   import torch
   import torch.nn.functional as F
@@ -90,7 +90,7 @@ def _marian(size: tuple, vocab_size: int, dropout: float) -> Callable:
 
 
 def _transformer(size: tuple, vocab_size: int, dropout: float) -> Callable:
-  """`nn.Transformer` between one table and sinusoidal positions; norms first, as ours."""
+  """Returns `nn.Transformer` with one shared table and sinusoidal positions; pre-norm, as ours."""
   import torch
   from torch import nn
 
