@@ -5,7 +5,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matmul
@@ -104,19 +104,9 @@ def run(
     return figures, {system.name: system.facts for system in systems}, peak
 
 
-def told(command: Callable[[], None]) -> None:
-  """Runs a command; an error that a user can cause is one line."""
-  from tfx_jax.errors import UserError
-
-  try:
-    command()
-  except (UserError, rounds.Failed) as error:
-    sys.exit(f"error: {error}")
-
-
 def show(lines: Sequence[Mapping[str, Any]], last: Mapping[str, Any]) -> None:
   """Prints a JSON line per system and one of ratios; warns if the machine was not idle."""
   for line in [*lines, last]:
     print(json.dumps(line), flush=True)
-  if told := summary.warning(lines):
-    print(told, file=sys.stderr)
+  if warning := summary.warning(lines):
+    print(warning, file=sys.stderr)

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import rounds
 
 WORDS, SHORTEST, LONGEST = 50_000, 6, 30
 CHUNK = 50_000
@@ -42,7 +43,9 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as folder:
     for stage in STAGES:
       arguments = [f"--stage={stage}", f"--folder={folder}", f"--pairs={options.pairs}"]
-      subprocess.run([sys.executable, __file__, *arguments, *overrides], check=True)
+      done = subprocess.run([sys.executable, __file__, *arguments, *overrides])
+      if done.returncode:  # the stage has printed its error
+        sys.exit(done.returncode)
 
 
 def run(stage: str, folder: str, pairs: int, overrides: list[str]) -> None:
@@ -251,4 +254,4 @@ def peak_mb() -> int:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  rounds.report_errors(main)

@@ -12,6 +12,7 @@ import argparse
 import statistics
 import tempfile
 
+import rounds
 from sizes import EXPERIMENT
 from startup import environment, pin, prepare, show, spread, watch
 from summary import rounded
@@ -45,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  main()
+  rounds.report_errors(main)

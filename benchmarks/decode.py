@@ -20,6 +20,7 @@ from typing import Any
 import comparison
 import flops
 import numpy as np
+import rounds
 import summary
 from sizes import SIZES, make_config, shape_of
 from systems import flax_example
@@ -146,4 +147,4 @@ def part(items: Any, number: int, per_round: int) -> Any:
 
 
 if __name__ == "__main__":
-  comparison.told(main)
+  rounds.report_errors(main)

@@ -28,6 +28,7 @@ import time
 
 import jax
 import numpy as np
+import rounds
 from absl import logging
 
 from tfx_jax import builders
@@ -259,4 +260,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  rounds.report_errors(main)

@@ -20,7 +20,6 @@ import flops
 import growth_report
 import numpy as np
 import rounds
-from comparison import told
 from summary import rounded
 
 from tfx_jax.runtime.allocator import KEPT_BUFFERS
@@ -153,4 +152,4 @@ def numbers_held(point: dict[str, Any]) -> float:
 
 
 if __name__ == "__main__":
-  told(main)
+  rounds.report_errors(main)

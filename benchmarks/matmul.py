@@ -111,4 +111,4 @@ def _torch(dtype: str, threads: int) -> tuple[Callable, dict]:
 
 
 if __name__ == "__main__":
-  main()
+  rounds.report_errors(main)

@@ -78,4 +78,4 @@ def operations(point: dict) -> float:
 
 
 if __name__ == "__main__":
-  comparison.told(main)
+  rounds.report_errors(main)

@@ -17,6 +17,7 @@ import sys
 import time
 
 import numpy as np
+import rounds
 import scipy.sparse
 
 from tfx_jax import builders
@@ -100,4 +101,4 @@ def read_config(arguments: list[str]):
 
 
 if __name__ == "__main__":
-  main()
+  rounds.report_errors(main)

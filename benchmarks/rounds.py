@@ -20,8 +20,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Makes glibc keep large buffers.
@@ -132,6 +132,16 @@ def processors() -> list[int]:
   if hasattr(os, "sched_getaffinity"):
     return sorted(os.sched_getaffinity(0))
   return list(range(os.cpu_count() or 1))
+
+
+def report_errors(command: Callable[[], int | None]) -> NoReturn:
+  """Runs a command and exits with its status; an error that a user can cause is one line."""
+  from tfx_jax.errors import UserError
+
+  try:
+    sys.exit(command())
+  except (UserError, Failed) as error:
+    sys.exit(f"error: {error}")
 
 
 @contextlib.contextmanager

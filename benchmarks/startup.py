@@ -126,4 +126,4 @@ def show(figures: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-  main()
+  rounds.report_errors(main)

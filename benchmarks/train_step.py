@@ -17,6 +17,7 @@ from typing import Any
 
 import comparison
 import flops
+import rounds
 import summary
 from sentences import check_equal_work, write_batches
 from sizes import DROPOUT, SIZES, make_config, shape_of
@@ -89,4 +90,4 @@ def _peer(name: str, shared: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-  comparison.told(main)
+  rounds.report_errors(main)

@@ -189,10 +189,15 @@ def test_beside_the_example_of_flax(run):
   check_lines(run(*DECODING, "--beam=3", "--peer=flax"), ["tfx_jax", "flax"], "output_tokens")
 
 
-def test_a_peer_that_is_not_there_is_told(run, monkeypatch):
+def test_a_missing_peer_is_reported(run, monkeypatch):
   monkeypatch.delenv("FLAX_WMT", raising=False)
   assert "--peer=flax needs FLAX_WMT" in run("decode", "--peer=flax", fails=True)
 
 
-def test_a_mistyped_option_is_told(run):
+def test_a_mistyped_option_is_reported(run):
   assert "--perr=torch" in run("train_step", "--perr=torch", fails=True)
+
+
+def test_a_mistyped_key_is_one_line(run):
+  lines = run("retrieval_dialogue", "--config.modle.features=1", fails=True).splitlines()
+  assert len(lines) == 1 and lines[0].startswith("error: ")

@@ -49,7 +49,7 @@ def test_more_threads_than_processors_are_refused():
 
 
 @pytest.mark.parametrize(
-  ("function", "told"),
+  ("function", "message"),
   [
     ("make_broken", "round 0 is broken"),
     ("make_dying", "ended with 3\nsaid before it died"),
@@ -57,11 +57,11 @@ def test_more_threads_than_processors_are_refused():
     ("make_unknown", "has no attribute 'make_unknown'"),
   ],
 )
-def test_what_goes_wrong_in_a_child_is_told(function, told):
+def test_an_error_in_a_child_is_reported(function, message):
   with pytest.raises(rounds.Failed, match=f"^{function}: ") as raised:
     with rounds.children([fake(function, begin=0)]) as systems:
       rounds.interleave(systems, 1)
-  assert told in str(raised.value)
+  assert message in str(raised.value)
 
 
 def test_no_child_is_left_when_one_cannot_start(tmp_path):

@@ -135,7 +135,9 @@ def test_what_an_experiment_trains_has_a_family(name, found):
 
 @pytest.mark.parametrize(("name", "named"), KEPT.items())
 def test_what_an_experiment_trains_without_a_family_is_told(name, named):
-  with pytest.raises(UserError, match=r"^transformers has no such model: the nearest is ") as error:
+  with pytest.raises(
+    UserError, match=r"^transformers has no such model: the most similar is "
+  ) as error:
     find_family(read_experiment(name).model.to_dict(), DEFAULTS)
   told = str(error.value)
   assert named in told and "format='safetensors'" in told and "\n" not in told
