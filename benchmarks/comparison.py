@@ -100,8 +100,8 @@ def run(
   """Returns the results of the rounds, facts about each system, and the peak in FLOP/s."""
   peak = options.peak or matmul.peak(options.threads, options.dtype)
   with rounds.children(specifications) as systems:
-    figures = rounds.interleave(systems, options.rounds)
-    return figures, {system.name: system.facts for system in systems}, peak
+    results = rounds.interleave(systems, options.rounds)
+    return results, {system.name: system.facts for system in systems}, peak
 
 
 def show(lines: Sequence[Mapping[str, Any]], last: Mapping[str, Any]) -> None:

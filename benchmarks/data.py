@@ -36,13 +36,13 @@ def main() -> None:
     arguments = [f"--config={options.config}", f"--workdir={folder}", *quiet, *overrides]
     prepare(arguments, environment())
     runs = [watch(options.steps, arguments, environment()) for _ in range(options.rounds)]
-  figures = {"name": "input", "config": options.config, "overrides": overrides}
-  figures |= {"steps": options.steps} | spread([run["step_seconds"] for run in runs])
+  results = {"name": "input", "config": options.config, "overrides": overrides}
+  results |= {"steps": options.steps} | spread([run["step_seconds"] for run in runs])
   for share in SHARES:
     shares = [run[share] for run in runs]
-    figures |= {share: statistics.median(shares), f"{share}_range": [min(shares), max(shares)]}
+    results |= {share: statistics.median(shares), f"{share}_range": [min(shares), max(shares)]}
   rates = [run["target_tokens_per_second"] for run in runs]
-  show(figures | {"target_tokens_per_second": rounded(statistics.median(rates))})
+  show(results | {"target_tokens_per_second": rounded(statistics.median(rates))})
 
 
 if __name__ == "__main__":

@@ -76,8 +76,8 @@ def saving(workdir: str) -> bool:
 
 def steps(workdir: str) -> list[int]:
   """Returns the steps of the complete checkpoints."""
-  found = glob.glob(os.path.join(workdir, "checkpoints", "*", "manifest.json"))
-  return sorted(int(os.path.basename(os.path.dirname(path))) for path in found)
+  paths = glob.glob(os.path.join(workdir, "checkpoints", "*", "manifest.json"))
+  return sorted(int(os.path.basename(os.path.dirname(path))) for path in paths)
 
 
 def newest(workdir: str) -> int:
@@ -107,7 +107,7 @@ def run_killed(workdir: str, kills: int, seed: int) -> dict:
         break
       time.sleep(0.0005)
     process.wait()
-    lost += went_on_at(workdir) < expected
+    lost += resumed_at(workdir) < expected
     if process.returncode == 0:
       return {
         "kills": done,
@@ -120,11 +120,11 @@ def run_killed(workdir: str, kills: int, seed: int) -> dict:
     expected = saved
 
 
-def went_on_at(workdir: str) -> float:
-  """Returns the step that this session resumed at, or None if it has not come so far."""
+def resumed_at(workdir: str) -> float:
+  """Returns the step that this session resumed at; infinity if it has not come so far."""
   with open(workdir + ".log") as log:
-    found = re.search(r"going on at step ([\d,]+)", log.read())
-  return int(found[1].replace(",", "")) if found else float("inf")
+    match = re.search(r"going on at step ([\d,]+)", log.read())
+  return int(match[1].replace(",", "")) if match else float("inf")
 
 
 class Reader:
@@ -212,8 +212,8 @@ def corrupt(whole: str, folder: str, seed: int) -> bool:
   source = os.path.join(whole, "checkpoints", str(last))
   names = [
     os.path.relpath(os.path.join(place, name), source)
-    for place, _, found in os.walk(source)
-    for name in found
+    for place, _, files in os.walk(source)
+    for name in files
   ]
   done = detected = fallback = refused = 0
   missed = []

@@ -61,15 +61,15 @@ def main() -> None:
   point = POINT | dict(_number(word) for word in options.point.split(",") if word)
   if unknown := point.keys() - POINT.keys():
     parser.error(f"--point has {', '.join(unknown)}; sizes are {', '.join(POINT)}")
-  found = []
+  lines = []
   for what in [options.what] if options.what else AXES:
     for axis, values in AXES[what].items():
       if options.axis in ("", axis):
         values = [int(value) for value in options.values.split(",") if value] or values
-        found += measure(what, axis, values, point | {"dtype": options.dtype}, options)
-  if not found:
+        lines += measure(what, axis, values, point | {"dtype": options.dtype}, options)
+  if not lines:
     parser.error(f"--axis={options.axis} is not one of {', '.join(AXES[options.what])}")
-  growth_report.write(options.output, found)
+  growth_report.write(options.output, lines)
 
 
 def _number(word: str) -> tuple[str, int]:
@@ -94,10 +94,10 @@ def measure(
     for value, place in zip(values, points, strict=True)
   ]
   with rounds.children(specifications) as systems:
-    figures = rounds.interleave(systems, options.rounds)
+    results = rounds.interleave(systems, options.rounds)
     facts = [system.facts for system in systems]
-  found = []
-  for value, place, (_, each), fact in zip(values, points, figures.items(), facts, strict=True):
+  lines = []
+  for value, place, (_, each), fact in zip(values, points, results.items(), facts, strict=True):
     seconds = [f["seconds"] / STEPS[what] for f in each]
     line = {
       "name": "growth",
@@ -116,8 +116,8 @@ def measure(
     if what == "training":
       line["expected_mb"] = rounded(numbers_held(place) * 4 / 1e6)
     print(json.dumps(line), flush=True)
-    found.append(line)
-  return found
+    lines.append(line)
+  return lines
 
 
 def shape_at(point: dict[str, Any]) -> flops.Shape:

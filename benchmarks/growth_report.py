@@ -24,11 +24,11 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
   return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
-def curves(figures: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def curves(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   """Returns `x`, `measured`, `expected` and both slopes for each axis and kind of cost."""
-  found = []
-  for what, axis in dict.fromkeys((f["what"], f["axis"]) for f in figures):
-    points = [f for f in figures if (f["what"], f["axis"]) == (what, axis)]
+  fitted = []
+  for what, axis in dict.fromkeys((f["what"], f["axis"]) for f in results):
+    points = [f for f in results if (f["what"], f["axis"]) == (what, axis)]
     for title, measured, expected in KINDS:
       if all(measured in f and expected in f for f in points):
         x = [f["value"] for f in points]
@@ -36,17 +36,17 @@ def curves(figures: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         curve |= {"measured": [f[measured] for f in points]}
         curve |= {"expected": [f[expected] for f in points]}
         curve |= {f"{name}_slope": slope(x, curve[name]) for name in ("measured", "expected")}
-        found.append(curve)
-  return found
+        fitted.append(curve)
+  return fitted
 
 
-def table(found: Sequence[Mapping[str, Any]]) -> str:
+def table(fitted: Sequence[Mapping[str, Any]]) -> str:
   """Returns a table in Markdown with a line for each curve."""
   lines = [
     "| cost | along | sizes | measured | slope | expected slope |",
     "|---|---|---|---|---:|---:|",
   ]
-  for curve in found:
+  for curve in fitted:
     sizes, measured = (", ".join(f"{x:,.4g}" for x in curve[key]) for key in ("x", "measured"))
     slopes = (f"{curve[key]:.2f}" for key in ("measured_slope", "expected_slope"))
     cells = (f"{curve['what']}, {curve['kind']}", curve["axis"], sizes, measured, *slopes)
@@ -54,16 +54,16 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
   return "\n".join(lines) + "\n"
 
 
-def draw(path: str, found: Sequence[Mapping[str, Any]]) -> None:
+def draw(path: str, fitted: Sequence[Mapping[str, Any]]) -> None:
   """Draws a panel per curve; the expected slope is a line through the middle of measurements."""
   from matplotlib import ticker
   from matplotlib.figure import Figure
 
-  columns = min(len(found), 4)
-  rows = -(-len(found) // columns)
+  columns = min(len(fitted), 4)
+  rows = -(-len(fitted) // columns)
   figure = Figure(figsize=(3.4 * columns, 2.8 * rows), layout="constrained")
   panels = figure.subplots(rows, columns, squeeze=False).ravel()
-  for panel, curve in zip(panels, found, strict=False):
+  for panel, curve in zip(panels, fitted, strict=False):
     x, measured, expected = (np.array(curve[key], float) for key in ("x", "measured", "expected"))
     with np.errstate(divide="ignore"):
       scale = np.exp(np.mean(np.log(measured) - np.log(expected)))
@@ -74,14 +74,14 @@ def draw(path: str, found: Sequence[Mapping[str, Any]]) -> None:
     panel.set_xticks(x, [f"{value:g}" for value in x])
     panel.xaxis.set_minor_locator(ticker.NullLocator())
     panel.legend(fontsize=8)
-  for panel in panels[len(found) :]:
+  for panel in panels[len(fitted) :]:
     panel.set_axis_off()
   figure.savefig(path, dpi=120)
 
 
-def write(output: str, figures: Sequence[Mapping[str, Any]]) -> None:
+def write(output: str, results: Sequence[Mapping[str, Any]]) -> None:
   """Writes OUTPUT.json, OUTPUT.md and OUTPUT.png."""
-  found = curves(figures)
-  write_whole(f"{output}.json", json.dumps({"figures": figures, "curves": found}, indent=1))
-  write_whole(f"{output}.md", table(found))
-  draw(f"{output}.png", found)
+  fitted = curves(results)
+  write_whole(f"{output}.json", json.dumps({"results": results, "curves": fitted}, indent=1))
+  write_whole(f"{output}.md", table(fitted))
+  draw(f"{output}.png", fitted)

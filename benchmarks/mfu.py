@@ -52,10 +52,10 @@ def main() -> None:
     "threads": options.threads,
   }
   with rounds.children([child]) as systems:
-    figures = rounds.interleave(systems, options.rounds)[comparison.DEFAULT]
+    results = rounds.interleave(systems, options.rounds)[comparison.DEFAULT]
     facts = systems[0].facts
   tokens = options.rows * point["length"] * options.steps
-  each = [f | {"target_tokens": tokens} for f in figures]
+  each = [f | {"target_tokens": tokens} for f in results]
   line = {"name": "mfu", "model": options.model, "rows": options.rows, "dtype": options.dtype}
   line |= summary.line(each, "target_tokens", [operations(point) * options.steps] * len(each), peak)
   line |= {"overrides": point["overrides"], "peak": peak, "peak_mb": each[-1]["peak_mb"]}

@@ -166,14 +166,14 @@ def interleave(systems: Sequence[Any], rounds: int) -> dict[str, list[dict[str, 
   Returns:
     The results of the rounds, by the systems' names.
   """
-  figures: dict[str, list] = {system.name: [] for system in systems}
+  results: dict[str, list] = {system.name: [] for system in systems}
   for number in range(rounds + 1):
     for system in systems:
       time.sleep(PAUSE)
       answer = system.run(number)
       if number:
-        figures[system.name].append(answer)
-  return figures
+        results[system.name].append(answer)
+  return results
 
 
 def measured(run: Any, number: int) -> dict[str, Any]:
@@ -183,11 +183,11 @@ def measured(run: Any, number: int) -> dict[str, Any]:
   kept busy meanwhile.
   """
   before, busy, own = time.perf_counter(), _busy(), time.process_time()
-  figures = run(number)
+  results = run(number)
   seconds, own = time.perf_counter() - before, time.process_time() - own
   others = None if busy is None else max(0.0, round((_busy() - busy - own) / seconds, 2))
   times = {"seconds": seconds, "processor_seconds": own, "other_cores": others}
-  return {"round": number, **times, **figures}
+  return {"round": number, **times, **results}
 
 
 def _busy() -> float | None:

@@ -63,13 +63,13 @@ def main() -> None:
     own = environment() | {"TFX_JAX_CACHE": f"{folder}/cache"}
     own.pop("JAX_COMPILATION_CACHE_DIR", None)
     prepare(arguments, own)
-    found: dict[str, list] = {"cold": [], "warm": []}
+    timings: dict[str, list] = {"cold": [], "warm": []}
     for _ in range(options.rounds):
       shutil.rmtree(f"{folder}/cache/xla", ignore_errors=True)
-      for runs in found.values():
+      for runs in timings.values():
         kept = {"programs_on_disk": count(f"{folder}/cache/xla")}
         runs.append(watch(STEPS, arguments, own) | kept)
-  for cache, runs in found.items():
+  for cache, runs in timings.items():
     seconds = [run["first_step_seconds"] for run in runs]
     programs = {
       key: max(run[key] for run in runs)
@@ -121,8 +121,8 @@ def spread(seconds: list[float]) -> dict[str, Any]:
   }
 
 
-def show(figures: dict[str, Any]) -> None:
-  print(json.dumps(figures | {"load": rounded(os.getloadavg()[0])}), flush=True)
+def show(results: dict[str, Any]) -> None:
+  print(json.dumps(results | {"load": rounded(os.getloadavg()[0])}), flush=True)
 
 
 if __name__ == "__main__":

@@ -98,11 +98,11 @@ class Watch:
 
       yield timed
 
-  def figures(self) -> dict[str, Any]:
+  def results(self) -> dict[str, Any]:
     """Returns all measurements; see the module's docstring."""
     assert self.done == self.steps, f"the run ended after {self.done} of {self.steps} steps"
     assert self.compilations == 1, f"the training step was compiled {self.compilations} times"
-    found = {
+    results = {
       "steps": self.steps,
       "first_step_seconds": round(self.first, 2),
       "compilations": self.compilations,
@@ -110,14 +110,14 @@ class Watch:
     }
     if self.steps > 1:
       taken, processor = self.end - self.begin, self.processor_end - self.processor
-      found |= {
+      results |= {
         "step_seconds": taken / (self.steps - 1),
         "target_tokens_per_second": round(float(sum(self.tokens)) / taken, 1),
         "waiting_share": round(sum(self.waits) / taken, 5),
         "loader_share": round(sum(self.loading) / processor, 5),
         "processor_seconds": round(processor, 2),
       }
-    return found
+    return results
 
 
 def main(steps: int, arguments: list[str]) -> dict[str, Any]:
@@ -151,11 +151,11 @@ def main(steps: int, arguments: list[str]) -> dict[str, Any]:
   program.read_job = watched
   with contextlib.suppress(Enough):
     program.main(arguments)
-  return watch.figures()
+  return watch.results()
 
 
 if __name__ == "__main__":
-  figures = main(int(sys.argv[1]), sys.argv[2:])
-  print(json.dumps(figures), flush=True)
+  results = main(int(sys.argv[1]), sys.argv[2:])
+  print(json.dumps(results), flush=True)
   # The save or the batch in progress is not needed.
   os._exit(0)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A job for each combination of some keys' values, each with a folder of its own.
+# Launches a job for each combination of some keys' values, each with a separate workdir.
 #
 #   launch/sweep.sh [--dry-run] --launch='sbatch launch/slurm.sbatch' --workdir=DIR \
 #       --sweep.KEY=VALUE,VALUE,… [--sweep.KEY=VALUE,… …] --config=FILE.py [ARGUMENT …]
 #
-# The words of --launch begin each command. When all have ended, tfx_jax.main with --mode=sweep and
-# the same --workdir, --config and --sweep.KEY lays the results side by side. A value that is a
-# tuple is written in brackets: --sweep.task.metrics=(bleu,chrf),(chrf).
+# Each command starts with the words of --launch. When all jobs have ended, tfx_jax.main with
+# --mode=sweep and the same --workdir, --config and --sweep.KEY compares their results. A tuple is
+# written in brackets: --sweep.task.metrics=(bleu,chrf),(chrf).
 set -euo pipefail
 
 dry_run=false
@@ -36,7 +36,7 @@ done
 ((${#keys[@]})) || fail "--sweep.KEY=VALUE,VALUE,… is missing"
 read -ra begin <<<"$launch"
 
-# Prints the values of a list, a line each; commas within brackets belong to a value.
+# Prints the values of a list, one per line; commas within brackets belong to a value.
 values() {
   local list=$1 depth=0 value="" i letter
   for ((i = 0; i < ${#list}; i++)); do
@@ -55,7 +55,7 @@ values() {
   printf '%s\n' "$value"
 }
 
-# Launches all combinations of the keys from a number on, after the settings that are chosen.
+# Launches all combinations of the keys from a number on; the other arguments are chosen settings.
 combine() {
   local number=$1 value
   shift

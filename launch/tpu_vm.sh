@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Cloud TPU VMs: creates them, runs on all workers, goes on after preemption, deletes them.
+# Cloud TPU VMs: creates them, runs on all workers, resumes after preemption, deletes them.
 #
 #   launch/tpu_vm.sh create|setup|run|watch|delete --name=NAME --zone=ZONE [OPTION …] [-- ARGUMENT …]
 #
-# watch creates the machine if need be, runs, and does so again until the run has ended. Arguments
-# after -- are those of tfx_jax.main; its --workdir must be on storage that outlives the machine and
-# that all workers share, such as a file share that --setup mounts.
+# watch creates the VM if it is missing and runs, repeatedly until the run has ended. Arguments
+# after -- are those of tfx_jax.main; its --workdir must be on storage that outlives the VM and that
+# all workers share, such as a file share that --setup mounts.
 #
 #   --accelerator=TYPE   v5litepod-16 …: gcloud compute tpus accelerator-types list --zone=ZONE
 #   --runtime=VERSION    v2-alpha-tpuv5-lite …: gcloud compute tpus versions list --zone=ZONE
-#   --project=PROJECT    else that of gcloud's configuration
-#   --spot               cheaper, and may be taken away at any time
-#   --setup=FILE         run on every worker before the package is installed
-#   --dry-run            prints what would be done
+#   --project=PROJECT    by default that of gcloud's configuration
+#   --spot               cheaper, but may be preempted at any time
+#   --setup=FILE         script to run on every worker before the package is installed
+#   --dry-run            print the commands only
 set -euo pipefail
 
 name="" zone="" accelerator="v5litepod-16" runtime="v2-alpha-tpuv5-lite" setup_file=""
@@ -27,7 +27,7 @@ fail() {
 command=${1:-}
 case $command in
   create | setup | run | watch | delete) shift ;;
-  *) fail "say create, setup, run, watch or delete first" ;;
+  *) fail "the first argument must be create, setup, run, watch or delete" ;;
 esac
 while (($#)); do
   case $1 in
@@ -116,7 +116,7 @@ watch() {
         $ready || setup
         ready=true code=0
         run || code=$?
-        # 2 is an error of ours to mend; whatever else may be a machine that is gone.
+        # 2 is an error of the user; with any other code the VM may have been preempted.
         ((code == 0 || code == 2)) && return "$code"
         ;;
       MISSING) create ;;

@@ -41,7 +41,7 @@ def make(
   part = read_rounds(folder, per_round)
 
   def run(number: int) -> dict:
-    found = translator.translate_batch(
+    results = translator.translate_batch(
       [[pieces[i] for i in source] for source in part(number)],
       max_batch_size=rows,
       beam_size=beam,
@@ -49,7 +49,7 @@ def make(
       max_decoding_length=tokens,
       max_input_length=0,
     )
-    lengths = [len(result.hypotheses[0]) for result in found]
+    lengths = [len(result.hypotheses[0]) for result in results]
     assert set(lengths) == {tokens}, f"outputs have {set(lengths)} tokens"
     return {"output_tokens": sum(lengths), "lengths": lengths}
 

@@ -61,8 +61,8 @@ def make(
     own = pad([np.array(source) for source in sources])
     padded[:, : own.shape[1]] = own
     inputs = common_utils.shard(padded)
-    found = example.tohost(search(inputs, params, cache(inputs), NEVER, length))
-    return [len(output) for output in found]
+    outputs = example.tohost(search(inputs, params, cache(inputs), NEVER, length))
+    return [len(output) for output in outputs]
 
   def run(number: int) -> dict:
     sources = sorted(part(number), key=len)

@@ -60,18 +60,18 @@ def make(
 
   def run(number: int) -> dict:
     nonlocal state
-    part, found = batches[number * per_round : (number + 1) * per_round], []
+    part, metrics = batches[number * per_round : (number + 1) * per_round], []
     for batch in part:
       named = {key: batch[key] for key in batch if key.startswith(("inputs", "targets"))}
-      state, figures = step(state, common_utils.shard(named), dropout_rng=keys)
-      found.append(figures)
+      state, step_metrics = step(state, common_utils.shard(named), dropout_rng=keys)
+      metrics.append(step_metrics)
     jax.block_until_ready(state)
-    found = common_utils.get_metrics(found)
-    tokens = [float(count) for count in found["denominator"]]
+    metrics = common_utils.get_metrics(metrics)
+    tokens = [float(count) for count in metrics["denominator"]]
     return {
       "target_tokens": sum(tokens),
       "update_tokens": tokens,
-      "loss": float(found["loss"][-1] / found["denominator"][-1]),
+      "loss": float(metrics["loss"][-1] / metrics["denominator"][-1]),
       "target_places": sum(batch["targets"].size for batch in part),
     }
 

@@ -100,9 +100,9 @@ def train(point: dict, steps: int) -> tuple[Callable, dict]:
       state, _ = jax.block_until_ready(compiled(state, batch))
       memory.begin()
     for _ in range(steps):
-      state, figures = compiled(state, batch)
+      state, metrics = compiled(state, batch)
     jax.block_until_ready(state)
-    return {"loss": float(figures["loss"].total), "peak_mb": memory.mb()}
+    return {"loss": float(metrics["loss"].total), "peak_mb": memory.mb()}
 
   return run, facts
 
@@ -137,8 +137,8 @@ def decode(point: dict, steps: int) -> tuple[Callable, dict]:
       generator(params, texts)
       memory.begin()
     for _ in range(steps):
-      found = generator(params, texts)
-    lengths = {len(hypotheses[0].tokens) for hypotheses in found}
+      outputs = generator(params, texts)
+    lengths = {len(hypotheses[0].tokens) for hypotheses in outputs}
     assert lengths == {point["length"]}, f"outputs have {lengths} tokens"
     return {"peak_mb": memory.mb()}
 

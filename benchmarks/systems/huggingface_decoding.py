@@ -37,7 +37,7 @@ def make(
     for start in range(0, len(sources), rows):
       inputs = torch.from_numpy(pad([np.array(x) for x in sources[start : start + rows]])).long()
       with torch.inference_mode():
-        found = model.generate(
+        outputs = model.generate(
           input_ids=inputs,
           attention_mask=(inputs != PAD).long(),
           num_beams=beam,
@@ -45,7 +45,7 @@ def make(
           min_new_tokens=tokens,
           max_new_tokens=tokens,
         )
-      lengths += [found.shape[1] - 1] * len(found)
+      lengths += [outputs.shape[1] - 1] * len(outputs)
     assert set(lengths) == {tokens}, f"outputs have {set(lengths)} tokens"
     return {"output_tokens": sum(lengths), "lengths": lengths}
 

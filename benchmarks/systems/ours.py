@@ -39,10 +39,10 @@ def train(folder: str, per_round: int) -> tuple[Callable, dict]:
     before, losses = None, []
     part = batches[number * per_round : (number + 1) * per_round]
     for batch in part:
-      state, figures = step(state, parallel.place(batch))
+      state, metrics = step(state, parallel.place(batch))
       if before is not None:
         losses.append(jax.device_get(before)["loss"])
-      before = figures
+      before = metrics
     jax.block_until_ready(state)
     losses.append(jax.device_get(before)["loss"])
     assert step.jitted._cache_size() == 1, "the training step was compiled more than once"
@@ -128,8 +128,8 @@ def _decoding(
   def run(number: int) -> dict:
     before = compiled
     part = np.arange(number * per_round, (number + 1) * per_round) % len(texts)
-    found = generator(params, [texts[i] for i in part], beam_size=beam, **exactly)
-    lengths = [len(hypotheses[0].tokens) for hypotheses in found]
+    outputs = generator(params, [texts[i] for i in part], beam_size=beam, **exactly)
+    lengths = [len(hypotheses[0].tokens) for hypotheses in outputs]
     assert not tokens or set(lengths) == {tokens}, f"outputs have {set(lengths)} tokens"
     return {
       "output_tokens": sum(lengths),

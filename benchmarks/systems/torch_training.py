@@ -81,10 +81,10 @@ def _marian(size: tuple, vocab_size: int, dropout: float) -> Callable:
       self.model = make_marian(size, vocab_size, dropout)
 
     def forward(self, inputs, shifted, real):
-      found = self.model(
+      output = self.model(
         input_ids=inputs, attention_mask=real.long(), decoder_input_ids=shifted, use_cache=False
       )
-      return found.logits
+      return output.logits
 
   return Logits()
 

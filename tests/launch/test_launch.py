@@ -1,4 +1,4 @@
-"""Launchers: what they would run, and that their files are what Slurm and Kubernetes read."""
+"""Launchers: the commands that they run, and formats that Slurm and Kubernetes read."""
 
 import pathlib
 import re
@@ -53,7 +53,7 @@ FIELDS = {
 
 
 def dry_run(script, *arguments, code=0):
-  """The words of each command that would be run."""
+  """Returns the words of each command that would be run."""
   done = subprocess.run(
     ["bash", str(LAUNCH / script), *arguments], capture_output=True, text=True, timeout=120
   )
@@ -134,7 +134,7 @@ def test_watching_a_tpu_vm_does_all_of_it_again():
 @pytest.mark.parametrize(
   ("script", "arguments", "told"),
   [
-    ("tpu_vm.sh", [], "say create, setup, run, watch or delete first"),
+    ("tpu_vm.sh", [], "the first argument must be create, setup, run, watch or delete"),
     ("tpu_vm.sh", ["create", "--zone=z"], "--name=NAME is missing"),
     ("tpu_vm.sh", ["create", "--name=n"], "--zone=ZONE is missing"),
     ("tpu_vm.sh", ["create", *TPU, "--spott"], "unknown option --spott"),

@@ -11,9 +11,9 @@ ROUGE_METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 # Combines the scores against several references of a text into one.
 REFERENCE_RULES = {"max": max, "mean": statistics.fmean}
 
-# End of a sentence: these marks, white space, and something that a sentence may begin with …
+# End of a sentence: one of . ! ? …, white space, and a character that a sentence may begin with …
 _END = re.compile(r"[.!?…]+[\"'\u201d\u2019)\]]*\s+(?=[\"'\u201c\u2018(\[#]*[A-Z0-9])")
-# … unless the mark belongs to a title, an abbreviation or an initial.
+# … unless the period belongs to a title, an abbreviation or an initial.
 _ABBREVIATED = re.compile(
   r"(?<![\w.])(?:Mr|Mrs|Ms|Dr|Prof|Rev|Gen|Gov|Sen|Rep|Lt|Col|Sgt|Capt|St|Mt|vs|cf|e\.g|i\.e"
   r"|[A-HJ-Z](?:\.[A-Z])*)\.\s+$"
