@@ -123,7 +123,7 @@ def run_killed(workdir: str, kills: int, seed: int) -> dict:
 def resumed_at(workdir: str) -> float:
   """Returns the step that this session resumed at; infinity if it has not come so far."""
   with open(workdir + ".log") as log:
-    match = re.search(r"going on at step ([\d,]+)", log.read())
+    match = re.search(r"resuming at step ([\d,]+)", log.read())
   return int(match[1].replace(",", "")) if match else float("inf")
 
 

@@ -82,25 +82,25 @@ def test_a_run_that_fails_is_a_row_and_the_sweep_goes_on(swept):
   assert text.count("optimizer.learning_rate=1e30 seed=3: 3 steps in a row were skipped") == 1
 
 
-def test_the_figures_are_those_of_the_runs(swept):
+def test_totals_and_spreads_are_those_of_the_runs(swept):
   _, workdir, _ = swept
   with open(f"{workdir}/sweep.json") as file:
     rows = json.load(file)
   logs = [read_log(f"{workdir}/{name}") for name in NAMES[:2]]
   for run, log in zip(rows[0]["runs"], logs, strict=True):
-    figures, last = run["figures"], log[-1]
-    assert (figures["parameters"], figures["steps"]) == (last["parameters"], 4)
-    assert figures["best_validation_loss"] == min(
+    totals, last = run["totals"], log[-1]
+    assert (totals["parameters"], totals["steps"]) == (last["parameters"], 4)
+    assert totals["best_validation_loss"] == min(
       line["loss"] for line in log if line["split"] == "validation"
     )
-    assert figures["seconds"] > 0
+    assert totals["seconds"] > 0
     assert run["metrics"]["chrf"] == last["chrf"]
   # 32 rows of 24 tokens, nearly all of them real, though no line of the log has been due yet.
   assert not [line for line in logs[0] if line["split"] == "train"]
-  assert 0.9 < rows[0]["runs"][0]["figures"]["tokens"] / (32 * 24) <= 1
+  assert 0.9 < rows[0]["runs"][0]["totals"]["tokens"] / (32 * 24) <= 1
   chrf = [log[-1]["chrf"] for log in logs]
-  assert rows[0]["figures"]["chrf"]["mean"] == pytest.approx(sum(chrf) / 2)
-  assert rows[0]["figures"]["chrf"]["deviation"] == pytest.approx(abs(chrf[0] - chrf[1]) / 2**0.5)
+  assert rows[0]["spreads"]["chrf"]["mean"] == pytest.approx(sum(chrf) / 2)
+  assert rows[0]["spreads"]["chrf"]["deviation"] == pytest.approx(abs(chrf[0] - chrf[1]) / 2**0.5)
 
 
 def test_what_is_finished_is_not_done_again(swept, monkeypatch, capsys, quick):
@@ -140,7 +140,7 @@ def test_a_stopped_sweep_goes_on(tmp_path, monkeypatch, capsys):
   assert "| as configured |     0 | unfinished |" in (workdir / "sweep.md").read_text()
   assert run_sweep(experiment, workdir, seeds, eager) == 0
   told = capsys.readouterr().err
-  assert told.count("going on at step") == 1 and "run 3 of 3: seed=2" in told
+  assert told.count("resuming at step") == 1 and "run 3 of 3: seed=2" in told
   assert "| as configured |     3 | finished |" in (workdir / "sweep.md").read_text()
 
 

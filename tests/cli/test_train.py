@@ -93,9 +93,9 @@ def test_more_steps_go_on_and_changed_settings_are_told(copy, capsys, without_cu
   changes = ["--config.train.num_steps=14", "--config.generate.beam_size=1"]
   assert main([experiment, f"--workdir={workdir}", *changes]) == 0
   err = capsys.readouterr().err
-  assert "changed since this run began: train.num_steps: 12 -> 14" in err
-  assert "changed since this run began: generate.beam_size: 2 -> 1" in err
-  assert "going on at step 12" in err
+  assert "changed since this run was started: train.num_steps: 12 -> 14" in err
+  assert "changed since this run was started: generate.beam_size: 2 -> 1" in err
+  assert "resuming at step 12" in err
   assert read_log(workdir)[-1]["step"] == 14
   assert config_files.read_config(workdir).train.num_steps == 14
 
@@ -140,13 +140,13 @@ def test_a_run_stopped_and_resumed_is_the_run(
 
   monkeypatch.setattr(train, "loss_figures", stopping)
   assert main([experiment, f"--workdir={again}"]) == RESTART == 75
-  told = "stopped by SIGTERM at step 6; the same command goes on from there"
+  told = "stopped by SIGTERM at step 6; the same command resumes it"
   assert capsys.readouterr().err.splitlines()[-1] == told
   monkeypatch.setattr(train, "loss_figures", figures)
   with open(os.path.join(again, "metrics.jsonl"), "a") as file:
     file.write('{"step": 7, "split": "train", "loss": 5.0}\n')  # of steps that will be done again
   assert main([experiment, f"--workdir={again}"]) == 0
-  assert "going on at step 6" in capsys.readouterr().err
+  assert "resuming at step 6" in capsys.readouterr().err
 
   def without_times(found):
     return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in found]
@@ -171,7 +171,7 @@ def test_sigterm_while_the_step_compiles_saves(trained, tmp_path, capsys, monkey
 
   monkeypatch.setattr(builders, "make_step", stopping)
   assert main([trained[0], f"--workdir={tmp_path}"]) == RESTART
-  told = "stopped by SIGTERM at step 1; the same command goes on from there"
+  told = "stopped by SIGTERM at step 1; the same command resumes it"
   assert capsys.readouterr().err.splitlines()[-1] == told
   assert os.listdir(tmp_path / "checkpoints") == ["1"]
 
@@ -210,7 +210,7 @@ def test_a_damaged_checkpoint_is_passed_over(trained, tmp_path, capsys, caplog, 
   path.write_bytes(path.read_bytes()[:50])
   # Not finished, or it would be looked at no more.
   assert main([experiment, f"--workdir={again}", "--config.train.num_steps=13"]) == 0
-  assert "going on at step 8" in capsys.readouterr().err
+  assert "resuming at step 8" in capsys.readouterr().err
   assert [line for line in caplog.messages if "checkpoint 12 is damaged (state/manifest" in line]
   assert os.listdir(again / "damaged") == ["12"]
   lines = [(line["step"], line["split"]) for line in read_log(again)]
@@ -237,6 +237,6 @@ def test_the_cache_may_move(trained, tmp_path, capfd):
   config = config_files.read_config(workdir)
   copy = shutil.copytree(workdir, tmp_path / "run")
   assert main([experiment, f"--workdir={copy}", moved]) == 0
-  assert f"changed since this run began: data.cache_dir: '{config.data.cache_dir}'" in (
+  assert f"changed since this run was started: data.cache_dir: '{config.data.cache_dir}'" in (
     capfd.readouterr().err
   )

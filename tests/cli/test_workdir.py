@@ -51,8 +51,8 @@ def refused(config, workdir):
 def test_data_that_has_changed_is_refused_by_name(data, workdir, split):
   change(data, split)
   assert refused(make_config(folder=data), workdir) == (
-    f"the data of {split} has changed since this run began (data.{split}={data}/{split}): put back "
-    "what it was, or choose another --workdir"
+    f"the data of {split} has changed since this run was started (data.{split}={data}/{split}): "
+    "restore it, or choose another --workdir"
   )
 
 
@@ -61,8 +61,8 @@ def test_other_test_data_is_told_once(data, workdir, capsys):
   config = make_config(folder=data)
   settle_config(config, workdir)
   assert capsys.readouterr().err == (
-    f"changed since this run began: the content of data.test={data}/test: its scores cannot be "
-    "compared with those before\n"
+    f"changed since this run was started: the content of data.test={data}/test: its scores cannot be "
+    "compared with earlier ones\n"
   )
   settle_config(config, workdir)
   assert capsys.readouterr().err == ""
@@ -71,7 +71,9 @@ def test_other_test_data_is_told_once(data, workdir, capsys):
 def test_the_same_data_elsewhere_are_the_same_run(data, workdir, tmp_path, capsys):
   moved = shutil.move(data, tmp_path / "elsewhere")
   settle_config(make_config(folder=moved), workdir)
-  assert f"changed since this run began: data.train: '{data}/train' -> " in capsys.readouterr().err
+  assert (
+    f"changed since this run was started: data.train: '{data}/train' -> " in capsys.readouterr().err
+  )
   assert config_files.read_config(workdir).data.train == f"{moved}/train"
   change(moved, "train")
   assert "the data of train has changed" in refused(make_config(folder=moved), workdir)
@@ -148,7 +150,7 @@ def test_an_evaluation_beside_a_training_is_shown_and_not_recorded(
 
 def test_a_training_without_a_finite_validation_has_no_best_checkpoint():
   config, none = make_config(), Counters(evaluated=4, finite=False)
-  with pytest.raises(UserError, match="there is no best checkpoint: loss was not finite"):
+  with pytest.raises(UserError, match="there is no best checkpoint: loss was never finite"):
     check_end(config, none, checkpoints=2)
   check_end(config, Counters(evaluated=4, finite=False, best_step=2, best_value=1.0), 2)
   check_end(config, Counters(evaluated=4), 2)  # of another metric that was not looked at
@@ -159,7 +161,7 @@ def test_a_training_without_a_finite_validation_has_no_best_checkpoint():
 def test_too_few_checkpoints_to_average_are_told(capsys):
   config = make_config({"evaluate.checkpoint": "average", "train.keep_checkpoints": 5})
   check_end(config, Counters(), checkpoints=1)
-  told = "the average is of the 1 checkpoint(s) there are, not of 5\n"
+  told = "averaging 1 checkpoint(s), because there are fewer than 5\n"
   assert capsys.readouterr().err == told
   check_end(config, Counters(), checkpoints=6)
   assert capsys.readouterr().err == ""

@@ -253,7 +253,7 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(tmp_path):
   (child,) = children(parent.pid)
   os.kill(child, signal.SIGKILL)
   err = ""
-  while "going on at step" not in err and (line := parent.stderr.readline()):
+  while "resuming at step" not in err and (line := parent.stderr.readline()):
     err += line
   parent.terminate()
   err += parent.communicate(timeout=300)[1]
@@ -263,4 +263,4 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(tmp_path):
   parent = start()
   err = parent.communicate(timeout=300)[1]
   assert parent.returncode == 0, err
-  assert "going on at step" in err and "chrf_signature" in err
+  assert "resuming at step" in err and "chrf_signature" in err

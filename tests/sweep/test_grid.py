@@ -57,10 +57,10 @@ def test_a_name_is_one_folder_and_no_two_share_it():
     ([("model.features", "")], "--sweep.model.features=: a value is missing"),
     ([("model.features", "8,,16")], "--sweep.model.features=8,,16: a value is missing"),
     ([("model.features", "8,x")], "--sweep.model.features=x is not of type int"),
-    ([("model.dropout", "0.1,1e-1")], "--sweep.model.dropout=0.1,1e-1: 1e-1 is there twice"),
+    ([("model.dropout", "0.1,1e-1")], "--sweep.model.dropout=0.1,1e-1: 1e-1 is given twice"),
     ([("seed", "1"), ("seed", "2")], "--sweep.seed is given twice"),
     ([("train.num_steps", "1,2")], "--sweep.train.num_steps and --config.train.num_steps are both"),
-    ([("data.train", "x" * 250)], "would have too long a name"),
+    ([("data.train", "x" * 250)], "is too long: sweep over fewer keys"),
   ],
 )
 def test_what_makes_no_sense_is_one_line(sweeps, told):

@@ -8,10 +8,10 @@ BLEU = [30.0, 31.5, 34.0]
 
 
 def finished(bleu=30.0, **settings):
-  figures = {"parameters": 6016, "steps": 12, "tokens": 2302.0, "seconds": 75.4,
+  totals = {"parameters": 6016, "steps": 12, "tokens": 2302.0, "seconds": 75.4,
              "best_validation_loss": 2.0}  # fmt: skip
   metrics = {"loss": 2.5, "bleu": bleu, "exact_match/date": 1.0}
-  return Result(settings, "finished", figures=figures, metrics=metrics)
+  return Result(settings, "finished", totals=totals, metrics=metrics)
 
 
 def test_runs_that_differ_in_the_seed_only_are_one_row():
@@ -67,13 +67,13 @@ def test_all_that_is_known_is_in_the_json():
     json.dumps(as_json(make_rows([finished(b, width="8", seed=str(b)) for b in BLEU] + [bad])))
   )
   assert [row["status"] for row in content] == ["finished", "failed"]
-  assert content[0]["figures"]["bleu"] == {
+  assert content[0]["spreads"]["bleu"] == {
     "mean": np.mean(BLEU), "deviation": np.std(BLEU, ddof=1), "count": 3
   }  # fmt: skip
   assert [run["metrics"]["bleu"] for run in content[0]["runs"]] == BLEU
-  assert "exact_match/date" in content[0]["figures"]
+  assert "exact_match/date" in content[0]["spreads"]
   assert content[1]["runs"][0]["error"] == "the loss is nan"
 
 
-def test_figures_of_kinds_have_no_columns():
+def test_metrics_of_kinds_have_no_columns():
   assert metric_names([finished(width="8"), Result({}, "failed")]) == ["loss", "bleu"]

@@ -1,1 +1,1 @@
-"""What the command line does, a file a command."""
+"""The command line: options, and one file for each command."""

@@ -23,27 +23,27 @@ from tfx_jax.runtime.workdir_lock import InUseError, locked
 
 @raising_terminated()  # again, because JAX takes SIGTERM over when processes are connected
 def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
-  """Decodes a split, scores it, and records the figures with the checkpoint they are of.
+  """Decodes a split, scores the outputs, and records the metrics with the checkpoint's step.
 
-  While another process trains there, the figures are shown and not recorded.
+  While another process trains in the workdir, the metrics are printed but not recorded.
 
   Args:
-    config: of the run, with what the command line changes.
-    workdir: of the run.
-    baseline: workdir of another run, which decodes the same split by its own settings and is
-      compared with this one.
+    config: configuration of the run, with the changes of the command line.
+    workdir: folder of the run.
+    baseline: workdir of another run to compare with; it decodes the same split with its own
+      settings.
   """
   split = config.evaluate.split
   run = load(workdir, config=config)
   examples = builders.read_examples(config, split)
   other = _open_baseline(config, baseline, examples) if baseline else None
   with bar(len(examples), f"decoding {split}") as progress:
-    figures, rows = run.evaluate(split, progress.update)
+    metrics, rows = run.evaluate(split, progress.update)
   recorded = {
     "checkpoint": config.evaluate.checkpoint,
     "checkpoint_step": run.step,
     "parameters": count_parameters(run.params),
-    **figures,
+    **metrics,
   }
   if config.generate.ensemble:
     recorded["ensemble"] = ", ".join(config.generate.ensemble)
@@ -63,7 +63,7 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
     shown += "\n\n" + table(*comparison_rows(comparisons, workdir, baseline))
     left_out = [name for name in config.task.metrics if name not in comparisons]
     if left_out:
-      say(f"not compared, for sacreBLEU's test is of its own metrics: {', '.join(left_out)}")
+      say(f"not compared, because sacreBLEU's test has no such metrics: {', '.join(left_out)}")
   if not is_first():
     return 0
   try:
@@ -72,7 +72,7 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
       log.write(run.step, split, recorded)
       log.close()
   except InUseError as error:
-    # A run that goes on takes a recorded evaluation for its last one, or cuts it off.
+    # A run in progress would take this line for its final evaluation, or truncate it.
     say(f"{shown}\nnot recorded: {error}")
     return 0
   say(write_samples(workdir, run.step, split, rows, config.evaluate.num_samples))
@@ -83,11 +83,11 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
 
 
 def _open_baseline(config: ConfigDict, baseline: str, examples: Sequence[Example]) -> Run:
-  """The run to compare with, once it is sure that this can be done."""
+  """Returns the run to compare with, after checking that it can be compared."""
   if not builders.make_task(config).corpus_metrics():
     raise UserError(
       f"--baseline={baseline}: none of task.metrics={', '.join(config.task.metrics)} can be "
-      "compared by; add bleu, chrf or bleu_moses"
+      "compared; add bleu, chrf or bleu_moses"
     )
   try:
     run = load(baseline)

@@ -1,4 +1,4 @@
-"""What a training step would take on devices that need not be there."""
+"""Estimates memory and FLOPs of a training step on devices that need not exist here."""
 
 import json
 import os
@@ -15,28 +15,28 @@ from tfx_jax import builders
 from tfx_jax.cli.console import say, show, table
 from tfx_jax.common.names import trusting
 from tfx_jax.config import files as config_files
-from tfx_jax.cost import cost
+from tfx_jax.cost import Cost, cost
 from tfx_jax.errors import UserError
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import count_parameters
 from tfx_jax.training.state import TrainState, plan_state
 
 NOTE = """\
-by formula: products only; activations are an estimate
+by formula: matrix products only; activations are an estimate
 by shape: counted, exact
-by XLA: the step compiled for {} CPU devices; bodies of loops (pieces of the loss, parts of a batch,
-scanned layers) count once in its FLOPs, and what is bfloat16 may be float32 in its memory"""
+by XLA: the step compiled for {} CPU devices; FLOPs count the body of a loop (chunks of the loss,
+microbatches, scanned layers) once, and memory may have float32 in place of bfloat16"""
 
 
 def plan(config: ConfigDict, devices: int) -> int:
-  """Prints parameters, FLOPs and bytes of a device: by formulas and shapes, and as XLA has them.
+  """Prints parameters, FLOPs and bytes of a device: by formula, by shape and by XLA.
 
-  XLA's are of the step as it is compiled for as many devices of the host's CPU, in a process of its
-  own. Nothing is trained, and no data is read.
+  For XLA's numbers the step is compiled for as many devices of the host's CPU, in another process.
+  Nothing is trained, and no data is read.
 
   Args:
-    config: of the run; `model.dtype="auto"` is taken for bfloat16, as on a GPU or TPU.
-    devices: how many there would be.
+    config: configuration of the run; `model.dtype="auto"` means bfloat16, as on a GPU or TPU.
+    devices: number of devices to plan for.
 
   Raises:
     UserError: if the mesh does not fit so many devices, or the step cannot be compiled.
@@ -45,39 +45,39 @@ def plan(config: ConfigDict, devices: int) -> int:
     raise UserError(f"--devices={devices}: use 1 or more")
   if config.lora.rank:
     raise UserError(
-      f"--mode=plan is of models all of which is learnt: lora.rank={config.lora.rank}"
+      f"--mode=plan has no numbers for adapters: lora.rank={config.lora.rank}; use lora.rank=0"
     )
   if config.model.dtype == "auto":
     config.model.dtype = "bfloat16"
   mesh = builders.mesh_sizes(config, devices)
   size = builders.make_size(config, builders.planned_tokenizers(config), mesh)
-  reckoned = cost(size, mesh)
+  estimate = cost(size, mesh)
   shown = ", ".join(f"{axis} {count}" for axis, count in mesh.items() if count > 1) or "one device"
   say(f"compiling for {devices} devices ({shown})")
   compiled = _compile_elsewhere(config, devices)
-  show(f"{table(*_rows(reckoned, compiled, devices))}\n\n{NOTE.format(devices)}")
+  show(f"{table(*_rows(estimate, compiled, devices))}\n\n{NOTE.format(devices)}")
   return 0
 
 
-def _rows(reckoned: Any, compiled: dict, devices: int) -> tuple[list[str], list[list[str]]]:
-  """Header and rows of the table."""
+def _rows(estimate: Cost, compiled: dict, devices: int) -> tuple[list[str], list[list[str]]]:
+  """Returns header and rows of the table."""
   state = compiled["state"]
 
   def mega(size: float) -> str:
     return f"{size / 1e6:,.2f} MB"
 
-  whole = sum(state.values()) + reckoned.activation_bytes + compiled["gradients"]
+  whole = sum(state.values()) + estimate.activation_bytes + compiled["gradients"]
   rows = [
-    ["parameters", f"{reckoned.parameters:,}", f"{compiled['parameters']:,}", ""],
+    ["parameters", f"{estimate.parameters:,}", f"{compiled['parameters']:,}", ""],
     [
       "FLOPs of a step, all devices",
-      f"{reckoned.flops:.4g}",
+      f"{estimate.flops:.4g}",
       "",
       f"{compiled['flops'] * devices:.4g}",
     ],
     *([f"{name}, a device", "", mega(bytes), ""] for name, bytes in state.items()),
     ["gradients, a device", "", mega(compiled["gradients"]), ""],
-    ["activations, a device", mega(reckoned.activation_bytes), "", ""],
+    ["activations, a device", mega(estimate.activation_bytes), "", ""],
     ["state and batch, a device", "", "", mega(compiled["argument_bytes"])],
     ["gradients and activations, a device", "", "", mega(compiled["temporary_bytes"])],
     [
@@ -91,7 +91,7 @@ def _rows(reckoned: Any, compiled: dict, devices: int) -> tuple[list[str], list[
 
 
 def _compile_elsewhere(config: ConfigDict, devices: int) -> dict[str, Any]:
-  """What `compile_step` returns, in a process that has so many devices."""
+  """Returns the result of `compile_step` in a process that has as many CPU devices."""
   flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
   with tempfile.TemporaryDirectory() as folder:
     config_files.write_config(folder, config)
@@ -108,11 +108,11 @@ def _compile_elsewhere(config: ConfigDict, devices: int) -> dict[str, Any]:
 
 
 def compile_step(config: ConfigDict) -> dict[str, Any]:
-  """Compiles the training step for the devices there are; no array is made.
+  """Compiles the training step for the devices of this process, without making arrays.
 
   Returns:
-    `parameters`; `flops`, `argument_bytes` and `temporary_bytes` of a device, by XLA; and, by the
-    shape of their shards, the bytes of a device of `gradients` and, by name, of `state`.
+    `parameters`; for one device by XLA, `flops`, `argument_bytes` and `temporary_bytes`; and for
+    one device by the shapes of shards, the bytes of `gradients` and of each part of `state`.
   """
   parallel = builders.make_parallel(config)
   model = builders.make_model(config, builders.planned_tokenizers(config))
@@ -156,7 +156,7 @@ def _state_bytes(state: TrainState) -> dict[str, int]:
 
 
 def _shard_bytes(tree: Any) -> int:
-  """Bytes of the part of a tree that a device has."""
+  """Returns the bytes of one device's shards of a tree."""
   return sum(
     int(np.prod(x.sharding.shard_shape(x.shape))) * x.dtype.itemsize for x in jax.tree.leaves(tree)
   )

@@ -1,4 +1,4 @@
-"""Makes what training needs, ahead of it."""
+"""Makes the tokenizer and the tokenized corpora ahead of training."""
 
 import json
 
@@ -12,7 +12,7 @@ from tfx_jax.runtime.processes import first_goes_ahead
 
 
 def prepare(config: ConfigDict, workdir: str) -> int:
-  """Makes the tokenizer and the tokenised corpora, ahead of training."""
+  """Makes the tokenizer and the corpora of all splits; prints a report of each."""
   for split in builders.SPLITS:
     builders.make_reader(config, split)
   begin = config.train.init_from

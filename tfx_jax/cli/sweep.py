@@ -1,4 +1,4 @@
-"""Trains every combination of some settings, and lays the results side by side."""
+"""Trains a run for every combination of some settings and compares the results."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 from tfx_jax.builders.validation import validate
 from tfx_jax.cli.console import say, show, table
 from tfx_jax.cli.train import check, train
-from tfx_jax.cli.workdir import check_workdir, final_figures, held, read_counters, read_log
+from tfx_jax.cli.workdir import check_workdir, final_metrics, held, read_counters, read_log
 from tfx_jax.common.whole_file import write_whole
 from tfx_jax.config.files import recorded_config
 from tfx_jax.errors import UserError
@@ -22,13 +22,13 @@ from tfx_jax.sweep.results import Result, Row, as_json, as_table, make_rows, met
 
 
 def sweep(cells: Sequence[Cell], workdir: str) -> int:
-  """Trains the run of each cell in a folder of its own; a run that fails stops no other.
+  """Trains the run of each cell in a folder of its own; a failed run does not stop the others.
 
-  The results so far are in WORKDIR/sweep.md, sweep.json and sweep.png after every run. What they
-  say is read from the folders of the runs, so that the same command goes on where it stopped.
+  After every run, WORKDIR/sweep.md, sweep.json and sweep.png have the results so far. These are
+  read from the folders of the runs, so that the same command resumes a sweep that was stopped.
 
   Raises:
-    UserError: before the first run, if a configuration or a folder makes no sense.
+    UserError: before the first run, if a configuration or a folder cannot be used.
   """
   if recorded_config(workdir) is not None:
     raise UserError(f"{workdir} holds a run: choose another --workdir for the sweep")
@@ -47,7 +47,7 @@ def _sweep(cells: Sequence[Cell], folders: Sequence[str], workdir: str) -> int:
     say(f"run {number + 1} of {len(cells)}: {cell.name}")
     code, error = 0, ""
     try:
-      with contextlib.redirect_stdout(sys.stderr):  # the result of a sweep is its table
+      with contextlib.redirect_stdout(sys.stderr):  # only the table of the sweep goes to stdout
         code = train(cell.config, folder)
     except UserError as failure:
       error = str(failure)
@@ -56,21 +56,21 @@ def _sweep(cells: Sequence[Cell], folders: Sequence[str], workdir: str) -> int:
     rows = make_rows(results)
     text = _text(rows)
     _keep(rows, text, workdir)
-    if code:  # it has been stopped
+    if code:  # stopped by a signal
       break
-  say(f"kept in {workdir} as sweep.md, sweep.json and sweep.png")
+  say(f"written to {workdir}: sweep.md, sweep.json and sweep.png")
   show(text)
   return code
 
 
 def _result(cell: Cell, folder: str, error: str = "") -> Result:
-  """What the run has come to, from its folder; why it failed is not kept there."""
+  """Returns the result of a run from its folder, and from `error`, which is not recorded there."""
   step, counters = read_counters(folder)
-  final = final_figures(cell.config, folder, step, counters)
+  final = final_metrics(cell.config, folder, step, counters)
   log = read_log(folder)
-  figures: dict[str, float] = {}
+  totals: dict[str, float] = {}
   if final and is_number(final.get("parameters")):
-    figures["parameters"] = final["parameters"]
+    totals["parameters"] = final["parameters"]
   if step:
     logged = (
       line["tokens"]
@@ -78,8 +78,8 @@ def _result(cell: Cell, folder: str, error: str = "") -> Result:
       if line["split"] == "train" and line["step"] <= step and is_number(line.get("tokens"))
     )
     # Tokens since the last line are in the checkpoint.
-    figures |= {"steps": step, "tokens": sum(logged) + counters.window[2]}
-    figures["seconds"] = counters.seconds
+    totals |= {"steps": step, "tokens": sum(logged) + counters.window[2]}
+    totals["seconds"] = counters.seconds
   losses = [
     line["loss"]
     for line in log
@@ -88,13 +88,13 @@ def _result(cell: Cell, folder: str, error: str = "") -> Result:
     and is_number(line.get("loss"))
   ]
   if losses:
-    figures["best_validation_loss"] = min(losses)
+    totals["best_validation_loss"] = min(losses)
   status = "failed" if error else "finished" if final else "unfinished"
-  return Result(cell.settings, status, error, figures, _metrics(final or {}))
+  return Result(cell.settings, status, error, totals, _metrics(final or {}))
 
 
 def _metrics(final: dict[str, Any]) -> dict[str, float]:
-  """The numbers that say how good a run is, of the line of its final evaluation."""
+  """Returns the metrics in the line of a final evaluation."""
   others = ("step", "checkpoint_step", "parameters")
   return {
     name: float(value)
@@ -104,7 +104,7 @@ def _metrics(final: dict[str, Any]) -> dict[str, float]:
 
 
 def _text(rows: Sequence[Row]) -> str:
-  """The table, and below it why runs failed."""
+  """Returns the table, followed by the errors of failed runs."""
   failures = [
     f"{' '.join(f'{key}={value}' for key, value in run.settings.items())}: {run.error}"
     for row in rows

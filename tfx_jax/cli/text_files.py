@@ -1,4 +1,4 @@
-"""Files of lines that the command line reads and writes, or the standard streams in their place."""
+"""Text files that the command line reads and writes; - stands for a standard stream."""
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ from tfx_jax.sources.file import decoded_lines, decompressed
 
 
 def read_lines(path: str) -> list[str]:
-  """Returns the lines of a UTF-8 file, plain or compressed, or for '-' of standard input.
+  """Returns the lines of a UTF-8 file, plain or compressed; '-' reads standard input.
 
   Raises:
     UserError: if it cannot be read, or is not UTF-8.
@@ -33,7 +33,7 @@ def read_lines(path: str) -> list[str]:
 
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[TextIO]:
-  """A UTF-8 file that appears when it is whole, or for '-' standard output.
+  """Opens a UTF-8 file that appears at its place once it is complete; '-' is standard output.
 
   Raises:
     UserError: if it cannot be written.
@@ -46,13 +46,13 @@ def writing(path: str) -> Iterator[TextIO]:
     with _opened(path) as file:
       text = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
       yield text
-      text.detach()  # flushes, and leaves the file to be closed by whoever opened it
+      text.detach()  # flushes, and leaves the file open: `_opened` closes it
   except OSError as error:
     raise UserError(f"cannot write --output={path}: {error.strerror}") from error
 
 
 def _opened(path: str) -> contextlib.AbstractContextManager:
-  # A device or a pipe is written to, not replaced, and so is a file that is standard output.
+  # A device, a pipe or the file behind a standard stream is appended to, not replaced.
   special = os.path.exists(path) and not os.path.isfile(path)
   standard = path.startswith(("/dev/std", "/dev/fd/", "/proc/"))
   return open(path, "ab") if special or standard else whole_file(path)

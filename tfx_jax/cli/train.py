@@ -1,4 +1,4 @@
-"""Trains a run, or goes on with it, up to its final evaluation."""
+"""Trains a run, or resumes it, up to its final evaluation."""
 
 import functools
 import os
@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from tfx_jax import builders
 from tfx_jax.cli.console import listing, say, show
 from tfx_jax.cli.evaluate import evaluate
-from tfx_jax.cli.workdir import final_figures, open_log, opened, read_counters
+from tfx_jax.cli.workdir import final_metrics, open_log, opened, read_counters
 from tfx_jax.common.heartbeat import beat
 from tfx_jax.common.whole_file import write_whole
 from tfx_jax.data.loader import Loader
@@ -37,7 +37,7 @@ from tfx_jax.training.step import make_loss_step
 
 
 def train(config: ConfigDict, workdir: str) -> int:
-  """Trains, or goes on training, and ends with the figures of the test set."""
+  """Trains or resumes a run, and evaluates it on the test set."""
   parallel = check(config)
   say(f"workdir {workdir}")
   with opened(config, workdir):
@@ -46,11 +46,11 @@ def train(config: ConfigDict, workdir: str) -> int:
 
 def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
   step, counters = read_counters(workdir)
-  if figures := final_figures(config, workdir, step, counters):
+  if metrics := final_metrics(config, workdir, step, counters):
     say(f"finished at step {step:,}")
-    show(listing(figures))
+    show(listing(metrics))
     return 0
-  # What training begins with: looked at only if it has not begun.
+  # The run or model to start from is opened only if this run has not started.
   source = functools.cache(lambda: load(config.train.init_from))
   given = (lambda: source().tokenizers) if config.train.init_from else None
   with first_goes_ahead("data"):
@@ -65,7 +65,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
   make_state, shardings = plan_state(
     trained, optimizer, config.seed, EXAMPLE, parallel, ema=config.train.ema_decay > 0
   )
-  # Left to itself, the compiler names the same shardings otherwise, and step 2 compiles again.
+  # Without out_shardings the compiler names equal shardings differently, and step 2 recompiles.
   train_step = parallel.jit(
     builders.make_step(config, trained, optimizer, schedule, parallel),
     donate_argnums=0,
@@ -84,7 +84,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
     abstract = jax.eval_shape(make_state.jitted)
     state, saved = checkpoints.restore_newest(abstract, shardings)
     counters = Counters.from_saved(saved)
-    say(f"going on at step {int(state.step):,}")
+    say(f"resuming at step {int(state.step):,}")
 
   log = open_log(workdir, resume_at=counters.log_bytes)
   try:
@@ -101,7 +101,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
       intervals=builders.make_intervals(config),
     )
   except UserError:
-    checkpoints.close()  # the save that may be on its way is a good one
+    checkpoints.close()  # a save in progress is valid: let it finish
     raise
   finally:
     log.close()
@@ -109,7 +109,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
   if caught:
     say(
       f"stopped by {signal.Signals(caught).name} at step {int(state.step):,}; "
-      "the same command goes on from there"
+      "the same command resumes it"
     )
     return RESTART if caught == signal.SIGTERM else 128 + caught
   count = len(checkpoints.steps())
@@ -119,31 +119,31 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
 
 
 def check_end(config: ConfigDict, counters: Counters, checkpoints: int) -> None:
-  """Looks whether there is what `evaluate.checkpoint` asks for; says where there is less.
+  """Checks that the checkpoints for `evaluate.checkpoint` exist; reports if there are fewer.
 
   Raises:
-    UserError: if the best checkpoint is asked for, and no validation was finite.
+    UserError: if the best checkpoint is to be evaluated, and no validation was finite.
   """
   which, metric = config.evaluate.checkpoint, config.train.best_metric
   if which == "best" and counters.best_step is None and not counters.finite:
     raise UserError(
-      f"there is no best checkpoint: {metric} was not finite in any validation; try a lower "
+      f"there is no best checkpoint: {metric} was never finite in a validation; try a lower "
       "optimizer.learning_rate in another --workdir, or evaluate.checkpoint=latest"
     )
   asked = config.evaluate.average_last or config.train.keep_checkpoints
   if which == "average" and checkpoints < asked:
-    say(f"the average is of the {checkpoints} checkpoint(s) there are, not of {asked}")
+    say(f"averaging {checkpoints} checkpoint(s), because there are fewer than {asked}")
 
 
 def check(config: ConfigDict) -> Parallel:
-  """Looks whether all data is there and the mesh fits; returns the mesh."""
+  """Checks that all data exists and that the mesh fits; returns the mesh."""
   for split in builders.SPLITS:
     builders.make_reader(config, split)
   return builders.make_parallel(config)
 
 
 def _open_data(config: ConfigDict, tokenizers: tuple, parallel: Parallel, split: str) -> Loader:
-  """The loader of a split; says what it holds and what was dropped."""
+  """Returns the loader of a split; reports its size and the dropped examples."""
   corpora = builders.make_corpora(config, split, tokenizers)
   loader = builders.make_loader(config, corpora, parallel, tokenizers)
   beat()
@@ -168,7 +168,7 @@ def _make_validate(
   parallel: Parallel,
   loader: Loader,
 ) -> Validate:
-  """What the loop calls to validate: by loss, by decoded text where asked, with new curves."""
+  """Returns the function that validates by loss and, if asked, by decoded text; it draws curves."""
   model, merge = trained, lambda params: params
   if isinstance(trained, Adapted):
     model, merge = trained.model, parallel.jit(trained.merge)

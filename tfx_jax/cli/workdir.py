@@ -1,4 +1,4 @@
-"""What the commands know of a workdir: whose it is, and how far its run has come."""
+"""Workdirs as the commands see them: which run they hold, and its progress."""
 
 import contextlib
 import os
@@ -18,36 +18,36 @@ from tfx_jax.runtime.workdir_lock import locked
 from tfx_jax.training.checkpoints.restore import read_progress
 from tfx_jax.training.recorder import Counters
 
-# Beginnings of the keys that a run cannot change once it has begun, and those of them that it can.
+# Prefixes of the keys that cannot change after a run has started, and exceptions to them.
 FIXED = ("task.", "data.", "tokenizer.", "model.", "optimizer.", "lora.", "seed")
 MOVABLE = ("data.cache_dir", "data.tfds_dir", "data.origin")
-# Where data lies may change if it is known what it was.
+# Paths of data may also change if fingerprints of the data are recorded.
 PATHS = tuple(f"data.{split}:" for split in builders.SPLITS)
 
 
 @contextlib.contextmanager
 def held(workdir: str) -> Iterator[None]:
-  """Holds the lock of a workdir, see `locked`; of several processes of a run the first one does.
+  """Holds the lock of a workdir, in the first process of the run; see `locked`.
 
   Raises:
-    UserError: on all of them, if somebody else holds it.
+    UserError: in all processes, if another run holds it.
   """
   with contextlib.ExitStack() as stack:
     error = None
     if is_first():
       try:
         stack.enter_context(locked(workdir))
-      except UserError as found:
-        error = found
+      except UserError as failure:
+        error = failure
     fail_together(error)
     yield
 
 
 @contextlib.contextmanager
 def opened(config: ConfigDict, workdir: str) -> Iterator[None]:
-  """Holds a workdir and writes the configuration there, unless the workdir is another run's.
+  """Locks a workdir and writes the configuration into it, unless it belongs to another run.
 
-  A run that fails before it has made anything leaves no configuration.
+  A run that fails before it has written anything else leaves no configuration behind.
   """
   with held(workdir):
     settle_config(config, workdir)
@@ -60,10 +60,10 @@ def opened(config: ConfigDict, workdir: str) -> Iterator[None]:
 
 
 def check_workdir(config: ConfigDict, workdir: str) -> list[str] | None:
-  """Returns what has changed since the workdir's run began, a line each; None if none has begun.
+  """Returns a line for each change since the workdir's run was started; None without a run.
 
   Raises:
-    UserError: if the workdir holds another run, or the data it trains on are others now.
+    UserError: if the workdir holds another run, or the training data has changed.
   """
   old, made = config_files.recorded_config(workdir), _made(workdir)
   if old is None and os.path.exists(os.path.join(workdir, "config.json")):
@@ -77,7 +77,7 @@ def check_workdir(config: ConfigDict, workdir: str) -> list[str] | None:
   movable = MOVABLE + (PATHS if recorded else ())
   fixed_keys = FIXED
   if bool(old.train.ema_decay) != bool(config.train.ema_decay):
-    fixed_keys += ("train.ema_decay",)  # a state has an average from its beginning, or none
+    fixed_keys += ("train.ema_decay",)  # a state has an average from step 0, or never
   fixed = [x for x in changes if x.startswith(fixed_keys) and not x.startswith(movable)]
   if fixed:
     raise UserError(
@@ -87,34 +87,34 @@ def check_workdir(config: ConfigDict, workdir: str) -> list[str] | None:
 
 
 def _changed_data(config: ConfigDict, recorded: Mapping[str, str]) -> list[str]:
-  """Lines of what data has another content than recorded; only that of the test may."""
+  """Returns a line for each split whose content has changed, which only the test set may."""
   lines = []
   for split, fingerprint in builders.data_fingerprints(config).items() if recorded else ():
     if fingerprint == recorded.get(split, fingerprint):
       continue
     path = f"data.{split}={config.data[split]}"
     if split == "test":
-      lines.append(f"the content of {path}: its scores cannot be compared with those before")
+      lines.append(f"the content of {path}: its scores cannot be compared with earlier ones")
       continue
     if split == "train" and config.data.remove_overlap:
-      path += ", without what data.remove_overlap finds in the others"
+      path += ", after data.remove_overlap"
     raise UserError(
-      f"the data of {split} has changed since this run began ({path}): put back what it was, or "
-      "choose another --workdir"
+      f"the data of {split} has changed since this run was started ({path}): restore it, or choose "
+      "another --workdir"
     )
   return lines
 
 
 def settle_config(config: ConfigDict, workdir: str) -> None:
-  """Writes the configuration into the workdir, unless the workdir is another run's."""
+  """Writes the configuration into the workdir, unless the workdir belongs to another run."""
   changes = check_workdir(config, workdir)
   if changes is not None:
     for line in changes:
-      say(f"changed since this run began: {line}")
+      say(f"changed since this run was started: {line}")
     cores = config_files.recorded_cpu_count(workdir)
     if cores != config_files.cpu_count():
       say(
-        f"begun on {cores} processors, now {config_files.cpu_count()}: results differ by rounding"
+        f"started on {cores} processors, now {config_files.cpu_count()}: results differ by rounding"
       )
   if changes != [] or not config_files.recorded_fingerprints(workdir):
     fingerprints = builders.data_fingerprints(config)
@@ -123,17 +123,17 @@ def settle_config(config: ConfigDict, workdir: str) -> None:
 
 
 def _made(workdir: str) -> list[str]:
-  """Which of the folders that a run makes are there."""
+  """Returns the names of the run's folders that exist."""
   return [x for x in ("checkpoints", "tokenizer") if os.path.isdir(os.path.join(workdir, x))]
 
 
 def open_log(workdir: str, resume_at: int | None = None) -> MetricsLog | NoLog:
-  """The log of a run, see `MetricsLog`; one process writes it."""
+  """Returns the log of a run, see `MetricsLog`; only the first process writes it."""
   return MetricsLog(workdir, resume_at) if is_first() else NoLog()
 
 
 def read_counters(workdir: str) -> tuple[int, Counters]:
-  """The step of the latest checkpoint, and what was saved with it; step 0 without one."""
+  """Returns the step of the latest checkpoint and its counters; step 0 without a checkpoint."""
   saved = read_progress(workdir)
   return (saved[0], Counters.from_saved(saved[1])) if saved else (0, Counters())
 
@@ -150,18 +150,18 @@ def read_log(workdir: str) -> list[dict[str, Any]]:
     raise UserError(f"cannot read {workdir}/metrics.jsonl: {error.strerror}") from error
 
 
-def final_figures(
+def final_metrics(
   config: ConfigDict, workdir: str, step: int, counters: Counters
 ) -> dict[str, Any] | None:
-  """The figures of the last evaluation, if training has ended at `step` and one followed.
+  """Returns the metrics of the final evaluation, if training has ended at `step`; else None.
 
-  Going on with training cuts the log back, so that an evaluation found there is of the end.
+  Resumed training truncates the log, so that an evaluation in it belongs to the end of the run.
   """
   ended = step >= config.train.num_steps or counters.stopped_early
   if not ended or counters.evaluated != step:
     return None
   split = config.evaluate.split
-  found = [
+  lines = [
     line for line in read_log(workdir) if "checkpoint_step" in line and line["split"] == split
   ]
-  return found[-1] if found else None
+  return lines[-1] if lines else None

@@ -1,1 +1,1 @@
-"""Many runs of one experiment: their settings, their results side by side, and the picture."""
+"""Sweeps: runs of one experiment with different settings, and their results side by side."""

@@ -1,4 +1,4 @@
-"""From lists of values to the configuration of every combination."""
+"""Combinations of settings: from lists of values to configurations."""
 
 import copy
 import itertools
@@ -10,16 +10,16 @@ from ml_collections import ConfigDict
 from tfx_jax.config.override import override
 from tfx_jax.errors import UserError
 
-# Bytes that file systems allow to a name.
+# Most bytes of a file name in common file systems.
 _LONGEST_NAME = 255
 
 
 class Cell(NamedTuple):
-  """One combination.
+  """One combination of settings.
 
   Attributes:
-    settings: what differs from the others, by key, as it was written.
-    config: all of its configuration.
+    settings: text of the value of each key that is swept.
+    config: the whole configuration.
   """
 
   settings: dict[str, str]
@@ -27,7 +27,7 @@ class Cell(NamedTuple):
 
   @property
   def name(self) -> str:
-    """The name of its folder: 'KEY=VALUE,KEY2=VALUE'."""
+    """Name of the folder: 'KEY=VALUE,KEY2=VALUE'."""
     name = ",".join(f"{key}={value}" for key, value in self.settings.items())
     return name.replace("%", "%25").replace("/", "%2F")
 
@@ -35,19 +35,19 @@ class Cell(NamedTuple):
 def make_grid(
   config: ConfigDict, sweeps: Sequence[tuple[str, str]], fixed: Collection[str] = ()
 ) -> list[Cell]:
-  """Every combination of the values of some keys, the last key changing the quickest.
+  """Returns all combinations of the values of some keys; the last key changes fastest.
 
   Args:
-    config: what all have in common; it is not changed.
-    sweeps: pairs of a key and its values, with commas between.
-    fixed: keys that have been given one value already.
+    config: the common configuration, which is not changed.
+    sweeps: pairs of a key and its values, separated by commas.
+    fixed: keys that are set to one value already.
 
   Raises:
-    UserError: for an unknown key, one given twice or fixed already, and values that are none,
-      equal, or not of the key's type.
+    UserError: for a key that is unknown, given twice or fixed, and for values that are missing,
+      equal or of another type.
   """
   if not sweeps:
-    raise UserError("--mode=sweep needs --sweep.KEY=VALUE,VALUE,… to say what to vary")
+    raise UserError("--mode=sweep needs --sweep.KEY=VALUE,VALUE,… to name the settings that vary")
   keys = [key for key, _ in sweeps]
   for number, key in enumerate(keys):
     if key in fixed:
@@ -60,12 +60,12 @@ def make_grid(
     settings = dict(zip(keys, values, strict=True))
     cells.append(Cell(settings, _changed(config, settings)))
     if len(cells[-1].name.encode()) > _LONGEST_NAME:
-      raise UserError(f"the folder '{cells[-1].name}' would have too long a name: sweep fewer keys")
+      raise UserError(f"the folder name '{cells[-1].name}' is too long: sweep over fewer keys")
   return cells
 
 
 def split_values(text: str) -> list[str]:
-  """'1,(a,b),2' -> ['1', '(a,b)', '2']: a comma inside brackets does not split."""
+  """Splits '1,(a,b),2' into ['1', '(a,b)', '2']: commas inside brackets do not split."""
   values, depth = [""], 0
   for character in text:
     depth += (character in "([{") - (character in ")]}")
@@ -84,7 +84,7 @@ def _values(config: ConfigDict, key: str, text: str) -> list[str]:
       raise UserError(f"--sweep.{key}={text}: a value is missing; write --sweep.{key}=V1,V2,…")
     parsed = _changed(config, {key: value})
     if parsed in seen:
-      raise UserError(f"--sweep.{key}={text}: {value} is there twice")
+      raise UserError(f"--sweep.{key}={text}: {value} is given twice")
     seen.append(parsed)
   return values
 

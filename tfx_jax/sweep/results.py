@@ -1,11 +1,11 @@
-"""What the runs of a sweep came to: runs that differ in their seed only are one row."""
+"""Results of the runs of a sweep; runs that differ only in the seed are one row."""
 
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-# Figures of every run, with the titles of their columns and how they are written.
+# Totals of a run: title of the column, and format.
 COLUMNS = {
   "parameters": ("parameters", "{:,.0f}"),
   "steps": ("steps", "{:,.0f}"),
@@ -17,26 +17,26 @@ COLUMNS = {
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What one run came to.
+  """Result of one run.
 
   Attributes:
-    settings: the values of the keys that are swept.
+    settings: value of each key that is swept.
     status: 'finished', 'failed' or 'unfinished'.
-    error: why it failed.
-    figures: those of COLUMNS that are known: parameters, steps of the last checkpoint, real target
-      tokens trained on, seconds of training, best loss of a validation in nats per token.
-    metrics: of the final evaluation.
+    error: message of the error, if it failed.
+    totals: those of COLUMNS that are known: parameters, steps up to the last checkpoint, target
+      tokens trained on without padding, seconds of training, best validation loss (nats per token).
+    metrics: metrics of the final evaluation.
   """
 
   settings: Mapping[str, str]
   status: str
   error: str = ""
-  figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  totals: Mapping[str, float] = dataclasses.field(default_factory=dict)
   metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 class Spread(NamedTuple):
-  """Mean and standard deviation (n - 1) of a figure over `count` runs; no deviation of one."""
+  """Mean and standard deviation (n - 1) over `count` runs; the deviation of one run is None."""
 
   mean: float
   deviation: float | None
@@ -45,11 +45,11 @@ class Spread(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """The runs that have the same settings but for the seed.
+  """Runs with the same settings apart from the seed.
 
   Attributes:
-    label: the settings.
-    runs: in the order they were asked for.
+    label: the settings as text.
+    runs: results, in the order of the sweep.
   """
 
   label: str
@@ -57,27 +57,27 @@ class Row:
 
   @property
   def finished(self) -> list[Result]:
-    """The runs that the figures are of."""
+    """Runs that have finished."""
     return [run for run in self.runs if run.status == "finished"]
 
   @property
   def status(self) -> str:
-    """'finished', or how many are not."""
+    """'finished', or the number of runs with each status."""
     counts = {
       status: sum(run.status == status for run in self.runs)
       for status in ("finished", "failed", "unfinished")
     }
-    told = [(status, count) for status, count in counts.items() if count]
-    if len(told) == 1:
-      return told[0][0]
-    return ", ".join(f"{count} {status}" for status, count in told)
+    present = [(status, count) for status, count in counts.items() if count]
+    if len(present) == 1:
+      return present[0][0]
+    return ", ".join(f"{count} {status}" for status, count in present)
 
   def spread(self, name: str) -> Spread | None:
-    """Of a figure or metric over the finished runs; where none is, over those there are."""
+    """Returns the spread of a total or metric over the finished runs, or over all if none is."""
     values = [
-      figures[name]
+      numbers[name]
       for run in self.finished or self.runs
-      if name in (figures := {**run.figures, **run.metrics})
+      if name in (numbers := {**run.totals, **run.metrics})
     ]
     if not values:
       return None
@@ -86,7 +86,7 @@ class Row:
 
 
 def make_rows(results: Sequence[Result]) -> list[Row]:
-  """The rows, in the order of their first runs."""
+  """Groups results into rows, in the order of their first runs."""
   groups: dict[str, list[Result]] = {}
   for result in results:
     settings = [f"{key}={value}" for key, value in result.settings.items() if key != "seed"]
@@ -95,13 +95,13 @@ def make_rows(results: Sequence[Result]) -> list[Row]:
 
 
 def metric_names(results: Sequence[Result]) -> list[str]:
-  """All metrics that a run has, those of kinds of examples ('NAME/KIND') left out."""
+  """Returns the names of all metrics, without those of kinds of examples ('NAME/KIND')."""
   names = dict.fromkeys(name for result in results for name in result.metrics)
   return [name for name in names if "/" not in name]
 
 
 def as_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-  """Header and cells: settings, seeds (where there are several), status, figures and metrics."""
+  """Returns header and cells: settings, seeds (if they are swept), status, totals and metrics."""
   runs = [run for row in rows for run in row.runs]
   columns = COLUMNS | {
     name: ("final loss", "{:.4f}") if name == "loss" else (name, "{:.2f}")
@@ -117,20 +117,20 @@ def as_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
   cells = []
   for row in rows:
     seeds = [str(len(row.finished))] * with_seeds
-    figures = (_cell(row.spread(name), form) for name, (_, form) in columns.items())
-    cells.append([row.label, *seeds, row.status, *figures])
+    numbers = (_cell(row.spread(name), form) for name, (_, form) in columns.items())
+    cells.append([row.label, *seeds, row.status, *numbers])
   return header, cells
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-  """The rows with all figures, and the runs they are of."""
+  """Returns the rows with the spread of each total and metric, and with their runs."""
   described = []
   for row in rows:
-    names = {name for run in row.runs for name in (*run.figures, *run.metrics)}
-    figures = {name: spread._asdict() for name in sorted(names) if (spread := row.spread(name))}
+    names = {name for run in row.runs for name in (*run.totals, *run.metrics)}
+    spreads = {name: spread._asdict() for name in sorted(names) if (spread := row.spread(name))}
     runs = [dataclasses.asdict(run) for run in row.runs]
     described.append(
-      {"settings": row.label, "status": row.status, "figures": figures, "runs": runs}
+      {"settings": row.label, "status": row.status, "spreads": spreads, "runs": runs}
     )
   return described
 
@@ -139,5 +139,5 @@ def _cell(spread: Spread | None, form: str) -> str:
   if spread is None:
     return "-"
   mean = form.format(spread.mean)
-  # What is the same in all runs needs no deviation to say so.
+  # A deviation of 0 is left out.
   return f"{mean} ± {form.format(spread.deviation)}" if spread.deviation else mean
