@@ -148,7 +148,7 @@ def test_a_stopped_sweep_goes_on(tmp_path, monkeypatch, capsys):
   ("options", "told"),
   [
     (["--sweep.train.num_steps=1"], "--sweep.train.num_steps and --config.train.num_steps are"),
-    (["--sweep.model.features=16,17"], "model.features=17 is no multiple of model.num_heads=2"),
+    (["--sweep.model.features=16,17"], "model.features=17 is not a multiple of model.num_heads=2"),
     (["--sweep.data.batch_size=8,12"], "mesh.slices * mesh.data * mesh.fsdp=8 does not divide"),
     (["--sweep.data.test=nowhere"], "no file nowhere.en"),
     ([], "--mode=sweep needs --sweep.KEY"),

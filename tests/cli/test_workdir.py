@@ -61,8 +61,8 @@ def test_other_test_data_is_told_once(data, workdir, capsys):
   config = make_config(folder=data)
   settle_config(config, workdir)
   assert capsys.readouterr().err == (
-    f"changed since this run was started: the content of data.test={data}/test: its scores cannot be "
-    "compared with earlier ones\n"
+    f"changed since this run was started: the content of data.test={data}/test: its scores cannot "
+    "be compared with earlier ones\n"
   )
   settle_config(config, workdir)
   assert capsys.readouterr().err == ""
