@@ -37,7 +37,7 @@ def size_of(changes=None, mesh=ONE):
   ],
   ids=lambda changes: "-".join(changes),
 )
-def test_parameters_are_those_that_are_counted(changes):
+def test_the_count_of_parameters_is_exact(changes):
   config = make_config(changes)
   model = builders.make_model(config, builders.planned_tokenizers(config))
   shapes = nn.unbox(jax.eval_shape(lambda: init_params(model, 0, EXAMPLE)))
@@ -78,7 +78,7 @@ def test_flops_and_bytes_are_near_those_of_the_compiler(changes):
   assert temporary == pytest.approx(compiled["temporary_bytes"], rel=0.6)
 
 
-def test_what_saves_memory_is_counted_as_less():
+def test_settings_that_save_memory_reduce_the_estimate():
   bytes_of = {
     name: activation_bytes(size_of(LARGER | changes), ONE)
     for name, changes in {

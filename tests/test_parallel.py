@@ -89,7 +89,7 @@ def assert_sharded(path, leaf, mesh):
   assert leaf.addressable_shards[0].data.shape == shard
 
 
-def test_a_mesh_changes_nothing_but_where_things_are():
+def test_a_mesh_only_changes_the_placement():
   """With dropout, which hangs on no mesh, and an optimizer that keeps two moments."""
   parallel = Parallel(**MIXED)
   init, shardings = plan_state(MODEL, OPTIMIZER, SEED, BATCHES[0], parallel, ema=True)
@@ -189,7 +189,7 @@ def test_every_constraint_is_in_the_lowered_program(model, monkeypatch):
   assert text.count("sharding_constraint") == len(calls)
 
 
-def test_pieces_of_the_loss_are_where_the_rows_are():
+def test_chunks_of_the_loss_are_sharded_like_the_rows():
   parallel = Parallel(sequence=4)
   sharding = NamedSharding(parallel.mesh, PartitionSpec("data", "sequence"))
   x = jax.ShapeDtypeStruct((ROWS, TARGET_LENGTH, 3), jnp.float32, sharding=sharding)
@@ -201,7 +201,7 @@ def test_pieces_of_the_loss_are_where_the_rows_are():
   assert "all-reduce(" in text and "all-gather(" not in text
 
 
-def test_no_logits_are_gathered_where_the_vocabulary_is_split():
+def test_no_logits_are_gathered_if_the_vocabulary_is_split():
   parallel, model = Parallel(data=4, tensor=2), small_model()
   params = nn.unbox(jax.eval_shape(lambda: init_params(model, SEED, BATCHES[0])))
   batch = parallel.place(BATCHES[0])
@@ -255,7 +255,7 @@ def test_batches_are_split_by_row(sizes):
     ({"slices": 2, "sequence": 2}, (2, 1, 1, 2, 2)),
   ],
 )
-def test_one_size_may_be_what_is_left(sizes, full):
+def test_one_size_may_be_inferred(sizes, full):
   mesh = Parallel(**sizes).mesh
   assert mesh.axis_names == AXES
   assert mesh.shape == dict(zip(KEYS, full, strict=True))
@@ -330,7 +330,7 @@ def devices(platform="gpu", slices=1, processes=1):
 
 
 @pytest.mark.parametrize(("slices", "processes"), [(2, 4), (1, 2)])
-def test_a_slice_is_what_a_fast_network_joins(slices, processes):
+def test_a_slice_is_a_group_of_devices_on_a_fast_network(slices, processes):
   found = arrange(devices("gpu", slices, processes), (2, 1, 4, 1, 1))
   groups = [{device.id // 4 for device in part.flat} for part in found]
   assert groups == [{0}, {1}]
@@ -341,7 +341,7 @@ def test_tpu_devices_say_how_many_slices_they_are_of():
     arrange(devices("tpu", 2), (1, 8, 1, 1, 1))
 
 
-def test_what_all_processes_have_is_placed_as_what_each_has_a_share_of(monkeypatch):
+def test_a_batch_that_all_processes_have_is_placed_like_shares_of_it(monkeypatch):
   parallel = Parallel(2, 2, 2)
   for placed in (parallel.place(BATCHES[0]), parallel.place_whole(BATCHES[0])):
     fetched = parallel.fetch(placed)

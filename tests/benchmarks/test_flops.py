@@ -75,7 +75,7 @@ def unseen(shape, rows, length):
   return shape.decoder_layers * rows * 2 * length * (length - 1) * shape.features
 
 
-def test_forward_pass_is_what_is_traced():
+def test_counted_operations_are_those_of_a_traced_forward_pass():
   model, rows, source, target = model_of(SHAPE), 3, 6, 5
   batch = full_batch(rows, source, target)
   params = jax.eval_shape(lambda: init_params(model, 0, batch))

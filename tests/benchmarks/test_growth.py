@@ -90,7 +90,7 @@ def test_operations_of_decoding_grow_as_theory_has_it(axis, values, changes, exp
   assert found == pytest.approx(expected, abs=0.02)
 
 
-def test_memory_grows_with_what_is_kept():
+def test_expected_memory_grows_with_kept_numbers():
   far = {"width": 64, "depth": 64, "vocabulary": 100}
   assert slope_along(growth.numbers_held, "length", (2**12, 2**13), **far) == pytest.approx(
     2, abs=0.1

@@ -7,7 +7,7 @@ from systems.memory import Memory
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="Linux only")
-def test_what_was_freed_before_does_not_count_and_what_is_held_does():
+def test_memory_freed_before_is_not_counted():
   before = np.ones(100 << 20, np.uint8)
   held = jnp.ones(50 << 20, jnp.uint8).block_until_ready()
   del before

@@ -34,7 +34,7 @@ def test_ratios_are_of_rounds_that_followed_each_other():
   assert found == {"peer": {"median": 1.5, "range": [1.5, 1.65]}}
 
 
-def test_a_machine_that_was_not_idle_is_told_of():
+def test_a_busy_machine_is_reported():
   idle = summary.line(rounds_of((1, 1)), "tokens", [1], 0)
   busy = summary.line(rounds_of((1, 1)) + rounds_of((1, 1), others=0.7), "tokens", [1, 1], 0)
   assert summary.warning([idle]) == ""
@@ -42,5 +42,5 @@ def test_a_machine_that_was_not_idle_is_told_of():
 
 
 @pytest.mark.parametrize(("x", "expected"), [(123456.0, 123500), (0.00123456, 0.001235), (0, 0)])
-def test_numbers_are_told_to_four_digits(x, expected):
+def test_numbers_are_rounded_to_four_digits(x, expected):
   assert summary.rounded(x) == expected

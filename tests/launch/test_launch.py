@@ -132,7 +132,7 @@ def test_watching_a_tpu_vm_does_all_of_it_again():
 
 
 @pytest.mark.parametrize(
-  ("script", "arguments", "told"),
+  ("script", "arguments", "message"),
   [
     ("tpu_vm.sh", [], "the first argument must be create, setup, run, watch or delete"),
     ("tpu_vm.sh", ["create", "--zone=z"], "--name=NAME is missing"),
@@ -144,8 +144,8 @@ def test_watching_a_tpu_vm_does_all_of_it_again():
     ("sweep.sh", ["--launch=echo", "--workdir=w"], "--sweep.KEY=VALUE,VALUE,… is missing"),
   ],
 )
-def test_what_is_missing_is_told_in_a_line(script, arguments, told):
-  assert dry_run(script, *arguments, code=2).startswith(f"error: {told}")
+def test_a_missing_option_is_one_line(script, arguments, message):
+  assert dry_run(script, *arguments, code=2).startswith(f"error: {message}")
 
 
 def test_a_sweep_launches_every_combination_in_its_own_folder():
@@ -172,7 +172,7 @@ def checked(kind, found):
 
 
 @pytest.mark.parametrize("name", ["jobset_gpu.yaml", "jobset_tpu.yaml"])
-def test_a_jobset_is_what_its_api_reads(name):
+def test_a_jobset_follows_its_api(name):
   jobset = checked("JobSet", yaml.safe_load((LAUNCH / name).read_text()))
   assert (jobset["apiVersion"], jobset["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
   spec = checked("JobSetSpec", jobset["spec"])

@@ -171,7 +171,7 @@ def test_outputs_are_those_of_transformers(pair, beams, early):
   assert compared, "no output has ended"
 
 
-def test_what_is_exported_is_what_was_read(pair, computed, exported):
+def test_an_exported_model_equals_the_one_read(pair, computed, exported):
   _, model, run = pair
   again = tfx_jax.load(str(exported))
   jax.tree.map(np.testing.assert_array_equal, run.params, again.params)
@@ -195,7 +195,7 @@ def test_texts_are_read_and_written_as_by_the_tokenizer_that_is_exported(pair, e
     assert tokenizer.decode(ids, skip_special_tokens=True).strip() == text.strip()
 
 
-def test_ctranslate2_converts_what_is_exported_and_writes_the_same(pair, exported, tmp_path):
+def test_ctranslate2_converts_an_exported_model_and_generates_the_same(pair, exported, tmp_path):
   kind, _, run = pair
   ctranslate2 = pytest.importorskip("ctranslate2", reason="needs tfx_jax[reference]")
   if kind in UNKNOWN_TO_CTRANSLATE2:

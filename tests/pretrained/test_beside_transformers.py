@@ -54,7 +54,7 @@ def test_generation_is_as_its_settings_say(tmp_path):
   assert compared, "no output has ended"
 
 
-def test_the_language_of_what_mbart_reads_is_the_tokenizers(tmp_path):
+def test_the_source_language_of_mbart_is_the_tokenizers(tmp_path):
   make("mbart", tmp_path)
   tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path, src_lang="cs_CZ")
   tokenizer.save_pretrained(tmp_path)
@@ -89,7 +89,7 @@ def test_models_trained_here_give_the_same_log_probabilities_in_transformers(giv
     assert score == pytest.approx(float(found), abs=1e-3)
 
 
-def test_models_trained_here_write_the_same_elsewhere(given_away, tmp_path):
+def test_models_trained_here_generate_the_same_in_transformers(given_away, tmp_path):
   ctranslate2 = pytest.importorskip("ctranslate2", reason="needs tfx_jax[reference]")
   run, folder = given_away
   converted = str(tmp_path / "converted")

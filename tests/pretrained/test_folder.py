@@ -35,7 +35,7 @@ def test_parts_that_an_index_names_are_one(tmp_path):
     FolderTensors(str(tmp_path))
 
 
-def test_torch_files_are_read_where_there_is_no_other(tmp_path):
+def test_torch_files_are_read_if_there_is_no_other(tmp_path):
   torch = pytest.importorskip("torch", reason="needs tfx_jax[reference]")
   state = {name: torch.from_numpy(tensor) for name, tensor in TENSORS.items()}
   torch.save(state, tmp_path / "pytorch_model.bin")

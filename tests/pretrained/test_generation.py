@@ -45,13 +45,13 @@ def test_draws_are_read_with_the_defaults_there():
     ({"max_length": 20, "max_new_tokens": 7}, 6, 1),
   ],
 )
-def test_lengths_are_of_what_is_generated(values, most, least):
+def test_lengths_count_generated_tokens(values, most, least):
   found = read(**values)
   assert (found["max_length"], found["min_length"]) == (most, least)
 
 
 @pytest.mark.parametrize("values", [BEAMS, DRAWS, {"max_new_tokens": 30, "min_new_tokens": 9}])
-def test_what_is_written_is_read_again(values):
+def test_written_settings_are_read_again(values):
   settings = base().generate.to_dict() | read(**values)
   assert base().generate.to_dict() | read(**generation.write(settings, FORCED)) == settings
 
@@ -65,7 +65,7 @@ def test_what_is_written_is_read_again(values):
     ({"do_sample": True, "num_beams": 3}, "num_beams=3"),
   ],
 )
-def test_what_would_be_ignored_is_told(values, named):
+def test_an_unsupported_setting_is_refused(values, named):
   with pytest.raises(UserError, match=f"^generation_config.json: {named} is not supported"):
     read(**values)
 
@@ -78,7 +78,7 @@ def test_suppressed_are_single_tokens():
 
 
 @pytest.mark.parametrize(
-  ("values", "told"),
+  ("values", "message"),
   [
     ({"max_new_tokens": -1}, "max_new_tokens=-1: use 1 or more"),
     ({"max_length": 0}, "max_length=0: use 1 or more"),
@@ -86,8 +86,8 @@ def test_suppressed_are_single_tokens():
     ({"max_new_tokens": "9"}, "max_new_tokens='9': use 1 or more"),
   ],
 )
-def test_lengths_that_make_no_sense_are_told(values, told):
-  with pytest.raises(UserError, match=f"^generation_config.json: {told}"):
+def test_invalid_lengths_are_refused(values, message):
+  with pytest.raises(UserError, match=f"^generation_config.json: {message}"):
     read(**values)
 
 

@@ -96,7 +96,7 @@ def test_null_is_the_default(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("changes", "told"),
+  ("changes", "message"),
   [
     ({"eos_token_id": 99}, "eos_token_id=99: use ids below the model's 19 tokens"),
     ({"eos_token_id": [1, 19]}, "eos_token_id=[1, 19]: use ids below"),
@@ -110,13 +110,13 @@ def test_null_is_the_default(run, tmp_path):
     ({"rope_scaling": {"type": "linear", "factor": None}}, "lacks 'factor'"),
   ],
 )
-def test_a_token_that_the_model_does_not_have_is_one_line(changes, told, tmp_path):
-  with pytest.raises(UserError, match=re.escape(told)) as info:
+def test_a_token_that_the_model_does_not_have_is_one_line(changes, message, tmp_path):
+  with pytest.raises(UserError, match=re.escape(message)) as info:
     tfx_jax.run.loading.read_config(write(tmp_path / "model", **changes))
   assert "\n" not in str(info.value)
 
 
-def test_a_piece_beyond_the_model_is_told_where_it_occurs(run, tmp_path):
+def test_a_piece_beyond_the_vocabulary_of_the_model_is_reported(run, tmp_path):
   folder = write(tmp_path / "model", more_pieces=["z"])
   more = tfx_jax.load(folder)
   assert more.score(["ab"], ["c"]) == pytest.approx(run.score(["ab"], ["c"]), rel=1e-6)

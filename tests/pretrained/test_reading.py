@@ -125,7 +125,7 @@ def test_every_experiment_is_given_away_or_not():
 
 
 @pytest.mark.parametrize(("name", "found"), GIVEN_AWAY.items())
-def test_what_an_experiment_trains_has_a_family(name, found):
+def test_a_model_of_an_experiment_has_a_family(name, found):
   config = read_experiment(name)
   assert find_family(config.model.to_dict(), DEFAULTS).architecture == found
   assert config.tokenizer.joint and config.tokenizer.kind in ("unigram", "bpe")
@@ -134,17 +134,17 @@ def test_what_an_experiment_trains_has_a_family(name, found):
 
 
 @pytest.mark.parametrize(("name", "named"), KEPT.items())
-def test_what_an_experiment_trains_without_a_family_is_told(name, named):
+def test_a_model_of_an_experiment_without_a_family_is_refused(name, named):
   with pytest.raises(
     UserError, match=r"^transformers has no such model: the most similar is "
   ) as error:
     find_family(read_experiment(name).model.to_dict(), DEFAULTS)
-  told = str(error.value)
-  assert named in told and "format='safetensors'" in told and "\n" not in told
+  message = str(error.value)
+  assert named in message and "format='safetensors'" in message and "\n" not in message
 
 
 @pytest.mark.parametrize("name", architectures())
-def test_what_an_experiment_trains_comes_back(name, tmp_path):
+def test_an_exported_model_of_an_experiment_is_read_again(name, tmp_path):
   run = make_run(**architectures()[name])
   run.export(str(tmp_path / "out"))
   again = tfx_jax.load(str(tmp_path / "out"))
@@ -307,7 +307,7 @@ def test_a_folder_is_a_run_of_the_command_line(exported, tmp_path, capsys):
   assert len(lines) == 4 and lines[1] == ""
 
 
-def test_training_begins_with_a_folder_and_goes_on_without_it(folder, tmp_path, capsys):
+def test_training_starts_from_a_folder_and_resumes_without_it(folder, tmp_path, capsys):
   write_pairs(tmp_path)
   changes = {key: value for key, value in settings(tmp_path).items() if key.startswith("data.")}
   changes |= {"train.num_steps": 4, "train.log_every": 1, "train.eval_every": 4}

@@ -39,10 +39,12 @@ def test_pyplot_stays_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("name", "told"), [("no/a.png", "No such file or directory"), ("a.doc", "'doc' is not supported")]
+  ("name", "message"),
+  [("no/a.png", "No such file or directory"), ("a.doc", "'doc' is not supported")],
+  [("no/a.png", "No such file or directory"), ("a.doc", "'doc' is not supported")],
 )
-def test_a_picture_that_cannot_be_drawn_is_one_line(tmp_path, name, told):
-  with pytest.raises(UserError, match=f"cannot draw attention to .*{name}: .*{told}") as info:
+def test_a_picture_that_cannot_be_drawn_is_one_line(tmp_path, name, message):
+  with pytest.raises(UserError, match=f"cannot draw attention to .*{name}: .*{message}") as info:
     draw_heat_map(str(tmp_path / name), SOURCE, TARGET, WEIGHTS)
   assert "\n" not in str(info.value)
   assert not [*tmp_path.iterdir()]

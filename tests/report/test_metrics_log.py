@@ -158,7 +158,7 @@ def test_a_full_disk_is_one_line_and_loses_no_line(tmp_path):
   assert path.read_bytes() == before
 
 
-def test_a_file_where_the_workdir_should_be_is_one_line(tmp_path):
+def test_a_file_in_place_of_the_workdir_is_one_line(tmp_path):
   (tmp_path / "run").write_text("")
   with pytest.raises(UserError, match=f"cannot write to workdir {tmp_path / 'run'}"):
     MetricsLog(str(tmp_path / "run"))

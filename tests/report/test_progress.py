@@ -77,7 +77,7 @@ def test_a_log_file_gets_few_plain_lines(monkeypatch, capsys):
   [(2, 0, 2, "100% 2/2 [00:20<00:00]\n"), (100, 50, 60, " 60% 60/100 [00:20<01:20]\n")],
   ids=["the end", "an early end, measured by this session only"],
 )
-def test_the_end_is_told_once(monkeypatch, capsys, total, start, step, line):
+def test_the_end_is_reported_once(monkeypatch, capsys, total, start, step, line):
   clock = [0.0]
   monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
   progress = Progress(total, start)
@@ -87,7 +87,7 @@ def test_the_end_is_told_once(monkeypatch, capsys, total, start, step, line):
   assert capsys.readouterr().err == line
 
 
-def test_what_is_not_shown_says_nothing(capsys):
+def test_a_progress_that_is_not_shown_prints_nothing(capsys):
   progress = Progress(10, line_every_seconds=0.0, shown=False)
   progress.update(1, {"loss": 1.0})
   progress.message("here")

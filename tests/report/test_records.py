@@ -38,12 +38,12 @@ def written(folder, *junk, name="metrics.jsonl"):
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_line_is_passed_over_and_told_once(tmp_path, kind, caplog):
+def test_a_damaged_line_is_ignored_and_reported_once(tmp_path, kind, caplog):
   written(tmp_path, DAMAGE[kind])
   for _ in range(2):
     assert list(read_metrics(str(tmp_path))) == read_log(str(tmp_path)) == GOOD
-  (told,) = {record.getMessage() for record in caplog.records}
-  assert told == f"{tmp_path}/metrics.jsonl: damaged lines are ignored: 2"
+  (message,) = {record.getMessage() for record in caplog.records}
+  assert message == f"{tmp_path}/metrics.jsonl: damaged lines are ignored: 2"
   assert len(caplog.records) == 1
 
 
@@ -62,7 +62,7 @@ def test_a_line_without_its_end_is_none(tmp_path):
   assert read_log(str(tmp_path)) == GOOD
 
 
-def test_a_damaged_log_is_drawn_and_goes_on(tmp_path):
+def test_a_damaged_log_is_drawn_and_continued(tmp_path):
   written(tmp_path, *DAMAGE.values())
   assert draw_curves(str(tmp_path)) is not None
   log = MetricsLog(str(tmp_path))
@@ -71,7 +71,7 @@ def test_a_damaged_log_is_drawn_and_goes_on(tmp_path):
   assert read_log(str(tmp_path)) == [*GOOD, {"step": 4, "split": "train", "loss": 1.0}]
 
 
-def test_skipped_steps_are_cut_back_past_damage_which_stays(tmp_path):
+def test_skipped_steps_are_truncated_and_damaged_lines_stay(tmp_path):
   written(tmp_path, *DAMAGE.values(), name="skipped.jsonl")
   SkippedLog(str(tmp_path), 2, lambda position: [])
   found = [record for _, record in read_records(str(tmp_path / "skipped.jsonl"))]

@@ -25,7 +25,7 @@ def test_the_picture_is_a_png_that_grows_with_the_rows(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ["sweep.png"]
 
 
-def test_points_means_and_deviations_are_where_they_belong():
+def test_points_means_and_deviations_are_drawn_at_their_values():
   (axes,) = sweep_picture._draw(ROWS, "bleu", "title").axes
   lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
   assert ([30.0, 32.0], [0, 0]) in lines and ([31.0], [0]) in lines and ([20.0], [2]) in lines

@@ -78,7 +78,7 @@ print(before - held(), len(small))
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_programs_run_in_the_thread_that_asks_where_that_keeps_buffers(kept):
+def test_asynchronous_dispatch_is_off_if_buffers_are_kept(kept):
   program = (
     "from tfx_jax.runtime.allocator import compute_where_buffers_are_kept as choose; choose()\n"
     "import jax; print(jax.config.read('jax_cpu_enable_async_dispatch'))"

@@ -109,13 +109,13 @@ def test_two_processes_train_and_evaluate_as_one(trained, half, tmp_path):
   assert samples[0].read_text() == samples[1].read_text()
 
 
-def test_one_process_goes_on_where_two_have_stopped(trained, half, tmp_path):
+def test_one_process_resumes_a_run_of_two(trained, half, tmp_path):
   copy = shutil.copytree(half[0], tmp_path / "run")
   assert main([trained[0], f"--workdir={copy}"]) == 0
   assert_the_same_run(copy, trained[1])
 
 
-def test_all_processes_stop_at_one_step_when_one_is_told_before_the_first(trained, tmp_path):
+def test_all_processes_stop_at_one_step_if_one_gets_a_signal_before_the_first(trained, tmp_path):
   started = start(2, trained[0], f"--workdir={tmp_path / 'run'}", "--config.train.num_steps=9999")
   assert "connected" in started[1].stdout.readline()
   started[1].send_signal(signal.SIGTERM)
@@ -126,7 +126,7 @@ def test_all_processes_stop_at_one_step_when_one_is_told_before_the_first(traine
   assert f"at step {int(saved):,};" in first
 
 
-def test_an_evaluation_ends_at_once_when_its_processes_are_told(trained):
+def test_an_evaluation_ends_at_once_on_a_signal_to_its_processes(trained):
   program = """
 import sys, time
 from tfx_jax.cli import evaluate
@@ -145,12 +145,12 @@ sys.exit(main())
       pass
   for process in started:
     process.send_signal(signal.SIGTERM)
-  for _, told in finish(started, RESTART):
-    assert told.splitlines()[-1] == "stopped by SIGTERM; run the same command again"
+  for _, message in finish(started, RESTART):
+    assert message.splitlines()[-1] == "stopped by SIGTERM; run the same command again"
 
 
 @pytest.mark.slow
-def test_four_processes_go_on_where_two_have_stopped(trained, half, tmp_path):
+def test_four_processes_resume_a_run_of_two(trained, half, tmp_path):
   copy = shutil.copytree(half[0], tmp_path / "run")
   finish(start(4, trained[0], f"--workdir={copy}"))
   assert_the_same_run(copy, trained[1])
@@ -177,7 +177,7 @@ def test_four_processes_train_as_one_however_they_divide_the_work(trained, tmp_p
 
 
 @pytest.mark.parametrize(
-  ("arguments", "told"),
+  ("arguments", "message"),
   [
     (("", 2), "need --coordinator=HOST:PORT"),
     (("", None, 0), "need --coordinator=HOST:PORT"),
@@ -187,10 +187,10 @@ def test_four_processes_train_as_one_however_they_divide_the_work(trained, tmp_p
     (("auto",), "--coordinator=auto: "),
   ],
 )
-def test_options_that_make_no_sense_are_one_line(arguments, told):
+def test_contradictory_options_are_one_line(arguments, message):
   with pytest.raises(UserError) as info:
     processes.join(*arguments)
-  assert told in str(info.value) and "\n" not in str(info.value)
+  assert message in str(info.value) and "\n" not in str(info.value)
 
 
 def test_tasks_of_a_slurm_step_are_joined(monkeypatch):
@@ -216,7 +216,7 @@ def test_one_process_is_the_first_and_waits_for_nobody():
     pass
 
 
-def test_processes_that_do_not_know_each_other_are_told_how(monkeypatch):
+def test_processes_that_are_not_joined_are_an_error_of_one_line(monkeypatch):
   monkeypatch.setattr(jax, "process_count", lambda: 4)
   with pytest.raises(UserError, match="belong to 4 processes: give --coordinator=auto"):
     processes.check_joined()

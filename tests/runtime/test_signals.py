@@ -28,7 +28,7 @@ def handlers():
   signal.signal(signal.SIGINT, before)
 
 
-def test_sigterm_raises_and_then_means_what_it_did():
+def test_sigterm_raises_only_within_the_block():
   before = signal.getsignal(signal.SIGTERM)
   with pytest.raises(Terminated), raising_terminated():
     kill()
@@ -47,7 +47,7 @@ def test_one_is_noted_and_the_next_is_not_waited_for(number):
   assert signal.getsignal(number) is before
 
 
-def test_elsewhere_than_in_the_main_thread_nothing_is_caught():
+def test_outside_the_main_thread_no_signal_is_caught():
   found = []
 
   def run():

@@ -1,4 +1,4 @@
-"""The supervising parent, with children that do as they are told."""
+"""The supervising parent, with children that run given programs."""
 
 import os
 import pathlib
@@ -44,11 +44,11 @@ def supervised(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 130])
-def test_what_ends_by_itself_is_not_started_again(supervised, code):
+def test_a_finished_run_is_not_restarted(supervised, code):
   assert supervised(f"sys.exit({code})", restarts=3)[:3] == (code, 1, [])
 
 
-def test_a_killed_child_is_started_again(supervised):
+def test_a_killed_child_is_restarted(supervised):
   body = "if number < 2: os.kill(os.getpid(), (signal.SIGKILL, signal.SIGABRT)[number])"
   result, starts, lines, _ = supervised(body, restarts=3)
   assert (result, starts) == (0, 3)
@@ -59,27 +59,27 @@ def test_a_killed_child_is_started_again(supervised):
   assert lines[1].endswith("; restart 2 of 3")
 
 
-def test_the_code_for_restart_starts_it_again(supervised):
+def test_the_exit_code_for_a_restart_restarts_it(supervised):
   result, starts, lines, _ = supervised(f"sys.exit({RESTART} if number < 2 else 2)", restarts=9)
   assert (result, starts, len(lines)) == (2, 3, 2)
   assert lines[0].startswith("supervisor: the run stopped unfinished after ")
 
 
 @pytest.mark.parametrize("restarts", [0, 2])
-def test_in_the_end_who_started_it_is_asked_to(supervised, restarts):
+def test_after_the_last_restart_the_exit_code_asks_for_another(supervised, restarts):
   result, starts, lines, _ = supervised("os.kill(os.getpid(), 9)", restarts=restarts)
   assert (result, starts, len(lines)) == (RESTART, restarts + 1, restarts + 1)
   assert lines[-1].endswith(f"; not restarted ({restarts} restarts allowed)")
 
 
-def test_silence_is_told_and_ended(supervised):
+def test_a_run_without_heartbeats_is_reported_and_ended(supervised):
   result, starts, lines, seconds = supervised("time.sleep(60)", silence=0.6)
   assert (result, len(lines)) == (RESTART, 1) and starts <= 1  # slow to start, it says nothing too
   assert lines[0].startswith("supervisor: the run hung: no heartbeat for 1 s after ")
   assert 0.6 < seconds < 30
 
 
-def test_a_hung_child_that_does_not_listen_is_killed(supervised):
+def test_a_hung_child_that_ignores_sigterm_is_killed(supervised):
   body = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nheartbeat.beat()\ntime.sleep(60)"
   result, _, lines, seconds = supervised(body, silence=0.5, grace=0.3)
   assert result == RESTART and "hung" in lines[0] and seconds < 30
@@ -173,7 +173,7 @@ def tell(line):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_are_passed_on_once_and_nothing_is_started_again(tmp_path, number):
+def test_signals_are_forwarded_once_without_a_restart(tmp_path, number):
   tell = READY.format(log=str(tmp_path / "log"))
   body = f"""{tell}
 def handle(number, frame):
@@ -193,7 +193,7 @@ time.sleep(60)
 @pytest.mark.parametrize(
   ("number", "code"), [(signal.SIGINT, 128 + signal.SIGINT), (signal.SIGTERM, RESTART)]
 )
-def test_a_child_that_dies_of_the_signal_is_not_started_again(tmp_path, number, code):
+def test_a_child_that_dies_of_a_forwarded_signal_is_not_restarted(tmp_path, number, code):
   tell = READY.format(log=str(tmp_path / "log"))
   body = f"{tell}signal.signal({int(number)}, signal.SIG_DFL)\ntell('ready')\ntime.sleep(60)"
   parent, log = start_parent(tmp_path, body)

@@ -77,7 +77,7 @@ def test_another_process_is_refused_by_name_until_it_has_died(workdir):
   assert os.listdir(workdir) == []
 
 
-def test_what_this_process_holds_it_may_take_again(workdir):
+def test_a_process_may_take_its_lock_again(workdir):
   with locked(workdir):
     with locked(os.path.join(workdir, "..", "run")):
       pass

@@ -4,14 +4,13 @@ import dataclasses
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.models.model import Params
 from tfx_jax.pretrained import generation, tokenizers, weights
 from tfx_jax.pretrained.bart import BART
-from tfx_jax.pretrained.family import Family, Foreign
+from tfx_jax.pretrained.family import Family, Foreign, Settings
 from tfx_jax.pretrained.folder import (
   CONFIG,
   GENERATION,
@@ -47,7 +46,7 @@ class Pretrained:
     tensors: tensors by their names in the folder.
   """
 
-  settings: Mapping[str, Mapping[str, Any]]
+  settings: Mapping[str, Settings]
   tokenizers: tuple[Tokenizer, Tokenizer]
   folder: str
   family: Family
@@ -62,7 +61,7 @@ class Pretrained:
     Raises:
       UserError: naming a tensor that is missing, unused or of another shape.
     """
-    model, tokens = dict(self.settings["model"]), self.tokenizers[1].vocab_size
+    model, tokens = self.settings["model"], self.tokenizers[1].vocab_size
     entries = self.family.entries(model, tokens)
     pattern = re.compile("|".join(self.family.ignored) or "$^")
 
@@ -72,7 +71,7 @@ class Pretrained:
     return weights.read(entries, self.tensors, abstract, ignored, self.folder)
 
 
-def read(folder: str, defaults: Mapping[str, Mapping[str, Any]]) -> Pretrained:
+def read(folder: str, defaults: Mapping[str, Settings]) -> Pretrained:
   """Opens a Hugging Face folder.
 
   Args:
@@ -114,7 +113,7 @@ def read(folder: str, defaults: Mapping[str, Mapping[str, Any]]) -> Pretrained:
   return Pretrained(sections, pair, folder, family, tensors)
 
 
-def _limit_lengths(generate: dict[str, Any], data: Mapping[str, Any], given: int) -> None:
+def _limit_lengths(generate: Settings, data: Settings, given: int) -> None:
   """Limits inputs and outputs to the length of the model; `given` tokens start each output."""
   longest = data["target_length"]
   if "source_length" in data:
@@ -125,9 +124,7 @@ def _limit_lengths(generate: dict[str, Any], data: Mapping[str, Any], given: int
     generate["max_source_length"] = longest - generate["max_length"]
 
 
-def _data_settings(
-  model: Mapping[str, Any], pair: tuple[Tokenizer, Tokenizer]
-) -> dict[str, dict[str, Any]]:
+def _data_settings(model: Settings, pair: tuple[Tokenizer, Tokenizer]) -> dict[str, Settings]:
   """Returns the sections `task` and `data`, by which the model reads texts."""
   longest = model["max_positions"] if model["position"] in ("learned", "rotary") else 512
   if model["architecture"] == "encoder_decoder":

@@ -13,6 +13,7 @@ import numpy as np
 from flax import traverse_util
 
 from tfx_jax.codecs.text.tokenizer import Tokenizer
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.errors import UserError
 from tfx_jax.models.model import Params
 from tfx_jax.pretrained import FAMILIES, generation, tokenizers, weights
@@ -135,7 +136,7 @@ def _suppressed(
   return {"suppress_tokens": ids} if ids else {}
 
 
-def write_safetensors(folder: str, params: Params, config: Mapping[str, Any]) -> None:
+def write_safetensors(folder: str, params: Params, config: JsonObject) -> None:
   """Writes parameters under our names, joined by slashes, and the configuration.
 
   Raises:
@@ -232,5 +233,5 @@ def _publish(folder: str, contents: Mapping[str, bytes], tensors: Mapping[str, n
     raise UserError(f"cannot write {folder}: {error.strerror}") from error
 
 
-def _json(content: Mapping[str, Any]) -> bytes:
+def _json(content: JsonObject) -> bytes:
   return json.dumps(content, indent=2).encode()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.errors import UserError
 from tfx_jax.pretrained.weights import Entry, Tensors
 
@@ -47,7 +48,7 @@ class Foreign:
     tensors: tensors of the folder by name.
   """
 
-  def __init__(self, values: Mapping[str, Any], origin: str, tensors: Tensors):
+  def __init__(self, values: JsonObject, origin: str, tensors: Tensors):
     self._values, self.origin, self.tensors = values, origin, tensors
 
   def __call__(self, name: str, default: Any = None) -> Any:

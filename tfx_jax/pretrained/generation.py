@@ -1,9 +1,10 @@
 """Conversion between generation_config.json and our section `generate`."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.errors import UserError
+from tfx_jax.pretrained.family import Settings
 
 # Settings that only differ in their names.
 _SAME = {
@@ -34,7 +35,7 @@ _UNSUPPORTED = {
 }
 
 
-def read(values: Mapping[str, Any], origin: str, given: int) -> dict[str, Any]:
+def read(values: JsonObject, origin: str, given: int) -> Settings:
   """Returns the section `generate` for a generation_config.json, except forbidden pieces.
 
   Args:
@@ -50,7 +51,7 @@ def read(values: Mapping[str, Any], origin: str, given: int) -> dict[str, Any]:
   for name, harmless in _UNSUPPORTED.items():
     if values.get(name) not in harmless:
       raise UserError(f"{origin}: {name}={values[name]!r} is not supported")
-  settings: dict[str, Any] = {
+  settings: Settings = {
     "beam_size": 1,
     "length_penalty_form": "power",
     "length_penalty": _value(values, "length_penalty", 1.0),
@@ -74,14 +75,14 @@ def read(values: Mapping[str, Any], origin: str, given: int) -> dict[str, Any]:
   return settings
 
 
-def _longest(values: Mapping[str, Any], origin: str, given: int) -> int:
+def _longest(values: JsonObject, origin: str, given: int) -> int:
   new, whole = (_count(values, origin, name, 1) for name in ("max_new_tokens", "max_length"))
   if new:
     return new - max(given - 1, 0)
   return whole - given if whole else 128
 
 
-def _shortest(values: Mapping[str, Any], origin: str, given: int) -> int:
+def _shortest(values: JsonObject, origin: str, given: int) -> int:
   """Returns our min_length, which counts EOS; the file's counts the tokens before it."""
   new, whole = (_count(values, origin, name, 0) for name in ("min_new_tokens", "min_length"))
   if new:
@@ -89,7 +90,7 @@ def _shortest(values: Mapping[str, Any], origin: str, given: int) -> int:
   return whole - given + 1 if whole else 1
 
 
-def write(settings: Mapping[str, Any], forced: int) -> dict[str, Any]:
+def write(settings: Settings, forced: int) -> JsonObject:
   """Returns a generation_config.json for the section `generate`.
 
   Settings that transformers does not have are left out.
@@ -116,7 +117,7 @@ def write(settings: Mapping[str, Any], forced: int) -> dict[str, Any]:
   return values
 
 
-def suppressed(values: Mapping[str, Any], origin: str, vocab_size: int) -> Sequence[int]:
+def suppressed(values: JsonObject, origin: str, vocab_size: int) -> Sequence[int]:
   """Returns the ids that are never generated.
 
   Raises:
@@ -136,7 +137,7 @@ def suppressed(values: Mapping[str, Any], origin: str, vocab_size: int) -> Seque
   return sorted({i for ids in ids_by_key.values() for i in ids})
 
 
-def _count(values: Mapping[str, Any], origin: str, name: str, least: int) -> int | None:
+def _count(values: JsonObject, origin: str, name: str, least: int) -> int | None:
   """Returns a setting that is a number of tokens, or None if it is missing.
 
   Raises:
@@ -148,6 +149,6 @@ def _count(values: Mapping[str, Any], origin: str, name: str, least: int) -> int
   return value
 
 
-def _value(values: Mapping[str, Any], name: str, default: float) -> float:
+def _value(values: JsonObject, name: str, default: float) -> float:
   value = values.get(name)
   return default if value is None else value

@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from tfx_jax.codecs.special_tokens import BOS, EOS, PAD, SpecialTokens
 from tfx_jax.codecs.text import files
 from tfx_jax.codecs.text.foreign import HuggingFaceTokenizer, MarianTokenizer, beside
 from tfx_jax.codecs.text.tokenizer import SentencePieceTokenizer, Tokenizer
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.errors import UserError
 from tfx_jax.pretrained.folder import read_json
 
@@ -20,7 +21,7 @@ _SPECIAL_TOKENS = ("eos", "pad", "bos", "decoder_start", "forced_bos")
 
 
 def read(
-  folder: str, settings: Mapping[str, Any], vocab_size: int, has_encoder: bool
+  folder: str, settings: JsonObject, vocab_size: int, has_encoder: bool
 ) -> tuple[Tokenizer, Tokenizer]:
   """Returns the tokenizers of sources and targets.
 
@@ -58,7 +59,7 @@ def read(
   )
 
 
-def _ids(settings: Mapping[str, Any], key: str, vocab_size: int, folder: str) -> tuple[int, ...]:
+def _ids(settings: JsonObject, key: str, vocab_size: int, folder: str) -> tuple[int, ...]:
   """Returns the ids that a key defines, without duplicates.
 
   Raises:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import FrameType
 
 
 class Terminated(BaseException):
@@ -16,7 +16,7 @@ class Terminated(BaseException):
 def raising_terminated() -> Iterator[None]:
   """Makes SIGTERM raise Terminated, in a `with` block, as soon as Python code runs again."""
 
-  def handle(number: int, frame: Any) -> None:
+  def handle(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
   with _handling(handle, signal.SIGTERM):
@@ -44,7 +44,7 @@ def caught_signals() -> Iterator[Callable[[int], int]]:
   caught: list[int] = []
   with contextlib.ExitStack() as handlers:
 
-    def handle(number: int, frame: Any) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
       caught.append(number)
       handlers.close()
 
@@ -65,7 +65,7 @@ def is_of_another_process(error: Exception) -> bool:
 
 
 @contextlib.contextmanager
-def _handling(handler: Callable[[int, Any], None], *numbers: int) -> Iterator[None]:
+def _handling(handler: Callable[[int, FrameType | None], None], *numbers: int) -> Iterator[None]:
   try:
     before = {number: signal.signal(number, handler) for number in numbers}
   except ValueError:  # not the main thread, as in some notebooks

@@ -62,10 +62,10 @@ def run(count, workdir, act):
     )
     for number in range(count)
   ]
-  told = [process.communicate(timeout=300) for process in processes]
-  for out, err in told:
+  outputs = [process.communicate(timeout=300) for process in processes]
+  for out, err in outputs:
     assert "RESULT " in out, err[-3000:]
-  return [line for out, _ in told for line in out.splitlines() if line.startswith("RESULT ")]
+  return [line for out, _ in outputs for line in out.splitlines() if line.startswith("RESULT ")]
 
 
 def test_saved_by_two_processes_and_read_by_one_and_by_four(tmp_path):
@@ -75,6 +75,6 @@ def test_saved_by_two_processes_and_read_by_one_and_by_four(tmp_path):
   # A damage that only the first process looks for is one for all of them.
   path = tmp_path / "checkpoints" / "8" / "state" / "_METADATA"
   path.write_text(path.read_text()[:100])
-  told = run(4, tmp_path, "restore")
-  assert len(told) == 4 and len(set(told)) == 1 and told[0].startswith("RESULT [4, ")
+  results = run(4, tmp_path, "restore")
+  assert len(results) == 4 and len(set(results)) == 1 and results[0].startswith("RESULT [4, ")
   assert os.listdir(tmp_path / "damaged") == ["8"]

@@ -70,7 +70,7 @@ def test_the_sharding_makes_no_difference():
       assert checksums({"w": placed}) == expected
 
 
-def test_every_flipped_bit_and_every_move_is_found():
+def test_every_flipped_bit_and_every_move_changes_the_checksum():
   def of(array):
     return checksums({"w": jnp.asarray(array)})["w"]
 

@@ -25,7 +25,7 @@ def test_a_whole_folder_has_no_damage(folder):
 
 
 @pytest.mark.parametrize(
-  ("name", "content", "told"),
+  ("name", "content", "message"),
   [
     ("a", b"firsd", "a has other contents"),
     ("a", b"firs", "a has 4 bytes, not 5"),
@@ -39,13 +39,13 @@ def test_a_whole_folder_has_no_damage(folder):
     ("manifest.json", b"\xff", "manifest.json cannot be read"),
   ],
 )
-def test_damage_is_named(folder, name, content, told):
+def test_damage_is_named(folder, name, content, message):
   path = folder / name
   path.unlink() if content is None else path.write_bytes(content)
-  assert find_damage(str(folder)) == told
+  assert find_damage(str(folder)) == message
 
 
-def test_a_flipped_bit_of_the_manifest_is_found(folder):
+def test_a_flipped_bit_of_the_manifest_is_detected(folder):
   whole = (folder / "manifest.json").read_bytes()
   for place in range(len(whole)):
     flipped = bytearray(whole)
@@ -55,7 +55,7 @@ def test_a_flipped_bit_of_the_manifest_is_found(folder):
     assert find_damage(str(folder), read="none") or json.loads(flipped) == json.loads(whole)
 
 
-def test_what_is_not_to_be_read_is_only_measured(folder):
+def test_of_files_that_are_not_read_only_the_size_is_checked(folder):
   (folder / "a").write_bytes(b"firsd")
   assert find_damage(str(folder), read="sub") is None
   (folder / "a").write_bytes(b"f")

@@ -38,7 +38,7 @@ def test_an_average_is_the_mean_of_the_last(tmp_path, run, save, last, steps, ca
   expected = np.mean([run.state(step).params["kernel"] for step in steps], axis=0)
   np.testing.assert_allclose(params["kernel"], expected, rtol=1e-6)
   assert params["kernel"].sharding == run.params[1]["kernel"]
-  assert not caplog.records  # training has told how many there are
+  assert not caplog.records  # training has reported their number
 
 
 def test_best_returns_the_moving_average_if_there_is_one(tmp_path):
@@ -72,11 +72,11 @@ def test_a_checkpoint_that_is_not_there_is_refused(tmp_path, run, save, which):
   save({1: 1, 2: 1})
   with pytest.raises(UserError) as error:
     restore_params(str(tmp_path), which, *run.params)
-  told = (
+  message = (
     f"no checkpoint '{which}': set evaluate.checkpoint to best, latest, ema, average or one of "
     "the steps 1, 2"
   )
-  assert str(error.value) == f"{tmp_path} holds {told}"
+  assert str(error.value) == f"{tmp_path} holds {message}"
 
 
 def test_a_deleted_best_checkpoint_is_reported(tmp_path, run, save):
