@@ -41,7 +41,6 @@ def test_pyplot_stays_out(tmp_path):
 @pytest.mark.parametrize(
   ("name", "message"),
   [("no/a.png", "No such file or directory"), ("a.doc", "'doc' is not supported")],
-  [("no/a.png", "No such file or directory"), ("a.doc", "'doc' is not supported")],
 )
 def test_a_picture_that_cannot_be_drawn_is_one_line(tmp_path, name, message):
   with pytest.raises(UserError, match=f"cannot draw attention to .*{name}: .*{message}") as info:
