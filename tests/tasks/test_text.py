@@ -1,5 +1,5 @@
 from tfx_jax.data.example import Example
-from tfx_jax.tasks.text import FOLLOWING, PROMPT, Text
+from tfx_jax.tasks.text import CONTINUATION, PROMPT, Text
 
 
 def test_a_text_is_only_written():
@@ -11,7 +11,7 @@ def test_a_text_is_only_written():
 
 
 def test_eval_examples_are_beginnings_throughout_a_text():
-  text = "".join(chr(i) for i in range(1000, 1000 + 3 * (PROMPT + FOLLOWING) + PROMPT + 10))
+  text = "".join(chr(i) for i in range(1000, 1000 + 3 * (PROMPT + CONTINUATION) + PROMPT + 10))
   eval_examples = [*Text("t").eval_examples({"t": text})]
   assert "".join(example.source + example.target for example in eval_examples) == text
   assert [len(example.source) for example in eval_examples] == [PROMPT] * 4

@@ -1,1 +1,1 @@
-"""What is read and written, and how outputs are judged; one file a task."""
+"""Tasks: examples from records and scores of outputs; one file a task."""

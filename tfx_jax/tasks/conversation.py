@@ -1,6 +1,5 @@
-"""A conversation between a person and a model: what has been said, and what the model reads."""
+"""A conversation between a person and a model: its turns, and the source of the next one."""
 
-import itertools
 from collections.abc import Callable, Sequence
 
 from tfx_jax.tasks.dialogue import Turn
@@ -9,14 +8,14 @@ PERSON, MODEL = 1, 2
 
 
 class Conversation:
-  """Turns in alternation; of a history that is too long the oldest are forgotten.
+  """Turns in alternation; the oldest are forgotten when the model cannot take all of them.
 
   Args:
-    source_of: from turns and the speaker whose turn is next to what is read.
-    fits: whether a model can read a text.
+    source_of: (turns, speaker of the next one) -> source of the next turn.
+    fits: source -> whether the model can take all of it.
 
   Attributes:
-    turns: what is remembered, oldest first.
+    turns: the turns that are remembered, oldest first.
   """
 
   def __init__(
@@ -26,19 +25,19 @@ class Conversation:
     self.turns: list[Turn] = []
 
   def ask(self, text: str) -> tuple[str, int]:
-    """Adds what the person says; returns what the model reads, and how many turns were forgotten.
+    """Adds a turn of the person; returns the source of the answer, and how many turns were forgotten.
 
-    What has just been said is never forgotten, even if it is too long.
+    The turn just added is never forgotten, even if it is too long.
     """
     self._add(PERSON, text)
-    for forgotten in itertools.count():
-      source = self._source_of(self.turns, MODEL)
-      if self._fits(source) or len(self.turns) == 1:
-        return source, forgotten
+    forgotten, source = 0, self._source_of(self.turns, MODEL)
+    while len(self.turns) > 1 and not self._fits(source):
       del self.turns[0]
+      forgotten, source = forgotten + 1, self._source_of(self.turns, MODEL)
+    return source, forgotten
 
   def answer(self, text: str) -> None:
-    """Adds what the model says."""
+    """Adds a turn of the model, unless it is empty."""
     if text:
       self._add(MODEL, text)
 
@@ -47,7 +46,7 @@ class Conversation:
     self.turns.clear()
 
   def _add(self, speaker: int, text: str) -> None:
-    # Where an answer is missing, the same speaker goes on.
+    # If there was no answer, the turn continues the last one of the same speaker.
     if self.turns and self.turns[-1].speaker == speaker:
       text = f"{self.turns.pop().text} {text}"
     self.turns.append(Turn(speaker, text))

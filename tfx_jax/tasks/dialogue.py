@@ -1,4 +1,4 @@
-"""Dialogue: the turns so far in, the next one out."""
+"""Dialogue: the next turn is generated from the turns before it."""
 
 import dataclasses
 import itertools
@@ -14,14 +14,14 @@ from tfx_jax.tasks.scored import Scored
 
 ANSWERS = ("all", "last")
 _END = "__eou__"
-# White space around what is said. Other, such as U+0085 and no-break spaces, belongs to it.
+# White space that is removed around a turn. Other, such as U+0085 and no-break spaces, is kept.
 _BLANK = " \t\r\n"
 # "#Person1#:Hi", "Amanda: Hi", "Mr. Smith: Hi", but no "12:30 is fine".
 _NAMED = re.compile(r"[ \t]*(?:(#\w+#):|([^\s:]+(?: [^\s:]+)?):(?:[ \t\r]|$))(.*)")
 
 
 class Turn(NamedTuple):
-  """What one speaker says until another speaks; speakers are 1, 2, … as they come in."""
+  """All that one speaker says until another speaks; speakers are numbered from 1 by first turn."""
 
   speaker: int
   text: str
@@ -32,9 +32,9 @@ class Dialogue(Scored):
   """Every turn of a dialogue but the first is an answer to those before it.
 
   Attributes:
-    source: the field that holds a dialogue, see `turns`.
-    answers: which turns are written: 'all', or the 'last' one of a dialogue.
-    history_turns: how many turns before an answer are read, at most; 0: all.
+    source: the field of a dialogue, see `turns`.
+    answers: the turns that are targets: 'all', or the 'last' one of a dialogue.
+    history_turns: most turns before an answer that are its source; 0 for all.
     detokenize: whether turns are cleaned by `tfx_jax.sources.detokenize`, which is for English.
   """
 
@@ -44,7 +44,7 @@ class Dialogue(Scored):
   detokenize: bool = True
   metrics: Sequence[str] = ("bleu1", "bleu2", "distinct1", "distinct2", "length")
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.answers not in ANSWERS:
       raise UserError(f"task.answers='{self.answers}'{nearest(self.answers, ANSWERS)}")
     if self.history_turns < 0:
@@ -53,53 +53,56 @@ class Dialogue(Scored):
 
   @property
   def identity(self) -> str:
-    """What its examples of a record depend on; the number is of the rules of `turns`."""
+    """A string that changes when the same records give other examples."""
+    # The number in the name is the version of the rules of `turns`.
     settings = (self.source, self.answers, self.history_turns, self.detokenize)
     return "-".join(map(str, ("dialogue2", *settings)))
 
   def fields(self, split: str) -> tuple[str, ...]:
-    """The fields of a record that the task needs in a split."""
+    """Returns the field of a record that the task needs."""
     return (self.source,)
 
   def examples(self, record: Mapping[str, str]) -> Iterator[Example]:
-    """The answers of a dialogue, each with what was said before; none of a single turn."""
-    said = self.turns(record[self.source])
-    first = 1 if self.answers == "all" else max(1, len(said) - 1)
-    for place in range(first, len(said)):
-      yield Example(self.source_of(said[:place], said[place].speaker), said[place].text)
+    """Yields the answers of a dialogue, each with the turns before it; none for a single turn."""
+    turns = self.turns(record[self.source])
+    first = 1 if self.answers == "all" else max(1, len(turns) - 1)
+    for number in range(first, len(turns)):
+      answer = turns[number]
+      yield Example(self.source_of(turns[:number], answer.speaker), answer.text)
 
   eval_examples = examples
 
   def source_of(self, turns: Sequence[Turn], speaker: int) -> str:
-    """What is read for the next turn, which is `speaker`'s: "<1> Hi! <2> Hello. <1>"."""
-    read = turns[-self.history_turns :]
-    return " ".join([*(f"{mark(turn.speaker)} {turn.text}" for turn in read), mark(speaker)])
+    """Returns the source of the next turn, `speaker`'s: "<1> Hi! <2> Hello. <1>"."""
+    history = turns[-self.history_turns :]
+    return " ".join([*(f"{mark(turn.speaker)} {turn.text}" for turn in history), mark(speaker)])
 
   def turns(self, text: str) -> list[Turn]:
-    """The turns of a dialogue, see the function `turns`, cleaned if the task says so."""
+    """Returns the turns of a dialogue, see the function `turns`, cleaned if `detokenize`."""
     return [Turn(turn.speaker, self.clean(turn.text)) for turn in turns(text)]
 
   def clean(self, text: str) -> str:
-    """What someone says as the model has learnt to read it."""
+    """Returns a turn in the form that the model is trained on."""
     return detokenize(text) if self.detokenize else text
 
   def overlap_keys(self, record: Mapping[str, str]) -> Iterator[str]:
-    """Every two turns in a row: dialogues that have one of these in common are alike."""
+    """Yields every two successive turns: dialogues that share such a pair overlap."""
     for pair in itertools.pairwise(turns(record[self.source])):
       yield " / ".join(normalise(turn.text) for turn in pair)
 
 
 def turns(text: str) -> list[Turn]:
-  """Splits a dialogue into turns; what a speaker says in a row is one.
+  """Splits a dialogue into turns; successive lines of a speaker are one turn.
 
   Args:
-    text: lines that begin with a speaker, "#NAME#:" or a name of one or two words and ": ", a line
-      without one going on with the line before; or turns of two speakers in alternation, "__eou__"
-      between them, of which what follows a tab is left out (labels). Only a line feed ends a line.
+    text: either lines that start with a speaker, "#NAME#:" or a name of one or two words and ": ",
+      where a line without one continues the line before, and only a line feed ends a line; or turns
+      of two speakers in alternation, separated by "__eou__", where everything after a tab (labels)
+      is ignored.
   """
   if _END in text:
-    spoken = [said.strip(_BLANK) for said in text.partition("\t")[0].split(_END)]
-    lines = [(str(place % 2), said) for place, said in enumerate(filter(None, spoken))]
+    parts = [part.strip(_BLANK) for part in text.partition("\t")[0].split(_END)]
+    lines = [(str(number % 2), part) for number, part in enumerate(filter(None, parts))]
   else:
     lines = []
     for line in text.split("\n"):
@@ -108,14 +111,14 @@ def turns(text: str) -> list[Turn]:
       else:
         lines.append((lines[-1][0] if lines else "", line.strip(_BLANK)))
   speakers: dict[str, int] = {}
-  found = []
-  said_lines = [(name, said) for name, said in lines if said]
-  for name, group in itertools.groupby(said_lines, key=lambda line: line[0]):
+  result = []
+  nonempty = [(name, line) for name, line in lines if line]
+  for name, group in itertools.groupby(nonempty, key=lambda item: item[0]):
     speaker = speakers.setdefault(name, len(speakers) + 1)
-    found.append(Turn(speaker, " ".join(said for _, said in group)))
-  return found
+    result.append(Turn(speaker, " ".join(line for _, line in group)))
+  return result
 
 
 def mark(speaker: int) -> str:
-  """What stands before a speaker's turn; `tokenizer.symbols` can make it one piece."""
+  """Returns the prefix of a speaker's turns; `tokenizer.symbols` can make it one piece."""
   return f"<{speaker}>"

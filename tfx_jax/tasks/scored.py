@@ -1,4 +1,4 @@
-"""What tasks share that are judged by the texts that are written."""
+"""Base class of tasks whose outputs are scored by metrics of texts."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from tfx_jax.metrics.text import check_names, text_metrics
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scored:
-  """Figures of decoded text.
+  """Metrics of generated texts.
 
   Attributes:
-    metrics: their names, see `tfx_jax.metrics.text`.
-    bleu_tokenize: sacreBLEU's tokenisation, of `bleu` and what is of its family.
+    metrics: names of metrics, see `tfx_jax.metrics.text`.
+    bleu_tokenize: sacreBLEU's tokenization, for `bleu` and its variants.
     lowercase: whether BLEU and chrF ignore case.
-    rouge_stemmer: whether ROUGE compares the stems of words.
-    rouge_references: what ROUGE makes of several references: 'max' or 'mean'.
+    rouge_stemmer: whether ROUGE compares stems of words.
+    rouge_references: how ROUGE combines the scores of several references, 'max' or 'mean'.
 
   Raises:
-    UserError: for a metric, a tokenisation or a rule that does not exist.
+    UserError: for an unknown metric, tokenization or way to combine references.
   """
 
   metrics: Sequence[str]
@@ -34,7 +34,7 @@ class Scored:
 
   has_source = True
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.rouge_references not in REFERENCE_RULES:
       known = nearest(self.rouge_references, REFERENCE_RULES)
       raise UserError(f"task.rouge_references='{self.rouge_references}'{known}")
@@ -43,13 +43,13 @@ class Scored:
 
   @property
   def language(self) -> str:
-    """The language of what is written, which `bleu_moses` needs to know."""
+    """Language of outputs, which `bleu_moses` depends on."""
     return "en"
 
   def score(
     self, predictions: Sequence[str], examples: Sequence[Example]
   ) -> dict[str, float | str]:
-    """The metrics of `predictions`, one for each of `examples`."""
+    """Returns the metrics of `predictions`, one for each of `examples`, by name."""
     return text_metrics(
       self.metrics,
       predictions,
@@ -61,7 +61,7 @@ class Scored:
     )
 
   def corpus_metrics(self) -> dict[str, CorpusMetric]:
-    """Those of the metrics that systems can be compared by, by name."""
+    """Returns those of the metrics by which systems can be compared, by name."""
     return {
       name: corpus_metric(name, **self._scoring) for name in self.metrics if name in CORPUS_METRICS
     }

@@ -1,4 +1,4 @@
-"""Summarization: a text in, the gist of it out."""
+"""Summarization of a text."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +13,8 @@ class Summarize(TextToText):
   """Summarization of one field of a record as another.
 
   Attributes:
-    references: the fields that hold the test set's summaries where it has several of a text, in
-      place of `target`; none: it has one, in `target`.
+    references: the fields of the summaries of a text in the test set, if it has several; they
+      replace `target` there.
   """
 
   metrics: Sequence[str] = dataclasses.field(default=ROUGE_METRICS, kw_only=True)
@@ -22,17 +22,17 @@ class Summarize(TextToText):
 
   @property
   def identity(self) -> str:
-    """What its examples of a record depend on."""
+    """A string that changes when the same records give other examples."""
     return "-".join((super().identity, *self.references))
 
   def fields(self, split: str) -> tuple[str, ...]:
-    """The fields of a record that the task needs in a split."""
+    """Returns the fields of a record that a split needs."""
     if split == "test" and self.references:
       return self.source, *self.references
     return super().fields(split)
 
   def examples(self, record: Mapping[str, str]) -> Iterator[Example]:
-    """What is read and written; where a record holds `references`, the first is the target."""
+    """Yields the example of a record; if that has `references`, the first is the target."""
     references = tuple(record[field] for field in self.references if field in record)
     if not references or len(references) < len(self.references):
       yield from super().examples(record)

@@ -1,22 +1,22 @@
-"""What a task is asked for; a task of your own, `task.name=package.module:Name`, gives this too."""
+"""The contract of a task, also for one of your own: `task.name=package.module:Name`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from tfx_jax.data.example import Example
 from tfx_jax.metrics.corpus import CorpusMetric
 
 
 class Task(Protocol):
-  """What is read and written, and how outputs are judged.
+  """Examples from records, and scores of outputs.
 
-  It is called with those keys of the section `task` that it has arguments for. For
-  `data.remove_overlap` it needs `overlap_keys(record)`, the texts that a training record must not
-  share with one that is validated or tested on.
+  A class that is a task is called with those keys of the config section `task` that it has
+  arguments for. For `data.remove_overlap` it also needs `overlap_keys(record)`, which returns the
+  texts that a training record must not share with a record of validation or test.
 
   Attributes:
-    has_source: whether there is something to read; texts that are only written have no source.
-    metrics: names of figures on decoded text; without any, a few outputs are shown.
+    has_source: whether examples have a source; otherwise the model continues texts.
+    metrics: names of the metrics of outputs; if there are none, only a few outputs are generated.
   """
 
   has_source: bool
@@ -24,27 +24,27 @@ class Task(Protocol):
 
   @property
   def identity(self) -> str:
-    """Changes when the same records give other examples."""
+    """A string that changes when the same records give other examples."""
     ...
 
   def fields(self, split: str) -> tuple[str, ...]:
-    """The fields of a record that are needed in 'train', 'validation' or 'test'."""
+    """Returns the fields of a record that a split ('train', 'validation', 'test') needs."""
     ...
 
-  def examples(self, record: Mapping[str, str]) -> Iterator[Example]:
-    """What is learned from a record."""
+  def examples(self, record: Mapping[str, Any]) -> Iterator[Example]:
+    """Yields the examples of a record to train on."""
     ...
 
-  def eval_examples(self, record: Mapping[str, str]) -> Iterator[Example]:
-    """What is decoded of a record of validation or test."""
+  def eval_examples(self, record: Mapping[str, Any]) -> Iterator[Example]:
+    """Yields the examples of a record to generate outputs for, in validation and test."""
     ...
 
   def score(
-    self, predictions: Sequence[str], examples: Sequence[Example]
+    self, predictions: Sequence[Any], examples: Sequence[Example]
   ) -> dict[str, float | str]:
-    """The metrics of predictions, one for each example."""
+    """Returns the metrics of `predictions`, one for each of `examples`, by name."""
     ...
 
   def corpus_metrics(self) -> dict[str, CorpusMetric]:
-    """Those of the metrics that systems can be compared by, by name."""
+    """Returns those of the metrics by which systems can be compared, by name."""
     ...

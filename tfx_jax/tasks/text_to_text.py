@@ -1,4 +1,4 @@
-"""What tasks share that read one text and write another: two fields of a record."""
+"""Base class of tasks whose source and target are two fields of a record."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +10,11 @@ from tfx_jax.tasks.scored import Scored
 
 @dataclasses.dataclass(frozen=True)
 class TextToText(Scored):
-  """A text in one field of a record, to be turned into that of another.
+  """A text in one field of a record as the source, that in another as the target.
 
   Attributes:
-    source: the field that is read.
-    target: the field that is written.
+    source: the field of the source.
+    target: the field of the target.
   """
 
   source: str
@@ -24,21 +24,21 @@ class TextToText(Scored):
 
   @property
   def identity(self) -> str:
-    """What its examples of a record depend on."""
+    """A string that changes when the same records give other examples."""
     return f"{self.source}-{self.target}"
 
   def fields(self, split: str) -> tuple[str, ...]:
-    """The fields of a record that the task needs in a split."""
+    """Returns the fields of a record that a split needs."""
     return self.source, self.target
 
   def examples(self, record: Mapping[str, str]) -> Iterator[Example]:
-    """What is read and written of a record."""
+    """Yields the example of a record."""
     yield Example(record[self.source], record[self.target], record.get("kind", ""))
 
   def eval_examples(self, record: Mapping[str, str]) -> Iterator[Example]:
-    """What is decoded of a record: its examples."""
+    """Yields the example of a record."""
     return self.examples(record)
 
   def overlap_keys(self, record: Mapping[str, str]) -> Iterator[str]:
-    """The source: records that have it in common are alike."""
+    """Yields the source: records that share it overlap."""
     yield normalise(record[self.source])

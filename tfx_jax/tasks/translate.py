@@ -1,4 +1,4 @@
-"""Translation: one text in, the same in another language out."""
+"""Translation of a text into another language."""
 
 import dataclasses
 
@@ -7,9 +7,9 @@ from tfx_jax.tasks.text_to_text import TextToText
 
 @dataclasses.dataclass(frozen=True)
 class Translate(TextToText):
-  """Translation from one field of a record to another."""
+  """Translation from the language of one field of a record to that of another."""
 
   @property
   def language(self) -> str:
-    """The target field's name, or the part after the last dot of it."""
+    """Language of outputs: the name of the target field, or the part after its last dot."""
     return self.target.rpartition(".")[2]
