@@ -110,7 +110,7 @@ def write_tfds(folder: str, pairs: int, overrides: list[str]) -> Callable:
 def read(folder: str, pairs: int, overrides: list[str], format: str) -> Callable:
   from tfx_jax import builders
 
-  reader = builders.make_reader(make_config(folder, overrides, format), "train")
+  reader = builders.make_source(make_config(folder, overrides, format), "train")
 
   def count() -> None:
     assert sum(1 for _ in reader) == pairs
@@ -176,7 +176,7 @@ def start_again(folder: str, pairs: int, overrides: list[str], format: str) -> C
     from tfx_jax import builders
     from tfx_jax.data.loader import Position
 
-    reader = step("open", lambda: builders.make_reader(config, "train"))
+    reader = step("open", lambda: builders.make_source(config, "train"))
     step("fingerprint", lambda: reader.fingerprint)
     tokenizers = step("tokenizers", lambda: builders.make_tokenizers(config, folder))
     corpora = step("corpus", lambda: builders.make_corpora(config, "train", tokenizers))

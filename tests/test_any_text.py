@@ -22,7 +22,7 @@ from tfx_jax.generation.generator import Hypothesis
 from tfx_jax.report.metrics_log import MetricsLog
 from tfx_jax.report.records import read_metrics
 from tfx_jax.report.samples import write_samples
-from tfx_jax.sources.reader import open_reader
+from tfx_jax.sources.formats import open_source
 from tfx_jax.tasks.dialogue import Turn, turns
 
 # What other readers take for the end of a line, for white space, quotes or nothing.
@@ -57,8 +57,8 @@ def folder(tmp_path_factory):
 @given(lines=LINES, end=ENDS)
 def test_lines_of_files(folder, lines, end):
   path = as_file(folder, lines, end)
-  assert [r["x"] for r in open_reader("lines", path, ("x",))] == lines
-  (whole,) = open_reader("files", path, ("x",))
+  assert [r["x"] for r in open_source("lines", path, ("x",))] == lines
+  (whole,) = open_source("files", path, ("x",))
   assert whole["x"] == "".join(line + end for line in lines)
 
 
@@ -96,7 +96,7 @@ def test_turns_that_are_typed(folder, lines, end):
 def test_columns_of_tsv(folder, rows, end):
   rows = [tuple(cell.replace("\t", "") for cell in row) for row in rows]
   path = as_file(folder, ["\t".join(row) for row in rows], end)
-  found = open_reader("tsv", path, ("a", "b"))
+  found = open_source("tsv", path, ("a", "b"))
   assert [(r["a"], r["b"]) for r in found] == [(a, b.rstrip("\r")) for a, b in rows]
 
 
@@ -104,7 +104,7 @@ def test_columns_of_tsv(folder, rows, end):
 @given(rows=st.lists(st.tuples(ANY, ANY), min_size=1, max_size=5), ascii=st.booleans(), end=ENDS)
 def test_fields_of_json_lines(folder, rows, ascii, end):
   lines = [json.dumps({"a": {"b": x}, "c.d": y}, ensure_ascii=ascii) for x, y in rows]
-  found = open_reader("jsonl", as_file(folder, lines, end), ("a.b", "c.d"))
+  found = open_source("jsonl", as_file(folder, lines, end), ("a.b", "c.d"))
   assert [(r["a.b"], r["c.d"]) for r in found] == rows
 
 

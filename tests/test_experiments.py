@@ -41,7 +41,7 @@ def test_data_that_must_be_fetched_has_an_origin(path, tmp_path, monkeypatch):
     assert words in config.data.origin
   for split in builders.SPLITS if places else ():
     with pytest.raises(UserError, match=f"no file .*data.{split}=.*https://"):
-      builders.make_reader(config, split)
+      builders.make_source(config, split)
 
 
 def tiny_data(config, folder):

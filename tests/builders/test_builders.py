@@ -222,11 +222,11 @@ def test_what_is_no_task_is_not_called_or_told_at_once(name, told):
 
 def test_data_that_is_missing_says_where_it_is_from():
   config = make_config({"data.test": "nowhere/test"})
-  assert failure(builders.make_reader, config, "test") == (
+  assert failure(builders.make_source, config, "test") == (
     "no file nowhere/test.en or nowhere/test.en.gz (data.test=nowhere/test)"
   )
   config.data.origin = "get it from https://example.org and set PLACE to its folder"
-  assert failure(builders.make_reader, config, "test").endswith(
+  assert failure(builders.make_source, config, "test").endswith(
     "(data.test=nowhere/test; this experiment's data: get it from https://example.org and set "
     "PLACE to its folder)"
   )
@@ -236,19 +236,19 @@ def test_what_is_tested_on_is_left_out_of_training(tmp_path):
   write_pairs(tmp_path)
   changes = {"data.remove_overlap": True, "data.cache_dir": str(tmp_path / "corpora")}
   plain, config = make_config({}, tmp_path), make_config(changes, tmp_path)
-  train, *others = ([*builders.make_reader(plain, split)] for split in builders.SPLITS)
+  train, *others = ([*builders.make_source(plain, split)] for split in builders.SPLITS)
   held_out = {record["en"].replace(" ", "") for records in others for record in records}
   expected = [record for record in train if record["en"].replace(" ", "") not in held_out]
   assert 0 < len(expected) < len(train)
-  assert [*builders.make_reader(config, "train")] == expected
+  assert [*builders.make_source(config, "train")] == expected
   for split, records in zip(builders.SPLITS[1:], others, strict=True):
-    assert [*builders.make_reader(config, split)] == records
+    assert [*builders.make_source(config, split)] == records
   for _ in range(2):  # made, then found
     report = builders.make_corpus(config, "train", TOKENIZERS).report
     assert report["records_removed"] == len(train) - len(expected)
     assert report["pairs_read"] == len(expected)
   config.task.name = f"{__name__}:Shouting"
-  assert "Shouting' has no overlap_keys" in failure(builders.make_reader, config, "train")
+  assert "Shouting' has no overlap_keys" in failure(builders.make_source, config, "train")
 
 
 def test_tokenizers_are_made_once_and_then_the_runs_own(tmp_path, monkeypatch):
@@ -271,7 +271,7 @@ def test_tokenizers_are_made_once_and_then_the_runs_own(tmp_path, monkeypatch):
 
 def test_a_split_without_data_names_its_key():
   assert "data.test is empty" in failure(
-    builders.make_reader, make_config({"data.test": ""}), "test"
+    builders.make_source, make_config({"data.test": ""}), "test"
   )
 
 

@@ -156,7 +156,7 @@ def portrait(config, monkeypatch):
     def __iter__(self):
       return iter(())
 
-  spy("open_reader", Pairs())
+  spy("open_source", Pairs())
   spy("train_tokenizer", TOKENIZERS[0], lambda texts, **settings: settings)
   spy("load_tokenizer", TOKENIZERS[0])
   corpus = types.SimpleNamespace(report=collections.defaultdict(int))

@@ -15,7 +15,7 @@ from tfx_jax.data import encoding
 from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
-from tfx_jax.sources.reader import open_reader
+from tfx_jax.sources.formats import open_source
 
 EXAMPLES = [Example("ein Haus", "a house", "noun"), Example("zwei", "2"), Example("ä", "drei")]
 TOKENIZER = ByteTokenizer()
@@ -143,7 +143,7 @@ def test_whatever_decides_the_content_has_its_own_cache(tmp_path):
 
 def test_one_changed_byte_of_a_file_is_never_stale(tmp_path):
   def opened():
-    reader = open_reader("tsv", str(tmp_path / "a.tsv"), ("de", "en"))
+    reader = open_source("tsv", str(tmp_path / "a.tsv"), ("de", "en"))
     examples = (Example(record["de"], record["en"]) for record in reader)
     return make(tmp_path / "cache", examples, reader.fingerprint)
 

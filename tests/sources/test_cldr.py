@@ -10,7 +10,7 @@ import pytest
 
 from tfx_jax.errors import UserError
 from tfx_jax.sources import cldr
-from tfx_jax.sources.cldr import CldrReader, nearest_neighbour_exact_match, words
+from tfx_jax.sources.cldr import CldrSource, nearest_neighbour_exact_match, words
 from tfx_jax.sources.cldr_text import CURRENCIES, LANGUAGES, TERRITORIES, UNITS, Locale, Side
 
 SPLITS = ("train", "validation", "test")
@@ -22,7 +22,7 @@ def read(fields, sizes):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(cldr, "SIZES", sizes)
     cldr._corpus.cache_clear()
-    rows = {split: list(CldrReader(split, fields)) for split in SPLITS}
+    rows = {split: list(CldrSource(split, fields)) for split in SPLITS}
   cldr._corpus.cache_clear()
   return rows
 
@@ -168,7 +168,7 @@ def test_the_other_direction_is_the_same_corpus():
 def test_same_in_another_process():
   code = (
     "import hashlib; from tfx_jax.sources import cldr; cldr.SIZES = %r\n"
-    "print(hashlib.sha256(repr([list(cldr.CldrReader(s, ('cs', 'ko'))) for s in cldr.SIZES])"
+    "print(hashlib.sha256(repr([list(cldr.CldrSource(s, ('cs', 'ko'))) for s in cldr.SIZES])"
     ".encode()).hexdigest())"
   )
   there = subprocess.run(
@@ -196,12 +196,12 @@ def test_marks_of_layout_and_other_spaces_are_gone():
 
 def test_fingerprint_tells_contents_apart(monkeypatch):
   choices = [(s, f) for s in SPLITS for f in (("en", "de"), ("de", "en"), ("en", "de_CH"))]
-  prints = {CldrReader(*choice).fingerprint for choice in choices}
-  assert prints == {CldrReader(*choice).fingerprint for choice in choices}
+  prints = {CldrSource(*choice).fingerprint for choice in choices}
+  assert prints == {CldrSource(*choice).fingerprint for choice in choices}
   monkeypatch.setattr(babel, "__version__", "0.0")
-  prints |= {CldrReader(*choice).fingerprint for choice in choices}
+  prints |= {CldrSource(*choice).fingerprint for choice in choices}
   monkeypatch.setattr(cldr, "_VERSION", -1)
-  prints |= {CldrReader(*choice).fingerprint for choice in choices}
+  prints |= {CldrSource(*choice).fingerprint for choice in choices}
   assert len(prints) == 3 * len(choices)
 
 
@@ -228,7 +228,7 @@ def test_what_cldr_has_no_name_for_is_empty():
 )
 def test_bad_input_is_one_clear_line(split, fields, message):
   with pytest.raises(UserError) as error:
-    list(CldrReader(split, fields))
+    list(CldrSource(split, fields))
   assert message in str(error.value)
   assert "\n" not in str(error.value)
 

@@ -5,8 +5,8 @@ import pytest
 
 from tfx_jax.errors import UserError
 from tfx_jax.sources import python_files, python_text
+from tfx_jax.sources.formats import open_source
 from tfx_jax.sources.python_files import SPLITS, find_sources
-from tfx_jax.sources.reader import open_reader
 
 PACKAGES, MODULES = 40, 3
 FIELDS = ("body", "summary")
@@ -93,7 +93,7 @@ def test_what_is_no_module_of_the_package_is_left_out(root, caplog):
 def test_the_fingerprint_changes_exactly_with_the_texts(root, tmp_path_factory, monkeypatch):
   def fingerprint(path="train", format="docstrings", fields=FIELDS):
     forget()
-    return open_reader(format, path, fields).fingerprint
+    return open_source(format, path, fields).fingerprint
 
   first = fingerprint()
   others = [fingerprint("test"), fingerprint(fields=FIELDS[::-1]), fingerprint("train:p1+p2"),
@@ -115,21 +115,21 @@ def test_a_docstring_is_in_one_split_once(root):
     (root / f"p{i}" / "python2.py").write_text(f"print {i}\n")
   forget()
   found = [
-    record["body"] for split in SPLITS for record in open_reader("docstrings", split, FIELDS)
+    record["body"] for split in SPLITS for record in open_source("docstrings", split, FIELDS)
   ]
   assert len(found) == len(set(found)) == PACKAGES * MODULES + 1
-  assert next(iter(open_reader("docstrings", "test", ("summary",)))).keys() == {"summary"}
+  assert next(iter(open_source("docstrings", "test", ("summary",)))).keys() == {"summary"}
 
 
 def test_python_gives_whole_modules(root):
-  texts = [r["text"] for split in SPLITS for r in open_reader("python", split, ("text",))]
+  texts = [r["text"] for split in SPLITS for r in open_source("python", split, ("text",))]
   assert docstring("p7", "m2") in texts and len(texts) == PACKAGES * MODULES
 
 
 def test_held_out_docstrings_are_so_many_at_most(root, monkeypatch):
   monkeypatch.setattr(python_text, "SIZES", {"test": 2})
-  assert len(list(open_reader("docstrings", "test", FIELDS))) == 2
-  assert len(list(open_reader("docstrings", "validation", FIELDS))) > 2
+  assert len(list(open_source("docstrings", "test", FIELDS))) == 2
+  assert len(list(open_source("docstrings", "validation", FIELDS))) > 2
 
 
 @pytest.mark.parametrize(
@@ -146,13 +146,13 @@ def test_held_out_docstrings_are_so_many_at_most(root, monkeypatch):
 def test_what_the_user_can_mend_is_one_line(root, format, path, fields, told):
   (root / "single.py").write_text("x = 1\n")
   with pytest.raises(UserError, match=told) as error:
-    open_reader(format, path, fields)
+    open_source(format, path, fields)
   assert "\n" not in str(error.value)
 
 
 def test_the_standard_library_has_docstrings():
   forget()
-  pairs = [r for s in SPLITS for r in open_reader("docstrings", f"{s}:json+email", FIELDS)]
+  pairs = [r for s in SPLITS for r in open_source("docstrings", f"{s}:json+email", FIELDS)]
   assert len(pairs) > 50
   for pair in pairs:
     assert ">>>" not in pair["body"] and "\n" not in pair["summary"]

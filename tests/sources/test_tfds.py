@@ -14,8 +14,8 @@ from support.tiny_run import SETTINGS
 
 from tfx_jax.errors import UserError
 from tfx_jax.main import main
-from tfx_jax.sources import tfds_reader
-from tfx_jax.sources.reader import open_reader
+from tfx_jax.sources import tfds as tfds_source
+from tfx_jax.sources.formats import open_source
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 FIELDS = ("en", "de")
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def read(folder):
   def read(path, fields=FIELDS):
-    return list(open_reader("tfds", path, fields, tfds_dir=str(folder)))
+    return list(open_source("tfds", path, fields, tfds_dir=str(folder)))
 
   return read
 
@@ -59,7 +59,7 @@ def in_order(records):
 
 @pytest.mark.parametrize("slice_size", [7, 200, 1024])
 def test_a_split_is_read_whole(read, monkeypatch, slice_size):
-  monkeypatch.setattr(tfds_reader, "_SLICE", slice_size)
+  monkeypatch.setattr(tfds_source, "_SLICE", slice_size)
   assert in_order(read("tiny_pairs/de-en:train")) == in_order(pairs(200))
   assert in_order(read("tiny_pairs/de-en:1.0.0:test")) == in_order(pairs(20))
 
@@ -74,7 +74,7 @@ def test_splits_have_the_syntax_of_tfds(read):
 
 
 def test_a_reader_can_be_read_again(folder):
-  reader = open_reader("tfds", "tiny_pairs/de-en:test", FIELDS, tfds_dir=str(folder))
+  reader = open_source("tfds", "tiny_pairs/de-en:test", FIELDS, tfds_dir=str(folder))
   assert next(iter(reader)) == next(iter(reader))
 
 
@@ -86,16 +86,16 @@ def test_dotted_fields_reach_inside(read):
 def test_the_only_split_need_not_be_named(tmp_path, monkeypatch):
   monkeypatch.setattr(TinyPairs, "contents", {"train": pairs(5)})
   make(tmp_path)
-  assert len(list(open_reader("tfds", "tiny_pairs/de-en", FIELDS, tfds_dir=str(tmp_path)))) == 5
+  assert len(list(open_source("tfds", "tiny_pairs/de-en", FIELDS, tfds_dir=str(tmp_path)))) == 5
 
 
 def test_the_folder_is_that_of_tfds_unless_given(folder, monkeypatch):
   monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
-  assert len(list(open_reader("tfds", "tiny_pairs/de-en:test", FIELDS))) == 20
+  assert len(list(open_source("tfds", "tiny_pairs/de-en:test", FIELDS))) == 20
   monkeypatch.delenv("TFDS_DATA_DIR")
   monkeypatch.setenv("HOME", str(folder / "home"))
   expected = f"in {folder / 'home' / 'tensorflow_datasets'}: run python -c "
-  assert expected in failure(lambda: open_reader("tfds", "wmt17_translate/de-en:train", FIELDS))
+  assert expected in failure(lambda: open_source("tfds", "wmt17_translate/de-en:train", FIELDS))
 
 
 def test_the_newest_version_is_read(tmp_path, monkeypatch):
@@ -104,12 +104,12 @@ def test_the_newest_version_is_read(tmp_path, monkeypatch):
   monkeypatch.setattr(TinyPairs, "contents", {"train": pairs(5)})
   make(tmp_path)
   for path, count in (("tiny_pairs/de-en:train", 5), ("tiny_pairs/de-en:1.0.0:train", 200)):
-    assert len(list(open_reader("tfds", path, FIELDS, tfds_dir=str(tmp_path)))) == count
+    assert len(list(open_source("tfds", path, FIELDS, tfds_dir=str(tmp_path)))) == count
 
 
 def test_the_fingerprint_changes_with_the_content(folder, tmp_path, monkeypatch):
   def fingerprint(folder, path="tiny_pairs/de-en:train", fields=FIELDS):
-    return open_reader("tfds", path, fields, tfds_dir=str(folder)).fingerprint
+    return open_source("tfds", path, fields, tfds_dir=str(folder)).fingerprint
 
   base = fingerprint(folder)
   shutil.copytree(folder, tmp_path / "copy")
@@ -162,7 +162,7 @@ def test_the_fingerprint_changes_with_the_content(folder, tmp_path, monkeypatch)
   ],
 )
 def test_what_is_not_there_is_told_at_once(folder, capfd, path, fields, told):
-  assert told in failure(lambda: open_reader("tfds", path, fields, tfds_dir=str(folder)))
+  assert told in failure(lambda: open_source("tfds", path, fields, tfds_dir=str(folder)))
   assert capfd.readouterr().out == ""
 
 
@@ -170,12 +170,12 @@ def test_data_that_is_not_prepared_is_told_with_a_command_that_prepares_it(tmp_p
   place = tmp_path / "it's $HOME"
 
   def open_it():
-    return open_reader("tfds", "tiny_pairs/de-en:test", FIELDS, tfds_dir=str(place))
+    return open_source("tfds", "tiny_pairs/de-en:test", FIELDS, tfds_dir=str(place))
 
   message = failure(open_it)
   assert f"tiny_pairs/de-en is not prepared in {place}: run python -c " in message
   command = shlex.split(message.partition(": run ")[2].partition(" (to unpack")[0])
-  environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parent)}
+  environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
   subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True, env=environment)
   assert in_order(open_it()) == in_order(pairs(20))
 
@@ -186,7 +186,7 @@ def test_another_format_is_told(tmp_path):
     info = make(tmp_path, file_format="parquet") / "dataset_info.json"
     info.write_text(info.read_text().replace("parquet", format))
     message = failure(
-      lambda: open_reader("tfds", "tiny_pairs/de-en:train", FIELDS, tfds_dir=str(tmp_path))
+      lambda: open_source("tfds", "tiny_pairs/de-en:train", FIELDS, tfds_dir=str(tmp_path))
     )
     assert f"{info.parent} is prepared as {format}, but only array_record is read" in message
     assert 'file_format="array_record").download_and_prepare()' in message
@@ -197,7 +197,7 @@ def test_damaged_files_are_told(folder, tmp_path):
   place = tmp_path / "tiny_pairs" / "de-en" / "1.0.0"
 
   def open_it():
-    return open_reader("tfds", "tiny_pairs/de-en:train", FIELDS, tfds_dir=str(tmp_path))
+    return open_source("tfds", "tiny_pairs/de-en:train", FIELDS, tfds_dir=str(tmp_path))
 
   shard = max(place.glob("*train*"))
   shard.write_bytes(shard.read_bytes()[:1000])
@@ -210,7 +210,7 @@ def test_damaged_files_are_told(folder, tmp_path):
 
 def test_tfds_itself_may_be_missing(monkeypatch):
   monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-  message = failure(lambda: open_reader("tfds", "tiny_pairs/de-en:train", FIELDS))
+  message = failure(lambda: open_source("tfds", "tiny_pairs/de-en:train", FIELDS))
   assert "run pip install tensorflow-datasets importlib_resources" in message
 
 
@@ -220,11 +220,11 @@ def test_no_tensorflow_and_no_network_is_needed(folder, tmp_path):
 import socket, sys
 def refuse(*_): raise AssertionError("the network was touched")
 socket.socket.connect = socket.getaddrinfo = refuse
-from tfx_jax.sources.reader import open_reader
+from tfx_jax.sources.formats import open_source
 from tfx_jax.errors import UserError
-print(len(list(open_reader("tfds", "tiny_pairs/de-en:train", {FIELDS}, tfds_dir={str(folder)!r}))))
+print(len(list(open_source("tfds", "tiny_pairs/de-en:train", {FIELDS}, tfds_dir={str(folder)!r}))))
 try:
-  open_reader("tfds", "wmt14_translate/de-en:train", {FIELDS}, tfds_dir={str(folder)!r})
+  open_source("tfds", "wmt14_translate/de-en:train", {FIELDS}, tfds_dir={str(folder)!r})
 except UserError as error:
   print(error)
 print(*{{"tensorflow", "jax"}} & set(sys.modules))
@@ -241,9 +241,9 @@ print(*{{"tensorflow", "jax"}} & set(sys.modules))
 def test_reading_holds_no_split_in_memory(tmp_path, monkeypatch):
   monkeypatch.setattr(TinyPairs, "contents", {"train": [{"en": "x" * 10_000, "de": "y"}] * 1000})
   make(tmp_path)
-  reader = open_reader("tfds", "tiny_pairs/de-en:train", FIELDS, tfds_dir=str(tmp_path))
+  reader = open_source("tfds", "tiny_pairs/de-en:train", FIELDS, tfds_dir=str(tmp_path))
   tracemalloc.start()
-  monkeypatch.setattr(tfds_reader, "_SLICE", 50)
+  monkeypatch.setattr(tfds_source, "_SLICE", 50)
   assert sum(1 for _ in reader) == 1000
   peak = tracemalloc.get_traced_memory()[1]
   tracemalloc.stop()
@@ -259,7 +259,7 @@ def test_a_data_set_names_no_module_to_import(folder, tmp_path, monkeypatch):
     assert '"tensorflow_datasets.core' in text
     path.write_text(re.sub(r'"tensorflow_datasets\.[.a-z_]*', '"hidden_code.', text))
   told = failure(
-    lambda: open_reader("tfds", "tiny_pairs/de-en:train", FIELDS, tfds_dir=str(tmp_path / "copy"))
+    lambda: open_source("tfds", "tiny_pairs/de-en:train", FIELDS, tfds_dir=str(tmp_path / "copy"))
   )
   assert "names hidden_code.Translation, which is not of TFDS" in told
 

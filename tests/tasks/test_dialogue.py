@@ -2,7 +2,7 @@ import pytest
 
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
-from tfx_jax.sources.reader import open_reader
+from tfx_jax.sources.formats import open_source
 from tfx_jax.tasks.dialogue import Dialogue, Turn, turns
 
 LINES = "#Person1#: Hi .\n#Person2#: Hello , Ann .\n#Person2#: How are you ?\n#Person1#: Fine ."
@@ -101,7 +101,7 @@ def test_dialogues_are_alike_that_have_two_turns_in_a_row_in_common():
 def test_a_line_without_the_dialogue_is_named(tmp_path):
   path = tmp_path / "a.jsonl"
   path.write_text('{"dialogue": "a __eou__ b"}\n{"dialog": "c __eou__ d"}\n')
-  reader = open_reader("jsonl", str(path), Dialogue().fields("train"))
+  reader = open_source("jsonl", str(path), Dialogue().fields("train"))
   with pytest.raises(
     UserError, match=r"a\.jsonl, line 2: no key 'dialogue', did you mean 'dialog'"
   ):

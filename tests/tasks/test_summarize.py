@@ -5,7 +5,7 @@ import pytest
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
 from tfx_jax.metrics.rouge import ROUGE_METRICS, rouge
-from tfx_jax.sources.reader import open_reader
+from tfx_jax.sources.formats import open_source
 from tfx_jax.tasks.summarize import Summarize
 
 SEVERAL = Summarize("dialogue", "summary", references=("summary1", "summary2"))
@@ -71,4 +71,4 @@ def test_a_line_without_a_reference_is_told(tmp_path):
   lines = [RECORD, {key: RECORD[key] for key in ("dialogue", "summary1")}]
   path.write_text("".join(json.dumps(line) + "\n" for line in lines))
   with pytest.raises(UserError, match=r"test.jsonl, line 2: no key 'summary2', did you mean"):
-    list(open_reader("jsonl", str(path), SEVERAL.fields("test")))
+    list(open_source("jsonl", str(path), SEVERAL.fields("test")))

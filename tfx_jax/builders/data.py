@@ -21,8 +21,9 @@ from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
 from tfx_jax.data.stream import StreamLayout
 from tfx_jax.errors import MissingFile, UserError
 from tfx_jax.parallel import Parallel
+from tfx_jax.sources.formats import open_source
 from tfx_jax.sources.overlap import WithoutOverlap
-from tfx_jax.sources.reader import Reader, open_reader
+from tfx_jax.sources.source import Source
 from tfx_jax.tasks.dialogue import Dialogue
 from tfx_jax.tasks.summarize import Summarize
 from tfx_jax.tasks.task import Task
@@ -37,31 +38,31 @@ def make_task(config: ConfigDict) -> Task:
   """Returns the task of `config.task`.
 
   Raises:
-    UserError: if its name means no task.
+    UserError: for a name that is no task.
   """
   name = config.task.name
-  made_by = TASKS.get(name) or _own_task(name)
-  settings = arguments_of(made_by, config.task)
+  task_class = TASKS.get(name) or _imported_task(name)
+  settings = arguments_of(task_class, config.task)
   settings.pop("name", None)
-  check_parameters("task.name", name, made_by, list(settings))
-  task = made_by(**settings)
+  check_parameters("task.name", name, task_class, list(settings))
+  task = task_class(**settings)
   check_members("task.name", name, task, "task", members(Task))
   return task
 
 
-def _own_task(name: str) -> type[Task]:
-  """The class of the user's own that a name means, if it is one of tasks."""
-  found = imported("task.name", name, TASKS)
-  # A function tells only when it is called what it gives, and that may be too late.
-  if not isinstance(found, type):
+def _imported_task(name: str) -> type[Task]:
+  """Returns the task of a class `package.module:Name`."""
+  imported_class = imported("task.name", name, TASKS)
+  # What a function returns is known only after it is called, and that may be too late.
+  if not isinstance(imported_class, type):
     raise UserError(f"task.name='{name}' is no task: it is not a class")
   methods = [member for member in members(Task) if hasattr(Task, member)]
-  check_members("task.name", name, found, "task", methods)
-  return found
+  check_members("task.name", name, imported_class, "task", methods)
+  return imported_class
 
 
-def make_reader(config: ConfigDict, split: str) -> Reader:
-  """The reader of a split.
+def make_source(config: ConfigDict, split: str) -> Source:
+  """Returns the records of a split.
 
   Raises:
     UserError: if the config names no data for it, or the data is missing.
@@ -73,30 +74,31 @@ def make_reader(config: ConfigDict, split: str) -> Reader:
   fields = task.fields(split)
   data = config.data
   try:
-    reader = open_reader(data.format, path, fields, data.columns, data.tfds_dir)
+    source = open_source(data.format, path, fields, data.columns, data.tfds_dir)
   except MissingFile as error:
     origin = config.data.origin and f"; this experiment's data: {config.data.origin}"
     raise UserError(f"{error} (data.{split}={path}{origin})") from error
   if split != "train" or not config.data.remove_overlap:
-    return reader
-  if not hasattr(task, "overlap_keys"):
+    return source
+  overlap_keys = getattr(task, "overlap_keys", None)
+  if overlap_keys is None:
     raise UserError(f"data.remove_overlap=True: task '{config.task.name}' has no overlap_keys")
-  others = [make_reader(config, other) for other in SPLITS if other != split and config.data[other]]
-  return WithoutOverlap(reader, others, task.overlap_keys)
+  others = [make_source(config, other) for other in SPLITS if other != split and config.data[other]]
+  return WithoutOverlap(source, others, overlap_keys)
 
 
 def data_fingerprints(config: ConfigDict) -> dict[str, str]:
-  """Identity of the data of each split: of its content, wherever it lies."""
-  return {split: make_reader(config, split).fingerprint for split in SPLITS}
+  """Returns the fingerprint of the data of each split; its location is not part of it."""
+  return {split: make_source(config, split).fingerprint for split in SPLITS}
 
 
 def read_examples(config: ConfigDict, split: str, limit: int = 0) -> list[Example]:
-  """What is decoded of a split as texts: the first `limit`, or all if that is 0.
+  """Returns the examples of a split to generate outputs for: the first `limit`, or all if 0.
 
-  Where texts have no metrics they are only looked at, and `evaluate.num_samples` are enough.
+  If the task has no metrics, outputs are only shown: then the first `evaluate.num_samples`.
   """
   task = make_task(config)
-  examples = itertools.chain.from_iterable(map(task.eval_examples, make_reader(config, split)))
+  examples = itertools.chain.from_iterable(map(task.eval_examples, make_source(config, split)))
   if not task.metrics:
     return list(itertools.islice(examples, config.evaluate.num_samples))
   return list(itertools.islice(examples, limit or None))
@@ -105,40 +107,50 @@ def read_examples(config: ConfigDict, split: str, limit: int = 0) -> list[Exampl
 def make_tokenizers(
   config: ConfigDict, workdir: str, given: Callable[[], tuple[Tokenizer, Tokenizer]] | None = None
 ) -> tuple[Tokenizer, Tokenizer]:
-  """The tokenizers of sources and targets: the run's own, or `given` or new ones, saved with it."""
+  """Returns the tokenizers of sources and targets, and saves new ones in the workdir.
+
+  Args:
+    config: the configuration.
+    workdir: the folder of the run; the tokenizers that are saved there have precedence.
+    given: returns the tokenizers of a pretrained model; None to load or train tokenizers.
+  """
   folder = os.path.join(workdir, "tokenizer")
-  if given is not None:
-    # The last that is saved: the rest is there if it is.
-    if not any(os.path.isdir(os.path.join(folder, name)) for name in ("joint", "target")):
-      source, target = given()
-      pair = {"joint": source} if source is target else {"source": source, "target": target}
-      for name, tokenizer in pair.items():
-        tokenizer.save(os.path.join(folder, name))
-    return saved_tokenizers(config, workdir)
+  if given is None:
+    _make_new(config, folder)
+  # The one that is saved last: if it is there, the other is, too.
+  elif not any(os.path.isdir(os.path.join(folder, name)) for name in ("joint", "target")):
+    source, target = given()
+    pair = {"joint": source} if source is target else {"source": source, "target": target}
+    for name, tokenizer in pair.items():
+      tokenizer.save(os.path.join(folder, name))
+  return saved_tokenizers(config, workdir)
+
+
+def _make_new(config: ConfigDict, folder: str) -> None:
+  """Loads or trains the tokenizers that are not in a folder yet, and saves them there."""
   settings = config.tokenizer.to_dict()
   joint, path = settings.pop("joint"), settings.pop("path")
-  task, reader = make_task(config), None
-
-  def texts(sides: tuple[int, ...]) -> Iterator[str]:
-    for example in itertools.chain.from_iterable(map(task.examples, reader)):
-      yield from (example[side] for side in sides if example[side] is not None)
-
   for name, sides in (("joint", (0, 1)),) if joint else (("source", (0,)), ("target", (1,))):
     if os.path.isdir(os.path.join(folder, name)):
       continue
     if path:
       tokenizer = load_tokenizer(path if joint else os.path.join(path, name))
     else:
-      reader = make_reader(config, "train")
-      tokenizer = train_tokenizer(texts(sides), **settings)
+      tokenizer = train_tokenizer(_texts(config, sides), **settings)
     tokenizer.save(os.path.join(folder, name))
-  return saved_tokenizers(config, workdir)
+
+
+def _texts(config: ConfigDict, sides: tuple[int, ...]) -> Iterator[str]:
+  """Yields the texts of the training examples: of their sources (0), their targets (1) or both."""
+  examples = make_task(config).examples
+  for example in itertools.chain.from_iterable(map(examples, make_source(config, "train"))):
+    yield from (example[side] for side in sides if example[side] is not None)
 
 
 def saved_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Tokenizer]:
-  """The tokenizers of sources and targets that are saved with a run."""
+  """Returns the tokenizers of sources and targets that are saved in the workdir."""
   folder = os.path.join(workdir, "tokenizer")
-  # Over one list of pieces, a pretrained model may still read and write in two ways.
+  # Tokenizers of pretrained models may share their pieces, but not the special tokens.
   joint = config.tokenizer.joint and not os.path.isdir(os.path.join(folder, "source"))
   names = ("joint", "joint") if joint else ("source", "target")
   source, target = (load_tokenizer(os.path.join(folder, name)) for name in names)
@@ -156,27 +168,27 @@ def with_special_tokens(
 
 
 def make_corpus(
-  config: ConfigDict, split: str, tokenizers: tuple[Tokenizer, Tokenizer], cache_dir: str = ""
+  config: ConfigDict, split: str, codecs: tuple[Codec, Codec], cache_dir: str = ""
 ) -> Corpus:
-  """The tokenised corpus of a split, made now or found in the cache."""
-  task, reader = make_task(config), make_reader(config, split)
+  """Returns the encoded corpus of a split, from the cache or encoded now."""
+  task, source = make_task(config), make_source(config, split)
   return prepare(
-    itertools.chain.from_iterable(map(task.examples, reader)),
-    f"{reader.fingerprint}-{task.identity}",
-    *tokenizers,
+    itertools.chain.from_iterable(map(task.examples, source)),
+    f"{source.fingerprint}-{task.identity}",
+    *codecs,
     cache_dir=cache_dir or _corpus_folder(config),
     max_source_length=config.data.source_length,
     max_target_length=0 if config.data.stream else config.data.target_length,
     long_sources=config.data.long_sources,
     context=not task.has_source and config.model.architecture == "encoder_decoder",
-    records_removed=lambda: getattr(reader, "removed", 0),
+    records_removed=lambda: getattr(source, "removed", 0),
   )
 
 
 def make_corpora(
   config: ConfigDict, split: str, tokenizers: tuple[Tokenizer, Tokenizer]
 ) -> Callable[[int], Corpus]:
-  """For each epoch the tokenised corpus of a split; only training's may differ between epochs."""
+  """Returns epoch -> encoded corpus of a split; only that of training may differ between epochs."""
   rates = (config.data.source_sampling, config.data.target_sampling)
   if split != "train" or not any(rates):
     corpus = make_corpus(config, split, tokenizers)
@@ -186,11 +198,11 @@ def make_corpora(
   remove_old(folder, "corpus-*")
 
   def make(epoch: int) -> Corpus:
-    sampled = [
+    source, target = (
       SampledTokenizer(tokenizer, rate, (config.seed, epoch, side)) if rate else tokenizer
       for side, (tokenizer, rate) in enumerate(zip(tokenizers, rates, strict=True))
-    ]
-    return make_corpus(config, split, tuple(sampled), folder)
+    )
+    return make_corpus(config, split, (source, target), folder)
 
   return ResampledCorpus(make)
 
@@ -242,7 +254,7 @@ def make_loader(
 
 
 def cache_folder() -> str:
-  """Where what can be made again is kept: TFX_JAX_CACHE, or the user's cache folder."""
+  """Returns the folder of files that can be made again: TFX_JAX_CACHE, or the user's cache."""
   home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(os.path.join("~", ".cache"))
   return os.environ.get("TFX_JAX_CACHE") or os.path.join(home, "tfx_jax")
 

@@ -14,7 +14,7 @@ from tfx_jax.runtime.processes import first_goes_ahead
 def prepare(config: ConfigDict, workdir: str) -> int:
   """Makes the tokenizer and the corpora of all splits; prints a report of each."""
   for split in builders.SPLITS:
-    builders.make_reader(config, split)
+    builders.make_source(config, split)
   begin = config.train.init_from
   given = (lambda: load(begin).tokenizers) if begin else None
   with opened(config, workdir), first_goes_ahead("data"):

@@ -138,7 +138,7 @@ def check_end(config: ConfigDict, counters: Counters, checkpoints: int) -> None:
 def check(config: ConfigDict) -> Parallel:
   """Checks that all data exists and that the mesh fits; returns the mesh."""
   for split in builders.SPLITS:
-    builders.make_reader(config, split)
+    builders.make_source(config, split)
   return builders.make_parallel(config)
 
 

@@ -1,8 +1,9 @@
-"""A parallel corpus for any two locales, made offline from Unicode CLDR through Babel.
+"""A parallel corpus for any two locales, generated offline from Unicode CLDR through Babel.
 
-Slot values (a date, some money, a list of countries …) are drawn once and rendered with CLDR's
-patterns in both locales: no word here is written by hand, and both sides say the same. Sentences of
-validation and test combine three slots or more, in a combination that training does not have.
+Slot values (a date, some money, a list of countries …) are drawn once and rendered with the
+patterns of CLDR in both locales, so both sides have the same meaning and no word is written by
+hand. Sentences of validation and test combine at least three slots, in combinations that are not in
+training.
 """
 
 import calendar
@@ -18,11 +19,11 @@ import babel
 import numpy as np
 
 from tfx_jax.errors import UserError, nearest
-from tfx_jax.sources.cldr_text import SECONDS, Item, Locale, Side, inventory
+from tfx_jax.sources.cldr_text import SECONDS, Item, Locale, Side, Style, inventory
 
 SIZES = {"train": 30_000, "validation": 500, "test": 1_000}
 MAX_CHARACTERS = 120
-KINDS = {  # kind of sentence -> the groups its items are drawn from, evenly
+KINDS = {  # kind of sentence -> the groups that its items are drawn from, with equal probability
   "date": "date date date months",
   "time": "time",
   "duration": "duration",
@@ -37,23 +38,24 @@ KINDS = {  # kind of sentence -> the groups its items are drawn from, evenly
   ),
 }
 
-_VERSION = 1  # of what is generated, a part of the fingerprint
+_VERSION = 1  # of the generator, a part of the fingerprint
 _LENGTHS = {"train": (2, 3, 4, 5), "validation": (3, 4, 5), "test": (3, 4, 5)}  # items a sentence
 _YEARS = range(1950, 2050)
 
-# One character is one word where the script writes no spaces: Thai to Khmer, kana, Han, full width.
+# In scripts without spaces a character counts as a word: Thai to Khmer, kana, Han, full width.
 _UNSPACED = r"[\u0e00-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff65]"
 _WORDS = re.compile(rf"{_UNSPACED}|(?:(?!{_UNSPACED})\S)+")
 
 
-class CldrReader:
-  """Iterates over one split of the built-in corpus: `{locale: text, locale: text, 'kind': kind}`.
+class CldrSource:
+  """One split of the built-in corpus; records are `{locale: text, locale: text, 'kind': kind}`.
 
   Attributes:
-    fingerprint: changes whenever the content would.
+    fingerprint: a hash that changes exactly when the records do.
 
   Raises:
-    UserError: unknown split; not two locales; unknown or equal locales, or one with too few names.
+    UserError: for an unknown split, other than two locales, unknown or equal locales; while
+      iterating for a locale with too few names.
   """
 
   def __init__(self, split: str, fields: Sequence[str]) -> None:
@@ -76,7 +78,7 @@ class CldrReader:
 
 
 def words(text: str) -> list[str]:
-  """Splits at white space, and into characters where the script writes none (Han, kana, Thai …)."""
+  """Splits a text at white space; scripts without it (Han, kana, Thai …) into characters."""
   return _WORDS.findall(text)
 
 
@@ -87,32 +89,33 @@ def nearest_neighbour_exact_match(
 ) -> float:
   """Returns the exact match (0 to 1) of copying the target of the nearest training source.
 
-  Nearest is by the Jaccard index of the sets of features; of equally near ones the best counts.
+  The distance is the Jaccard index of the sets of features; among equally near sources the best one
+  counts.
 
   Args:
     train: pairs of source and target.
     test: pairs of source and target.
-    features: what a source consists of: its words or, say, its character trigrams.
+    features: source -> its features, words or, for example, character trigrams.
   """
   rows = collections.defaultdict(list)
   sizes = np.zeros(len(train))
   for i, (source, _) in enumerate(train):
-    found = set(features(source))
-    sizes[i] = len(found)
-    for feature in found:
+    distinct = set(features(source))
+    sizes[i] = len(distinct)
+    for feature in distinct:
       rows[feature].append(i)
   postings = {feature: np.array(row) for feature, row in rows.items()}
   hits = 0
   for source, target in test:
-    found = set(features(source))
-    shared = [postings[feature] for feature in found if feature in postings]
+    distinct = set(features(source))
+    shared = [postings[feature] for feature in distinct if feature in postings]
     common = np.bincount(np.concatenate([np.zeros(0, int), *shared]), minlength=len(train))
-    jaccard = common / np.maximum(sizes + len(found) - common, 1)
-    hits += any(train[i][1] == target for i in np.flatnonzero(jaccard == jaccard.max()))
+    jaccard = common / np.maximum(sizes + len(distinct) - common, 1)
+    hits += any(train[i][1] == target for i in np.flatnonzero(jaccard == jaccard.max()).tolist())
   return hits / len(test)
 
 
-def _parse(name: str) -> Locale:
+def _parse(name: str) -> babel.Locale:
   try:
     return Locale.parse(name.replace("-", "_"))
   except (ValueError, babel.UnknownLocaleError):
@@ -121,7 +124,7 @@ def _parse(name: str) -> Locale:
 
 
 @functools.lru_cache(maxsize=2)
-def _corpus(source: Locale, target: Locale) -> dict[str, list[tuple[str, str, str]]]:
+def _corpus(source: babel.Locale, target: babel.Locale) -> dict[str, list[tuple[str, str, str]]]:
   """Returns split -> [(source text, target text, kind)], the same on every machine."""
   sides = Side(source), Side(target)
   items = inventory(sides)
@@ -142,8 +145,8 @@ def _corpus(source: Locale, target: Locale) -> dict[str, list[tuple[str, str, st
           continue
         if split != "train" and not all(map(set.issuperset, known, map(words, texts))):
           continue
-        for told, text in zip(seen, texts, strict=True):
-          told.add(text)
+        for side_texts, text in zip(seen, texts, strict=True):
+          side_texts.add(text)
         pairs.append((*texts, kind))
         if len(pairs) >= size * i // len(kinds):
           break
@@ -155,18 +158,18 @@ def _corpus(source: Locale, target: Locale) -> dict[str, list[tuple[str, str, st
 
 
 class _Draw:
-  """Draws the sentences of one split, from one seed the same in every version of Python."""
+  """Draws the sentences of one split; a seed gives the same ones in every version of Python."""
 
   def __init__(self, split: str, items: Mapping[str, Sequence[Item]], seed: str) -> None:
     self.split, self.items = split, items
     self._rng = random.Random(seed)
 
   def pick(self, choices: Sequence) -> Any:
-    """Returns one of the choices, where `random.choice` may change between versions."""
+    """Returns one of the choices; `random.choice` may change between versions of Python."""
     return choices[int(self._rng.random() * len(choices))]
 
   def item(self, group: str) -> Item:
-    """Returns an item of the group: a date, or months of a year, that the split owns."""
+    """Returns an item of the group; a date, or months of a year, that belong to the split."""
     while True:
       item, year = self.pick(self.items[group]), self.pick(_YEARS)
       if group == "date":
@@ -177,11 +180,13 @@ class _Draw:
       if group not in ("date", "months") or _split_of([item]) == self.split:
         return item
 
-  def sentences(self, kind: str, groups: Sequence[str]) -> Iterator[tuple[str, list[Item]]]:
-    """Yields (style of the list, its items): in training each item by itself, then lists."""
+  def sentences(self, kind: str, groups: Sequence[str]) -> Iterator[tuple[Style, list[Item]]]:
+    """Yields (style of the list, its items): in training first each item alone, then lists."""
     if self.split == "train":
       alone = [item for group in dict.fromkeys(groups) for item in self.items[group]]
-      yield from (("standard", [item]) for item in alone if _split_of([item]) == self.split)
+      for item in alone:
+        if _split_of([item]) == self.split:
+          yield "standard", [item]
     for _ in range(10 * SIZES[self.split]):
       length = self.pick(_LENGTHS[self.split])
       if kind in ("date", "time"):
@@ -197,15 +202,15 @@ class _Draw:
 
 
 def _split_of(items: Sequence[Item]) -> str:
-  """Returns the split that owns this combination of slot values; below three all is training's."""
+  """Returns the split of a combination of slot values; one of fewer than three is for training."""
   slots = sorted({repr(slot) for item in items for slot in _slots(item)})
   digest = hashlib.blake2b(" ".join(slots).encode(), digest_size=4).digest()
-  tenth = int.from_bytes(digest, "big") % 10 if len(slots) > 2 else None
-  return {0: "test", 1: "validation"}.get(tenth, "train")
+  tenth = int.from_bytes(digest, "big") % 10
+  return {0: "test", 1: "validation"}.get(tenth, "train") if len(slots) > 2 else "train"
 
 
 def _slots(item: Item) -> list[Item]:
-  """Returns the values of an item that vary by themselves."""
+  """Returns the values of an item that vary independently."""
   match item:
     case "date", _, year, month, day:
       return [("year", year), ("month", month), ("day", day)]

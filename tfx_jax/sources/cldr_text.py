@@ -1,6 +1,6 @@
-"""What Unicode CLDR calls things in a locale: dates, money, units, countries …, through Babel.
+"""Dates, money, units, countries … as text in a locale, from Unicode CLDR through Babel.
 
-An item is a tuple (group, value, …) in no language; `Side` renders it in one locale.
+An item is a tuple (group, value, …) without language; `Side` renders it in one locale.
 """
 
 import collections
@@ -10,11 +10,15 @@ import functools
 import itertools
 import re
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import babel
 from babel import dates, lists, localedata, numbers, units
 
+# (group, value, …)
 Item = tuple
+# The conjunction of a list: "standard" is "and".
+Style = Literal["standard", "or"]
 
 TERRITORIES = (
   "AE AF AL AR AT AU BD BE BG BO BR CA CH CL CN CO CU CZ DE DK DZ EC EE EG ES ET FI FR GB GE GH GR"
@@ -41,7 +45,7 @@ UNITS = (
 ).split()
 RATED = ("length-kilometer", "mass-kilogram", "volume-liter", "energy-kilowatt-hour")
 PER = ("duration-hour", "duration-day", "duration-week", "duration-month", "duration-year")
-SECONDS = {  # a unit's length in Babel's own arithmetic, so that n units are rendered as n units
+SECONDS = {  # the length of a unit in Babel's arithmetic, so that n units are rendered as n units
   "year": 31_536_000,
   "month": 2_592_000,
   "week": 604_800,
@@ -59,41 +63,46 @@ _INVISIBLE = re.compile(r"[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u20
 
 
 class Locale(babel.Locale):
-  """A locale with data of its own.
+  """A locale that does not share its data with others.
 
-  Babel's locales share the data they inherit and write into it what an alias means for the locale
-  that asked first: after Japanese, a German month by itself would be a Japanese one.
+  Locales of Babel share inherited data, and store in it what an alias means for the locale that
+  used it first: after Japanese, a stand-alone month in German would be Japanese.
   """
 
-  @functools.cached_property
+  @property
   def _data(self) -> localedata.LocaleDataDict:
-    return localedata.LocaleDataDict(copy.deepcopy(localedata.load(str(self))))
+    return self._copied_data
+
+  @functools.cached_property
+  def _copied_data(self) -> localedata.LocaleDataDict:
+    data: dict[Any, Any] = copy.deepcopy(localedata.load(str(self)))
+    return localedata.LocaleDataDict(data)
 
 
 class Side:
   """One side of the corpus: items and lists of items as text in a locale."""
 
-  def __init__(self, locale: Locale) -> None:
+  def __init__(self, locale: babel.Locale) -> None:
     self.locale = locale
     self.item = functools.cache(self._item)
 
   def _item(self, item: Item) -> str:
-    """Returns what CLDR says for the item in one line, '' where it has no words for it."""
+    """Returns the text of CLDR for an item, in one line; '' if there is none."""
     try:
       return _clean(_render(self.locale, item))
     except (LookupError, ValueError, babel.UnknownLocaleError):
       return ""
 
-  def sentence(self, style: str, items: Sequence[Item]) -> str:
-    """Returns the items as one list in words; the style is 'standard' (and) or 'or'."""
+  def sentence(self, style: Style, items: Sequence[Item]) -> str:
+    """Returns the items as a list in words; the style is 'standard' (and) or 'or'."""
     return _clean(lists.format_list([self.item(item) for item in items], style, self.locale))
 
 
 def inventory(sides: Sequence[Side]) -> dict[str, list[Item]]:
-  """Returns group -> items that every side names, and names differently from all others.
+  """Returns group -> items for which every side has a text that no other item has.
 
-  Of dates there is one of each form and month, of spans of months one each: they stand for all.
-  A group that mostly lacks such names is left out.
+  Dates and spans of months are represented by one of each form and month. A group that has such
+  texts for less than half of its items is empty.
   """
   items = [
     *(("style", style) for style in ("standard", "or")),
@@ -126,11 +135,11 @@ def inventory(sides: Sequence[Side]) -> dict[str, list[Item]]:
 
 
 def _clean(text: str) -> str:
-  """Returns the text with plain spaces for all others, and without invisible marks of layout."""
+  """Returns the text with plain spaces in place of others, without invisible characters."""
   return " ".join(_INVISIBLE.sub("", text).split())
 
 
-def _render(locale: Locale, item: Item) -> str:
+def _render(locale: babel.Locale, item: Item) -> str:
   match item:
     case "style", style:
       return lists.format_list(["1", "2", "3"], style, locale)
@@ -147,8 +156,8 @@ def _render(locale: Locale, item: Item) -> str:
       time = _render(locale, ("time", hour, minute))
       return pattern.format(time, _render(locale, ("date", form, *day)))
     case "months", year, first, last:
-      span = (datetime.date(year, month, 1) for month in (first, last))
-      return dates.format_interval(*span, "yMMMM", locale=locale)
+      start, end = (datetime.date(year, month, 1) for month in (first, last))
+      return dates.format_interval(start, end, "yMMMM", locale=locale)
     case ("duration" | "relative") as group, count, unit:
       return dates.format_timedelta(
         count * SECONDS[unit], unit, 1e9, add_direction=group == "relative", locale=locale
@@ -165,7 +174,7 @@ def _render(locale: Locale, item: Item) -> str:
       lengths = (
         units.format_compound_unit(count, unit, 1, per, n, locale=locale) for n in ("long", "short")
       )
-      return next((text for text in lengths if unit not in text and per not in text), "")
+      return next((text for text in lengths if text and unit not in text and per not in text), "")
     case "percent", count:
       return numbers.format_percent(count / 100, locale=locale)
     case "compact", millions:

@@ -1,10 +1,10 @@
-"""English that was split into words by spaces, written as people write it."""
+"""Detokenization: English text whose words and punctuation were separated by spaces."""
 
 import re
 
 # Spaces and line ends. Others stay: no-break spaces, and U+0085, which may be a misread ellipsis.
 _BLANKS = r"[ \t\r\n]+"
-# Applied in this order: a pattern and what takes its place.
+# Applied in this order: a pattern and its replacement.
 _RULES = tuple(
   (re.compile(pattern), replacement)
   for pattern, replacement in (
@@ -12,8 +12,8 @@ _RULES = tuple(
     (r"[\u201c\u201d]", '"'),
     # don ' t, I 'll, it' s
     (r"(?<=\w) ?' ?((?i:s|t|m|d|re|ve|ll|clock))\b", r"'\1"),
-    # I'Ve, as some corpora have it
-    (r"(?<=\w)'(Re|Ve|Ll)\b", lambda found: found[0].lower()),
+    # I'Ve, as in some corpora
+    (r"(?<=\w)'(Re|Ve|Ll)\b", lambda match: match[0].lower()),
     # hello , you (5 % ) but not: is .5
     (_BLANKS + r"(?=[.,!?;:%)\]](?!\d))", ""),
     (rf"(?<=[(\[]){_BLANKS}|(?<=\$){_BLANKS}(?=\d)", ""),
@@ -27,10 +27,10 @@ _QUOTED = re.compile(r'" ?([^"]*?) ?"')
 
 
 def detokenize(text: str) -> str:
-  """The text without spaces around punctuation and apostrophes, and with plain quotation marks.
+  """Returns an English text without spaces around punctuation, with plain quotation marks.
 
-  For English. What is written that way already stays as it is, and so do hyphens with spaces: they
-  may be dashes.
+  Text that is written that way already does not change, nor do hyphens between spaces, which may be
+  dashes.
   """
   for pattern, replacement in _RULES:
     text = pattern.sub(replacement, text)

@@ -1,4 +1,4 @@
-"""Files of text, plain or compressed, and the fingerprint of what they hold."""
+"""Files of text, plain or compressed, and the fingerprint of their contents."""
 
 import bz2
 import contextlib
@@ -17,13 +17,13 @@ from tfx_jax.errors import MissingFile, UserError
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 17
-# First bytes of what is read, whatever a file's name: the kind, and what reads it.
+# Compressions that are read, by the first bytes of a file, whatever its name.
 _COMPRESSIONS = {
   b"\x1f\x8b": ("gzip", gzip.open),
   b"\xfd7zXZ\0": ("xz", lzma.open),
   **{b"BZh%d1AY&SY" % level: ("bzip2", bz2.open) for level in range(1, 10)},
 }
-# First bytes of what is not read: what it is, and what makes text of it.
+# Formats that are not read, by the first bytes: the format, and a program that converts it.
 _FOREIGN = {
   b"\x28\xb5\x2f\xfd": ("compressed by zstd", "unzstd"),
   b"\x04\x22\x4d\x18": ("compressed by lz4", "unlz4"),
@@ -39,8 +39,8 @@ _DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 _digests: dict[tuple[int, ...], bytes] = {}
 
 
-class FileReader:
-  """What the readers of files share: the files and the fingerprint of their contents."""
+class FileSource:
+  """Base class of sources of files: the files, and the fingerprint of their contents."""
 
   def __init__(
     self, format: str, paths: Sequence[str], fields: Sequence[str], columns: Sequence[str] = ()
@@ -49,9 +49,13 @@ class FileReader:
     self.fields = tuple(fields)
     self._layout = json.dumps([format, list(fields), list(columns)])
 
-  @functools.cached_property
+  @property
   def fingerprint(self) -> str:
-    """Hash of the format, the fields and the contents, whatever the files' names or compression."""
+    """A hash of format, fields and contents, whatever the names and compression of the files."""
+    return self._fingerprint
+
+  @functools.cached_property
+  def _fingerprint(self) -> str:
     digest = hashlib.blake2b(self._layout.encode(), digest_size=16)
     for file in self.files:
       digest.update(file.digest())
@@ -61,11 +65,11 @@ class FileReader:
 class Lines:
   """The lines of one UTF-8 file, plain or compressed by gzip, bzip2 or xz.
 
-  Only a line feed ends a line, or a carriage return and a line feed; a byte order mark in front of
-  the first is left out.
+  A line ends with a line feed, or a carriage return and a line feed, and nothing else. A byte order
+  mark at the start of the file is removed.
 
   Raises:
-    UserError: here if it cannot be read or is empty, while iterating if it is not UTF-8.
+    UserError: here if the file cannot be read or is empty, while iterating if it is not UTF-8.
   """
 
   def __init__(self, path: str) -> None:
@@ -79,7 +83,7 @@ class Lines:
       yield from decoded_lines(file, self.path)
 
   def digest(self) -> bytes:
-    """Returns the hash of the (uncompressed) bytes; a file that stays as it is is read once."""
+    """Returns a hash of the (uncompressed) bytes; an unchanged file is read only once."""
     with self._open() as file:
       status = os.stat(self.path)
       key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
@@ -97,7 +101,7 @@ class Lines:
     try:
       return content.removeprefix(_BOM).decode("utf-8")
     except UnicodeDecodeError as error:
-      raise UserError(f"{self.path}: {_what_it_is(content, error)}") from error
+      raise UserError(f"{self.path}: {_not_utf8(content, error)}") from error
 
   @contextlib.contextmanager
   def _open(self) -> Iterator[BinaryIO]:
@@ -112,11 +116,11 @@ class Lines:
 
 @contextlib.contextmanager
 def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
-  """A file's bytes as they were before compression, which its first bytes tell.
+  """Opens the content of a file that may be compressed, as its first bytes show.
 
   Args:
-    file: at its beginning; one that cannot seek is taken as it is.
-    name: of the file, for errors.
+    file: the file, at its start; one that cannot seek is taken to be uncompressed.
+    name: its name, for errors.
 
   Raises:
     UserError: if the file is damaged.
@@ -124,11 +128,11 @@ def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
   head = file.read(_HEAD) if file.seekable() else b""
   if file.seekable():
     file.seek(0)
-  found = [_COMPRESSIONS[start] for start in _COMPRESSIONS if head.startswith(start)]
-  if not found:
+  matches = [_COMPRESSIONS[start] for start in _COMPRESSIONS if head.startswith(start)]
+  if not matches:
     yield file
     return
-  kind, opened = found[0]
+  kind, opened = matches[0]
   try:
     with opened(file, "rb") as content, io.BufferedReader(content, _BLOCK) as buffered:
       yield buffered
@@ -151,13 +155,13 @@ def decoded_lines(file: BinaryIO, name: str) -> Iterator[str]:
       text = line.removeprefix(_BOM) if number == 1 else line
       yield text.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
     except UnicodeDecodeError as error:
-      reason = _what_it_is(line if number == 1 else b"", error)
+      reason = _not_utf8(line if number == 1 else b"", error)
       raise UserError(f"{name}, line {number}: {reason}") from error
 
 
-def _what_it_is(head: bytes, error: UnicodeDecodeError) -> str:
-  """Says what a content is that is not UTF-8, where its first bytes tell."""
+def _not_utf8(head: bytes, error: UnicodeDecodeError) -> str:
+  """Returns the reason why a content is not UTF-8, with its format if the first bytes show it."""
   for start, (kind, program) in _FOREIGN.items():
     if head.startswith(start):
-      return f"not UTF-8 but {kind}: make text of it ({program})"
+      return f"not UTF-8 but {kind}: convert it to text ({program})"
   return f"not UTF-8 ({error.reason})"

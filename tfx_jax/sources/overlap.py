@@ -1,80 +1,83 @@
-"""Training records that share something with what a model is tested on, left out."""
+"""Removal of training records that overlap with the data of validation and test."""
 
 import functools
 import hashlib
 import itertools
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tfx_jax.errors import UserError
-from tfx_jax.sources.reader import Reader
+from tfx_jax.sources.source import Record, Source
 
 
 class _Letters(dict):
-  """Table for `str.translate` that keeps letters, digits and the marks that are part of them.
+  """Table for `str.translate` that keeps letters, digits and their combining marks.
 
-  Marks are the vowel signs of many scripts, and accents that no letter has built in. Those that
-  only choose a glyph (variation selectors) or enclose one are left out.
+  These are the vowel signs of many scripts, and accents that are not part of a composed letter.
+  Marks that only choose a glyph (variation selectors) or enclose one are removed.
   """
 
   def __missing__(self, code: int) -> int | None:
     character = chr(code)
-    mark = unicodedata.category(character) in ("Mn", "Mc")
+    combining = unicodedata.category(character) in ("Mn", "Mc")
     selector = 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF
-    self[code] = code if character.isalnum() or (mark and not selector) else None
+    self[code] = code if character.isalnum() or (combining and not selector) else None
     return self[code]
 
 
 _LETTERS = _Letters()
-# Changes when `normalise` does: other records are then left out of the same data.
+# A part of fingerprints: changes when `normalise` does, as other records are removed then.
 _RULE = b"NFC, with marks"
 
 
 def normalise(text: str) -> str:
-  """Returns the letters, digits and marks of a text, in lower case and composed (NFC).
+  """Returns the letters, digits and their combining marks in a text, in lower case, composed (NFC).
 
-  Texts that are alike but for the rest, or for how their accents are coded, are the same.
+  Texts that differ only in spaces, punctuation, case or the encoding of accents become equal.
   """
   return unicodedata.normalize("NFC", text).lower().translate(_LETTERS)
 
 
 class WithoutOverlap:
-  """A reader without the records that have a key in common with a record of others.
+  """A source without the records that share a key with a record of other sources.
 
   Args:
-    reader: of training records.
-    others: readers of what is validated and tested on.
-    keys: what of a record must not be in both, as texts; those without letters and digits do not
-      count.
+    source: training records.
+    others: the sources of validation and test.
+    keys: record -> texts that must not be in both; those without letters and digits are ignored.
 
   Raises:
-    UserError: while iterating, at the end, if no record is left.
+    UserError: at the end of an iteration, if no record is left.
 
   Attributes:
-    removed: records left out when it was last read from beginning to end; None before.
+    removed: number of records removed in the last complete iteration; None before it.
   """
 
   def __init__(
     self,
-    reader: Reader,
-    others: Sequence[Reader],
-    keys: Callable[[Mapping[str, str]], Iterable[str]],
-  ):
-    self._reader, self._others, self._keys = reader, others, keys
+    source: Source,
+    others: Sequence[Source],
+    keys: Callable[[Record], Iterable[str]],
+  ) -> None:
+    self._source, self._others, self._keys = source, others, keys
     self.removed: int | None = None
 
-  @functools.cached_property
+  @property
   def fingerprint(self) -> str:
-    """Hash of the reader's fingerprint and of all keys of the others."""
-    digest = hashlib.blake2b(self._reader.fingerprint.encode(), digest_size=16)
+    """A hash of the fingerprint of the source and of all keys of the others."""
+    return self._fingerprint
+
+  @functools.cached_property
+  def _fingerprint(self) -> str:
+    digest = hashlib.blake2b(self._source.fingerprint.encode(), digest_size=16)
     digest.update(_RULE)
     for key in sorted(self._forbidden):
       digest.update(b"\0" + key.encode())
     return digest.hexdigest()
 
-  def __iter__(self) -> Iterator[dict[str, str]]:
+  def __iter__(self) -> Iterator[Record]:
     removed = kept = 0
-    for record in self._reader:
+    for record in self._source:
       if self._forbidden.isdisjoint(self._keys(record)):
         kept += 1
         yield record

@@ -1,4 +1,4 @@
-"""Files that a path or pattern means, each once whatever links lead to it."""
+"""Files that a path or pattern names, each only once even if links lead to it."""
 
 import fnmatch
 import glob
@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 
 
 def find_files(pattern: str) -> list[str]:
-  """Finds the files that are meant by a file's path, a folder's, or a pattern.
+  """Finds the files that the path of a file or folder, or a pattern, names.
 
-  Hidden files and folders are left out unless the pattern names them. Of the names that links give
-  a file only one is found; links that lead back to a folder above are not followed again.
+  Hidden files and folders are left out unless the pattern names them. If links give a file several
+  names, only one is found; links to a folder above are not followed.
 
   Args:
-    pattern: as `glob` reads it, `**` for any folders between.
+    pattern: a pattern of `glob`, with `**` for any number of folders.
 
   Returns:
-    Paths in alphabetical order.
+    paths in alphabetical order.
   """
   if os.path.isdir(pattern):
     paths = _below(pattern, ["**"])
@@ -31,20 +31,20 @@ def find_files(pattern: str) -> list[str]:
     else:
       tops = sorted(glob.glob(head)) if head else [""]
       paths = [path for top in tops for path in _below(top, parts[place:])]
-  found: dict[str, str] = {}
+  files: dict[str, str] = {}
   for path in sorted(paths):
     if os.path.isfile(path):
-      found.setdefault(os.path.realpath(path), path)
-  return list(found.values())
+      files.setdefault(os.path.realpath(path), path)
+  return list(files.values())
 
 
 def _below(top: str, parts: Sequence[str]) -> list[str]:
-  """The files below a folder whose path from there has these parts."""
+  """Returns the files below a folder whose path from there matches these parts."""
   return [os.path.join(top, *names) for names in _walk(top, (), set()) if _matches(names, parts)]
 
 
 def _walk(folder: str, names: tuple[str, ...], seen: set[str]) -> Iterator[tuple[str, ...]]:
-  """Names from the top to each file below; a folder is entered once, by links last."""
+  """Yields the names from the top to each file; a folder is entered once, through links last."""
   seen.add(os.path.realpath(folder))
   try:
     entries = sorted(os.scandir(folder or os.curdir), key=lambda e: (e.is_symlink(), e.name))
@@ -59,6 +59,7 @@ def _walk(folder: str, names: tuple[str, ...], seen: set[str]) -> Iterator[tuple
 
 
 def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:
+  """Returns whether names match the parts of a pattern, hidden ones only by a part with a dot."""
   if not parts:
     return not names
   if parts[0] == "**":

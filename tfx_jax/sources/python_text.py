@@ -1,4 +1,4 @@
-"""Built-in corpora of the Python packages that are installed: docstrings, and whole modules."""
+"""Built-in corpora from the installed Python packages: docstrings, and whole modules."""
 
 import functools
 import hashlib
@@ -12,28 +12,28 @@ from tfx_jax.sources.docstrings import docstring_pairs
 from tfx_jax.sources.python_files import SPLITS, find_sources
 
 FIELDS = {"docstrings": ("body", "summary"), "python": ("text",)}
-# Most docstrings of a split, so that to decode them all takes minutes.
+# Most docstrings of a split, so that generating outputs for all of them takes minutes.
 SIZES = {"validation": 500, "test": 1000}
-_VERSION = 2  # of what is made of the sources, a part of the fingerprint
+_VERSION = 2  # of the rules that make records from sources, a part of the fingerprint
 
 
-class PythonReader:
-  """Iterates over one split of a built-in corpus.
+class PythonSource:
+  """One split of a built-in corpus.
 
-  The splits share no record, and no package; where packages are named, no module.
+  Splits share no record and no package; if packages are named, no record and no module.
 
   Args:
     format: 'docstrings' (records `body`, a signature and a description, and `summary`) or 'python'
       (records `text`, a module's source).
-    path: the split, 'train', 'validation' or 'test', of all packages; or of some,
+    path: the split, 'train', 'validation' or 'test', of all packages; of some of them:
       'train:numpy+jax'.
-    fields: those of the records that are wanted.
+    fields: fields of a record to yield.
 
   Attributes:
-    fingerprint: changes with the texts of the modules.
+    fingerprint: a hash that changes with the texts of the modules.
 
   Raises:
-    UserError: unknown split, package or field; nothing in the split.
+    UserError: for an unknown split, package or field, and an empty split.
   """
 
   def __init__(self, format: str, path: str, fields: Sequence[str]) -> None:
@@ -63,7 +63,7 @@ class PythonReader:
 
 @functools.lru_cache(maxsize=2)
 def _docstrings(packages: tuple[str, ...]) -> dict[str, list[tuple[str, str]]]:
-  """Split -> (body, summary) of its docstrings, in an order of chance that is always the same."""
+  """Returns split -> (body, summary) of its docstrings, in the same random order every time."""
   splits, seen, failed = {}, set(), 0
   for split, files in find_sources(packages).splits.items():
     pairs = []

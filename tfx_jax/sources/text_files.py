@@ -1,4 +1,4 @@
-"""Corpora of plain text: aligned files, a record a line, or a record a file."""
+"""Files of plain text: aligned files, a record on each line, or a record for each file."""
 
 import glob
 import itertools
@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from tfx_jax.errors import MissingFile, UserError
-from tfx_jax.sources.file import FileReader
+from tfx_jax.sources.file import FileSource
 from tfx_jax.sources.paths import find_files
 
-# PATH[:90%] and PATH[99.5%:], as TensorFlow Datasets writes parts; and what may be meant for one.
+# PATH[:90%] and PATH[99.5%:], as in TensorFlow Datasets; and what may be an attempt to write that.
 _PART = re.compile(r"(.*)\[(?:(\d+(?:\.\d+)?)%)?:(?:(\d+(?:\.\d+)?)%)?\]")
 _LIKE_PART = re.compile(r".*\[[^\[\]]*:[^\[\]]*\]")
-# Endings of the names of compressed files, beside none.
+# Endings of the names of plain and compressed files.
 _ENDINGS = ("", ".gz", ".GZ", ".bz2", ".xz")
 
 
-class AlignedReader(FileReader):
+class AlignedSource(FileSource):
   """Aligned files, PREFIX.FIELD each: line n of one belongs to line n of the others."""
 
   def __init__(self, prefix: str, fields: Sequence[str]) -> None:
@@ -36,8 +36,8 @@ class AlignedReader(FileReader):
       yield dict(zip(self.fields, texts, strict=True))
 
 
-class LinesReader(FileReader):
-  """One file, a record a line."""
+class LinesSource(FileSource):
+  """One file, a record on each line."""
 
   def __init__(self, path: str, fields: Sequence[str]) -> None:
     super().__init__("lines", [path], _only("lines", fields))
@@ -47,14 +47,14 @@ class LinesReader(FileReader):
     return ({field: line} for line in file)
 
 
-class FilesReader(FileReader):
-  """Whole files, or a part of each by its characters: one file, all of a folder, or a pattern."""
+class FilesSource(FileSource):
+  """A record for each file: the whole text, or a part from one percentage of it to another."""
 
   def __init__(self, path: str, fields: Sequence[str]) -> None:
-    found = _PART.fullmatch(path)
-    if not found and _LIKE_PART.fullmatch(path) and not os.path.exists(path):
+    match = _PART.fullmatch(path)
+    if not match and _LIKE_PART.fullmatch(path) and not os.path.exists(path):
       raise UserError(f"{path}: a part is in percent of each file, such as [:90%] or [99.5%:]")
-    pattern, start, end = found.groups() if found else (path, None, None)
+    pattern, start, end = match.groups() if match else (path, None, None)
     self._part = Fraction(start or 0), Fraction(end or 100)
     if not 0 <= self._part[0] < self._part[1] <= 100:
       raise UserError(f"{path}: a part is from a lower to a higher share, of 0% to 100%")
@@ -79,7 +79,7 @@ def _only(format: str, fields: Sequence[str]) -> Sequence[str]:
 
 
 def _matching(pattern: str) -> list[str]:
-  """The files that a path means, in order, without empty ones."""
+  """Returns the files that a path names, in order, without empty ones."""
   files = [path for path in find_files(pattern) if os.path.getsize(path)]
   if not files:
     raise MissingFile(f"no file {pattern}, or an empty one")

@@ -1,4 +1,4 @@
-"""Reader of data sets that TensorFlow Datasets (TFDS) has prepared, without TensorFlow."""
+"""Data sets that TensorFlow Datasets (TFDS) has prepared, read without TensorFlow."""
 
 import contextlib
 import difflib
@@ -19,20 +19,20 @@ import numpy as np
 from tfx_jax.errors import UserError, first_line, nearest
 
 _PATH = re.compile(r"(?P<name>\w+(/[\w+.-]+)?(:\d+\.\d+\.\d+)?)(:(?P<split>.+))?")
-# The one format that TFDS reads rightly by itself: parts of splits are not kept to in Parquet.
+# The only format that TFDS reads correctly without TensorFlow: it ignores parts of Parquet splits.
 _FORMAT = "array_record"
-_SLICE = 1024  # examples in memory at a time; read singly, they come several times as slowly
+_SLICE = 1024  # examples in memory at a time; reading them one by one takes several times as long
 
 
-class TfdsReader:
-  """A split, or a part of one, of a data set that TFDS has prepared as ArrayRecord.
+class TfdsSource:
+  """A split of a data set that TFDS has prepared as ArrayRecord, or a part of a split.
 
   Args:
-    path: NAME[/CONFIG][:VERSION][:SPLIT], as in 'wmt17_translate/de-en:train[:50%]'. SPLIT has
-      TFDS's syntax, and may be left out where there is only one. Without VERSION, the newest one
-      in the folder is read.
-    fields: names of features that are texts, nested ones dotted.
-    folder: where TFDS keeps its data sets; if empty, the environment's TFDS_DATA_DIR, or
+    path: NAME[/CONFIG][:VERSION][:SPLIT], such as 'wmt17_translate/de-en:train[:50%]'. SPLIT has
+      the syntax of TFDS and may be omitted if there is only one. Without VERSION, the newest one in
+      the folder is read.
+    fields: names of features that are texts; those of nested features are dotted.
+    folder: the data folder of TFDS; if empty, the environment variable TFDS_DATA_DIR, or
       ~/tensorflow_datasets.
 
   Raises:
@@ -47,17 +47,21 @@ class TfdsReader:
     self._fields = tuple(fields)
     self._builder = _prepared(parts["name"], os.path.expanduser(folder))
     self._info = self._builder.info
-    self._split = _checked_split(self._info, parts["split"])
+    self._split = _checked_split(self._info, parts["split"] or "")
     for field in fields:
       _check_text(self._info.features, field)
 
-  @functools.cached_property
+  @property
   def fingerprint(self) -> str:
-    """Hash of what TFDS has written down of the data: name, configuration, version and sizes.
+    """A hash of what TFDS has recorded about the data: name, configuration, version and sizes.
 
-    The data itself is not read. Texts that change and leave all sizes as they were are told apart
-    by their version alone, which TFDS asks to raise then.
+    The data itself is not read. If texts change but all sizes stay the same, only the version
+    differs, which TFDS requires to be raised then.
     """
+    return self._fingerprint
+
+  @functools.cached_property
+  def _fingerprint(self) -> str:
     sizes = [
       [name, int(self._info.splits[name].num_bytes), list(self._info.splits[name].shard_lengths)]
       for name in _names(self._info, self._split)
@@ -76,23 +80,23 @@ class TfdsReader:
         raise UserError(f"cannot read {self._builder.data_dir}: {first_line(error)}") from error
       for number, example in zip(numbers, examples, strict=True):
         try:
-          yield {field: _inside(example, keys).decode() for field, keys in places}
+          yield {field: _nested(example, keys).decode() for field, keys in places}
         except (AttributeError, UnicodeDecodeError) as error:  # None, or bytes of other encodings
           where = f"{self._info.full_name}:{self._split}, example {number}"
           raise UserError(f"{where}: a field is no UTF-8 text") from error
 
 
 def _prepared(name: str, folder: str) -> Any:
-  """The builder of a data set that is prepared as ArrayRecord in `folder`."""
+  """Returns the builder of a data set that is prepared as ArrayRecord in `folder`."""
   tfds = _import_tfds()
-  # Given a version, be it any, TFDS looks for files first, and then needs no code of the data set.
+  # With a version, even *.*.*, TFDS looks for files first, and then needs no code of the data set.
   full = name if ":" in name else f"{name}:*.*.*"
-  # TFDS prints a banner where code of its data sets wants TensorFlow, and fails in many ways.
+  # TFDS prints a banner when the code of a data set needs TensorFlow, and fails in many ways.
   with contextlib.redirect_stdout(io.StringIO()):
     try:
       builder = tfds.builder(full, data_dir=folder)
     except Exception as error:
-      raise UserError(_what_is_wrong(tfds, name, folder, error)) from error
+      raise UserError(_failure(tfds, name, folder, error)) from error
   if not builder.info.splits:
     raise UserError(
       f"{name} is not prepared in {folder}: run {_preparation(builder, name, folder)} "
@@ -110,9 +114,9 @@ def _prepared(name: str, folder: str) -> Any:
 
 
 def _import_tfds() -> Any:
-  """TFDS, knowing its data sets of texts.
+  """Imports TFDS and registers its data sets of texts.
 
-  Left to itself, it gives up knowing them at the first of all its data sets that needs TensorFlow.
+  By itself, it stops registering them at the first of all its data sets that needs TensorFlow.
   """
   try:
     import tensorflow_datasets as tfds
@@ -129,7 +133,7 @@ def _import_tfds() -> Any:
 
 @functools.cache  # once
 def _forbid_other_features(connector: Any) -> None:
-  """Has TFDS import no module that a data set's features.json names, unless it is of TFDS."""
+  """Makes TFDS refuse modules that a data set's features.json names, unless they are its own."""
   restore = connector.cls_from_name.__func__
 
   def cls_from_name(cls: Any, name: str) -> Any:
@@ -141,8 +145,8 @@ def _forbid_other_features(connector: Any) -> None:
 
 
 def _preparation(builder: Any, name: str, folder: str) -> str:
-  """The command that downloads a data set and prepares it as ArrayRecord."""
-  # Without TensorFlow, TFDS does not find the code of all its data sets by itself.
+  """Returns the command that downloads a data set and prepares it as ArrayRecord."""
+  # Without TensorFlow, TFDS does not find the code of all its data sets.
   module = builder.info.as_proto.module_name
   program = (
     f"import tensorflow_datasets as tfds, {module}; tfds.builder({json.dumps(name)}, "
@@ -151,8 +155,8 @@ def _preparation(builder: Any, name: str, folder: str) -> str:
   return f"python -c {shlex.quote(program)}"
 
 
-def _what_is_wrong(tfds: Any, name: str, folder: str, error: Exception) -> str:
-  """Says of a name that TFDS cannot open which one could be meant."""
+def _failure(tfds: Any, name: str, folder: str, error: Exception) -> str:
+  """Returns why TFDS cannot open a data set, and which one could be meant."""
   places = ("*/*/dataset_info.json", "*/*/*/dataset_info.json")  # NAME/[CONFIG/]VERSION
   found = [path for place in places for path in glob.glob(place, root_dir=folder)]
   there = sorted({path.rsplit(os.sep, 2)[0] for path in found})
@@ -165,9 +169,9 @@ def _what_is_wrong(tfds: Any, name: str, folder: str, error: Exception) -> str:
   return f"TFDS knows no '{name}'{nearest(name, close) if close else ''}"
 
 
-def _checked_split(info: Any, split: str | None) -> str:
-  """The split, if the data set has it and it is not empty."""
-  if split is None:
+def _checked_split(info: Any, split: str) -> str:
+  """Returns the split; raises UserError if the data set does not have it or it is empty."""
+  if not split:
     if len(info.splits) > 1:
       raise UserError(f"{info.full_name} has several splits: add one of :{', :'.join(info.splits)}")
     (split,) = info.splits
@@ -184,12 +188,13 @@ def _checked_split(info: Any, split: str | None) -> str:
 
 
 def _names(info: Any, split: str) -> list[str]:
-  """Names of the splits that 'train[:50%]+test', or 'all', is made from."""
+  """Returns the names of the splits in 'train[:50%]+test', or in 'all'."""
   names = [part.split("[")[0].strip() for part in split.split("+")]
   return list(info.splits) if names == ["all"] else names
 
 
 def _check_text(features: Any, field: str) -> None:
+  """Raises UserError if a field is not one text."""
   for key in field.split("."):
     if not hasattr(features, "keys"):
       raise UserError(f"'{field}': there is nothing inside a {type(features).__name__}")
@@ -200,7 +205,8 @@ def _check_text(features: Any, field: str) -> None:
     raise UserError(f"field '{field}' is not one text but {type(features).__name__}")
 
 
-def _inside(example: dict, keys: Sequence[str]) -> Any:
+def _nested(example: Any, keys: Sequence[str]) -> Any:
+  """Returns the value that nested keys lead to."""
   for key in keys:
     example = example[key]
   return example

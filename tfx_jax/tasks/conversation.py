@@ -25,7 +25,7 @@ class Conversation:
     self.turns: list[Turn] = []
 
   def ask(self, text: str) -> tuple[str, int]:
-    """Adds a turn of the person; returns the source of the answer, and how many turns were forgotten.
+    """Adds a turn of the person; returns the answer's source, and how many turns were forgotten.
 
     The turn just added is never forgotten, even if it is too long.
     """
