@@ -16,7 +16,7 @@ from tfx_jax.config import base
 from tfx_jax.config.experiment import read_experiment
 from tfx_jax.config.override import override
 from tfx_jax.metrics.text import text_metrics
-from tfx_jax.sources.reader import open_reader
+from tfx_jax.sources.formats import open_source
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "tfx_jax"
@@ -108,7 +108,7 @@ def code_of_the_page(tmp_path, monkeypatch):
 
 
 def test_the_reader_of_the_page_reads(code_of_the_page, tmp_path):
-  reader = open_reader(f"{code_of_the_page}:Csv", str(tmp_path / "pairs.csv"), ("en", "de"))
+  reader = open_source(f"{code_of_the_page}:Csv", str(tmp_path / "pairs.csv"), ("en", "de"))
   assert [*reader] == [*reader] == [{"en": "Yes.", "de": "Ja."}, {"en": "No.", "de": "Nein."}]
 
 

@@ -46,7 +46,7 @@ class Corpus:
 
   @functools.cached_property
   def chains(self) -> np.ndarray:
-    """Where chains of pairs start, see `chain_offsets`."""
+    """Starts of the chains of pairs, see `chain_offsets`."""
     return chain_offsets(self.sources, self.targets)
 
 

@@ -25,7 +25,7 @@ class SourceFile(NamedTuple):
   """The file of a module.
 
   Attributes:
-    name: path below the folder of packages, such as 'json/decoder.py'.
+    name: path below the folder of packages, with / between folders.
     path: path of the file.
   """
 
