@@ -14,15 +14,9 @@ NOT_YET = (
   "tfx_jax/builders/",
   "tfx_jax/cli/",
   "tfx_jax/codecs/",
-  "tfx_jax/common/",
-  "tfx_jax/config/",
   "tfx_jax/evaluation/",
   "tfx_jax/generation/",
-  "tfx_jax/layers/",
-  "tfx_jax/losses/",
-  "tfx_jax/models/",
   "tfx_jax/run/",
-  "tfx_jax/sweep/",
   "tfx_jax/training/",
 )
 FOLDERS = ("tfx_jax", "benchmarks", "experiments")
