@@ -64,7 +64,7 @@ class Attention(nn.Module):
     self.value = _Projection((d, k, h), names, 1, bias)
     self.out = _Projection((n, h, d), (axes.HEADS, None, axes.EMBED), 2, self.use_bias)
 
-  def project(self, x: jax.Array, positions: jax.Array | None) -> tuple[jax.Array, KeyValues]:
+  def project(self, x: jax.Array, positions: jax.Array) -> tuple[jax.Array, KeyValues]:
     """Projects x [B,T,D] to self-attention's queries [B,T,K,G,H], and its keys and values."""
     y = self._fused(x, self.query, self.key, self.value)
     # [B,T,K,G+2,H] -> [B,T,K,G,H] and twice [B,T,K,H]
@@ -139,7 +139,8 @@ class Attention(nn.Module):
     kernel, out_bias = self.out()
     y = product(y, kernel.astype(self.dtype), num_inputs=2)  # btnh,nhd->btd
     y = y if out_bias is None else add(y, out_bias)
-    return y, weights.mean(axis=(1, 2)) if with_weights else None  # [B,K,G,T,S] -> [B,T,S]
+    # [B,K,G,T,S] -> [B,T,S]
+    return y, weights.mean(axis=(1, 2)) if with_weights and weights is not None else None
 
   def _fused(self, x: jax.Array, *projections: "_Projection") -> jax.Array:
     """Computes several projections of x [B,T,D] by one product: [B,T,K,G',H].

@@ -15,11 +15,12 @@ name.
 """
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.spmd import RulesFallback
+from flax.linen import spmd
 
 EMBED, HEADS, MLP, VOCAB, LAYERS = "embed", "heads", "mlp", "vocab", "layers"
 # Key/value length: every device holds all of it.
@@ -33,12 +34,12 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
   Raises:
     ValueError: for a name that the rules do not know.
   """
-  return nn.with_logical_constraint(x, names, fallback=RulesFallback.RAISE_ERROR)
+  return spmd.with_logical_constraint(x, names, fallback=spmd.RulesFallback.RAISE_ERROR)
 
 
 def is_sharded(name: str) -> bool:
   """Returns whether the mesh of the traced program splits axes of the logical `name`."""
-  (mesh_axes,) = nn.logical_to_mesh_axes((name,))
+  (mesh_axes,) = spmd.logical_to_mesh_axes((name,)) or (None,)
   sizes = jax.sharding.get_abstract_mesh().shape
   mesh_axes = mesh_axes if isinstance(mesh_axes, tuple) else (mesh_axes,)
   return any(sizes.get(axis, 1) > 1 for axis in mesh_axes)
@@ -54,4 +55,4 @@ def param(
   """Declares a float32 parameter of `module` whose axes carry the logical `names`."""
   # rules=() keeps Flax from constraining the value again each time it is unboxed.
   boxed = nn.with_logical_partitioning(init, tuple(names), rules=())
-  return module.param(name, boxed, tuple(shape), jnp.float32)
+  return cast(jax.Array, module.param(name, boxed, tuple(shape), jnp.float32))

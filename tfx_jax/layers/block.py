@@ -15,8 +15,7 @@ from tfx_jax.layers.mask import Mask
 NORM_PLACEMENTS = ("pre", "post", "sandwich")
 
 
-@struct.dataclass
-class Context:
+class Context(struct.PyTreeNode):
   """Inputs that all layers of a stack share.
 
   Attributes:
@@ -90,12 +89,12 @@ class Block(nn.Module):
     # A sublayer returns its output and the keys and values to cache; `_Residual` wraps the output.
     def attend_self(x: jax.Array) -> tuple[jax.Array, KeyValues]:
       query, key_values = self.self_attention.project(x, context.positions)
-      if cache is not None:
+      if cache is not None and context.slot is not None:
         key_values = cache.self_kv.write(key_values, context.slot)
       y, _ = self.self_attention.attend(query, key_values, context.mask, context.bias)
       return y, key_values
 
-    def attend_memory(x: jax.Array) -> tuple[jax.Array, tuple[KeyValues, jax.Array | None]]:
+    def attend_memory(x: jax.Array) -> tuple[jax.Array, tuple[Any, jax.Array | None]]:
       attention = self.memory_attention
       key_values = attention.project_memory(memory) if cache is None else cache.memory_kv
       y, weights = attention.attend(
@@ -111,7 +110,7 @@ class Block(nn.Module):
     if self.cross_attention is not None:
       x, (memory_kv, weights) = self.memory_residual(x, attend_memory)
     x, _ = self.mlp_residual(x, feed_forward)
-    if cache is not None and keep_attended:
+    if cache is not None and cache.attended is not None and weights is not None:
       weights = cache.attended + weights
     return x, LayerCache(self_kv, memory_kv, weights)
 

@@ -7,6 +7,7 @@ t]` is the slot of step t that the current beam w descends from. So reordering b
 table of integers and never the cache; attention reads all slots of a row under the ancestry mask.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +16,7 @@ import jax.numpy as jnp
 from flax import struct
 
 
-@struct.dataclass
-class KeyValues:
+class KeyValues(struct.PyTreeNode):
   """Keys and values of one attention, laid out as its products read them, without a copy.
 
   Attributes:
@@ -43,8 +43,7 @@ class KeyValues:
     )
 
 
-@struct.dataclass
-class LayerCache:
+class LayerCache(struct.PyTreeNode):
   """Cache of one layer.
 
   Attributes:
@@ -73,8 +72,7 @@ class LayerCache:
     return self.replace(attended=jnp.take_along_axis(self.attended, parents[:, :, None], axis=1))
 
 
-@struct.dataclass
-class CopyMemory:
+class CopyMemory(struct.PyTreeNode):
   """Projection of the source that a copy head reads: computed once per row, shared by its beams.
 
   Attributes:
@@ -88,8 +86,7 @@ class CopyMemory:
   tokens: jax.Array
 
 
-@struct.dataclass
-class Cache:
+class Cache(struct.PyTreeNode):
   """Decoding state of all layers of a decoder.
 
   A layer's self-attention has P prompt slots and then `length * width` generated ones, step by
@@ -215,7 +212,7 @@ def grow(caches: Any, length: int) -> Any:
 def coverage(caches: Any) -> jax.Array:
   """Coverage [B,W,S] of a `Cache`, or its mean over a tree of them (an ensemble's members)."""
   each = [cache.coverage() for cache in jax.tree.leaves(caches, is_leaf=_is_cache)]
-  return sum(each) / len(each)
+  return functools.reduce(jnp.add, each) / len(each)
 
 
 def _is_cache(x: Any) -> bool:

@@ -11,8 +11,7 @@ from tfx_jax.layers.linear import Linear
 from tfx_jax.layers.mask import Mask, lower
 
 
-@struct.dataclass
-class Pointed:
+class Pointed(struct.PyTreeNode):
   """Hidden states, and the source positions that each of them points to.
 
   Attributes:

@@ -27,8 +27,7 @@ _MIN_INPUTS = 512
 _CPU_INFO = "/proc/cpuinfo"
 
 
-@struct.dataclass
-class Transposed:
+class Transposed(struct.PyTreeNode):
   """A kernel [I,O] stored transposed.
 
   Attributes:
@@ -60,7 +59,7 @@ def _prepare(tree: Any, *, transpose: bool) -> Any:
     return type(tree)(_prepare(subtree, transpose=transpose) for subtree in tree)
   if not isinstance(tree, Mapping):
     return tree
-  prepared = {
+  prepared: dict[str, Any] = {
     name: _prepare_layers(subtree, transpose)
     if name == STACKED
     else _prepare(subtree, transpose=transpose and name != _ENCODER)

@@ -42,6 +42,8 @@ class VocabularyHead(nn.Module):
       init = nn.initializers.normal(self.features**-0.5)
       shape = (self.vocab_size, self.features)
       table = axes.param(self, "kernel", init, shape, (axes.VOCAB, axes.EMBED))
+    if table is None:
+      raise ValueError("a tied head needs the embedding's table")
     hidden, table = (hidden * self.scale).astype(self.dtype), table.astype(self.dtype)
     logits = _logits(hidden, table, plain_gradients=self.plain_gradients)
     if self.use_bias:

@@ -1,6 +1,7 @@
 """Linear maps whose parameters carry logical axis names."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from flax import linen as nn
 from tfx_jax.layers import axes
 
 
-def kernel_init(num_inputs: int) -> jax.nn.initializers.Initializer:
+def kernel_init(num_inputs: int) -> Callable[..., jax.Array]:
   """Returns Glorot uniform for kernels whose first `num_inputs` axes are inputs."""
 
   def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 from flax import struct
 
 
-@struct.dataclass
-class Mask:
+class Mask(struct.PyTreeNode):
   """Lets a query see the keys of its segment; if causal, only those up to its place in the row.
 
   Segments number the sequences packed into a row from 1; 0 is padding. In a row of one sequence

@@ -1,7 +1,7 @@
 """A stack of layers whose parameters are stacked [L,…], whether it is scanned or unrolled."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -95,9 +95,10 @@ class Stack(nn.Module):
     ) -> tuple[jax.Array, LayerCache]:
       rngs = {} if key is None else {"dropout": key}
       layer_context = context.replace(bias=bias_for(window))
-      return block.apply(
+      result = block.apply(
         {"params": params}, x, layer_context, memory, None, keep_attended, rngs=rngs
       )
+      return cast(tuple[jax.Array, LayerCache], result)
 
     if self.remat != "none":
       policy = REMAT_POLICIES[self.remat]
