@@ -1,4 +1,4 @@
-"""What `--help` prints."""
+"""Texts of `--help`."""
 
 from collections.abc import Mapping
 
