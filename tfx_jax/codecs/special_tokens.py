@@ -35,7 +35,7 @@ class SpecialTokens(NamedTuple):
 
   @property
   def eos_ids(self) -> tuple[int, ...]:
-    """All ids that end a generated sequence."""
+    """Ids that end a generated sequence."""
     return (self.eos, *self.other_eos)
 
   @property

@@ -1,4 +1,4 @@
-"""The folder of a tokenizer: what it is, and its model, each file whole or not there at all."""
+"""Files of a tokenizer's folder: its kind and its model, each written atomically."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def read(path: str) -> bytes:
 
 
 def save(folder: str, spec: dict[str, Any], models: Mapping[str, bytes] | None = None) -> None:
-  """Writes the models, files by name, then what makes them a tokenizer.
+  """Writes the models, by file name, and then the file that defines the tokenizer.
 
   Raises:
     UserError: if they cannot be written.

@@ -14,7 +14,7 @@ from tfx_jax.codecs.text.tokenizer import TextCodec, Tokenizer, fingerprint_of
 from tfx_jax.errors import UserError
 
 _CONTENT = "huggingface.json"
-# What else a folder says of its tokenizer: kept for those who load it there.
+# Other files of a folder about its tokenizer, kept for export.
 BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 # Names of fields of special tokens in specs of earlier versions, whose key is "marks".
@@ -25,12 +25,12 @@ class HuggingFaceTokenizer(TextCodec):
   """A tokenizer.json, read by the library tokenizers.
 
   Args:
-    content: of the file.
-    special_tokens: see `SpecialTokens`.
-    vocab_size: of the model, which may have more than the tokenizer has pieces, or fewer: then a
-      text may hold none of those beyond.
-    origin: of the file, for errors.
-    beside: of `BESIDE`, files by name.
+    content: contents of the file.
+    special_tokens: special tokens of the model.
+    vocab_size: vocabulary size of the model. If the tokenizer has more pieces, texts must not have
+      pieces beyond it.
+    origin: path of the file, for errors.
+    beside: contents of the files `BESIDE`, by name.
 
   Raises:
     UserError: if the library is not installed, or cannot read the file.
@@ -52,7 +52,7 @@ class HuggingFaceTokenizer(TextCodec):
       self._tokenizer = tokenizers.Tokenizer.from_str(content)
     except Exception as error:  # the library raises nothing more specific
       raise UserError(f"{origin} is no tokenizer, or a damaged one: {error}") from error
-    # What a file cuts off or fills up is decided here by the layout.
+    # Truncation and padding are done by the layout.
     self._tokenizer.no_padding()
     self._tokenizer.no_truncation()
     self._exceeds = max(self._tokenizer.get_vocab().values(), default=0) >= vocab_size
@@ -63,29 +63,29 @@ class HuggingFaceTokenizer(TextCodec):
     )
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
-    """Returns the ids of each text, nothing around them.
+    """Returns the ids of each text, without special tokens.
 
     Raises:
       UserError: for a text with a piece that the model does not have.
     """
-    found = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    ids = [encoding.ids for encoding in found]
+    encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    ids = [encoding.ids for encoding in encodings]
     if self._exceeds:
       _check_known(self._origin, self, ids)
     return ids
 
   def around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What the file puts before and after a text."""
+    """Returns the ids that the tokenizer adds before and after a text."""
     known = min(self._tokenizer.get_vocab_size(), self.vocab_size)
     texts = (self._tokenizer.decode([i]) for i in range(known))
-    # A text of pieces that there are.
+    # A text that the tokenizer has pieces for.
     text = next((text for text in texts if self.encode([text])[0]), "")
     ids, plain = self._tokenizer.encode(text).ids, self.encode([text])[0]
     start = next((n for n in range(len(ids)) if ids[n : n + len(plain)] == plain), 0)
     return tuple(ids[:start]), tuple(ids[start + len(plain) :])
 
   def id_of(self, piece: str | None) -> int | None:
-    """The id of a piece, or None where there is none."""
+    """Returns the id of a piece, or None if there is no such piece."""
     return None if piece is None else self._tokenizer.token_to_id(piece)
 
   def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
@@ -101,21 +101,21 @@ class HuggingFaceTokenizer(TextCodec):
     files.save(folder, _spec("huggingface", self), contents)
 
   def foreign_files(self) -> dict[str, bytes]:
-    """What a Hugging Face folder holds of it."""
+    """Returns the tokenizer's files in a Hugging Face folder, by name."""
     return {"tokenizer.json": self._content.encode(), **self._beside}
 
 
 class MarianTokenizer(TextCodec):
-  """Sentencepiece models of the source and the target over one list of pieces, as OPUS-MT's.
+  """Two sentencepiece models, of sources and targets, with one vocabulary, as in OPUS-MT.
 
   Args:
     models: sentencepiece models of the sources and of the targets.
-    vocabulary: from pieces to ids.
-    special_tokens: see `SpecialTokens`.
-    vocab_size: of the model.
-    side: 0 for a tokenizer of sources, 1 of targets.
-    origin: for errors.
-    beside: of `BESIDE`, files by name.
+    vocabulary: ids by piece.
+    special_tokens: special tokens of the model.
+    vocab_size: vocabulary size of the model.
+    side: 0 for the tokenizer of sources, 1 for that of targets.
+    origin: path of the tokenizer, for errors.
+    beside: contents of the files `BESIDE`, by name.
 
   Raises:
     UserError: if a model is damaged.
@@ -146,7 +146,7 @@ class MarianTokenizer(TextCodec):
     )
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
-    """Returns the ids of each text; a language such as >>fr<< in front is one piece.
+    """Returns the ids of each text; a language at its start, such as >>fr<<, is one piece.
 
     Raises:
       UserError: for a text with a piece that the model does not have.
@@ -176,14 +176,14 @@ class MarianTokenizer(TextCodec):
     files.save(folder, _spec("marian", self) | {"side": self._side}, self.foreign_files())
 
   def foreign_files(self) -> dict[str, bytes]:
-    """What a Hugging Face folder holds of it."""
+    """Returns the tokenizer's files in a Hugging Face folder, by name."""
     source, target = self._models
     vocabulary = json.dumps(self._vocabulary).encode()
     return {"source.spm": source, "target.spm": target, "vocab.json": vocabulary, **self._beside}
 
 
 def load(folder: str, spec: dict[str, Any]) -> Tokenizer:
-  """What `save` wrote."""
+  """Loads a tokenizer from a folder that `save` has written."""
   special_tokens = _special_tokens(spec)
   if spec["kind"] == "huggingface":
     path = os.path.join(folder, _CONTENT)
@@ -196,7 +196,7 @@ def load(folder: str, spec: dict[str, Any]) -> Tokenizer:
 
 
 def _special_tokens(spec: dict[str, Any]) -> SpecialTokens:
-  """Special tokens from a spec; those written by earlier versions have other names."""
+  """Returns the special tokens in a spec; earlier versions had other names for its fields."""
   saved = spec["special_tokens"] if "special_tokens" in spec else spec["marks"]
   fields: dict[str, Any] = {
     str(_OLD_FIELDS.get(name, name)): tuple(value) if isinstance(value, list) else value
@@ -206,7 +206,7 @@ def _special_tokens(spec: dict[str, Any]) -> SpecialTokens:
 
 
 def beside(folder: str) -> dict[str, bytes]:
-  """Those of `BESIDE` that a folder holds, by name."""
+  """Returns the contents of the files `BESIDE` that a folder has, by name."""
   paths = {name: os.path.join(folder, name) for name in BESIDE}
   return {name: files.read(path) for name, path in paths.items() if os.path.isfile(path)}
 
@@ -231,5 +231,5 @@ def _check_known(origin: str, tokenizer: Tokenizer, ids: Sequence[Sequence[int]]
 
 
 def _until(sequence: Sequence[int], ends: Sequence[int]) -> list[int]:
-  """The ids before the first of those that end an output."""
+  """Returns the ids before the first one that ends an output."""
   return list(itertools.takewhile(lambda i: i not in ends, map(int, sequence)))

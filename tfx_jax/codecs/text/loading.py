@@ -1,4 +1,4 @@
-"""Tokenizers are trained on texts here, and loaded from the folders that they were saved to."""
+"""Trains tokenizers on texts, and loads saved ones."""
 
 import collections
 import json
@@ -31,20 +31,20 @@ def train_tokenizer(
   max_sentences: int,
   symbols: Sequence[str] = (),
 ) -> Tokenizer:
-  """Makes a tokenizer of the texts; the same texts and settings give the same tokenizer.
+  """Trains a tokenizer; the same texts and settings give the same tokenizer.
 
   Args:
-    texts: read once, as a stream; not read at all for 'bytes'.
+    texts: texts to train on, read once as a stream; not read for 'bytes'.
     kind: 'unigram' or 'bpe' (sentencepiece), 'bytes' (of UTF-8, always 260 ids) or 'characters'
-      (the most frequent ones, none normalised). What follows but `vocab_size` is sentencepiece's.
-    vocab_size: number of pieces, the four specials included; for 'characters' at most so many.
-    character_coverage: the share of characters that become pieces; others are UNK, or bytes.
-    normalization: a rule of sentencepiece; 'identity' changes nothing but runs of spaces,
-      'lossless' nothing at all.
+      (the most frequent ones, not normalized). The settings after `vocab_size` are sentencepiece's.
+    vocab_size: number of pieces with the four special tokens; for 'characters' the maximum number.
+    character_coverage: share of characters that become pieces; others are UNK, or bytes.
+    normalization: a rule of sentencepiece; 'identity' only changes runs of spaces, 'lossless'
+      nothing.
     byte_fallback: whether 256 pieces are bytes, so that nothing is UNK.
-    max_sentences: how many lines, drawn over the whole stream, are trained on; 0 for all.
-    symbols: strings that are one piece each wherever they stand, a space in front of one included;
-      also what normalisation would change, such as a line feed.
+    max_sentences: number of lines, sampled from the whole stream, to train on; 0 for all.
+    symbols: strings that are always one piece, together with a space before them; they may be
+      strings that normalization would change, such as a line feed.
 
   Raises:
     UserError: for a setting out of its range, or a vocabulary that the texts cannot fill.
@@ -87,10 +87,10 @@ def train_tokenizer(
 
 
 def load_tokenizer(folder: str) -> Tokenizer:
-  """Loads what `save` wrote, or a sentencepiece model file of other origin (NAME.model).
+  """Loads a saved tokenizer, or a sentencepiece model file of another origin (NAME.model).
 
   Raises:
-    UserError: if it is missing, damaged, or numbers the special pieces in another way.
+    UserError: if it is missing, damaged, or has other ids for the special tokens.
   """
   if folder.endswith(".model") and not os.path.isdir(folder):
     return SentencePieceTokenizer(files.read(folder), folder)

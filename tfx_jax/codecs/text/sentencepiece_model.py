@@ -1,4 +1,4 @@
-"""Sentencepiece models as bytes: trained in memory, and compared by what they do."""
+"""Sentencepiece models as bytes: training in memory, and fingerprints of their behaviour."""
 
 import io
 import random
@@ -27,14 +27,14 @@ _SPACE = "\u2581"  # what stands for a space in pieces
 
 
 def train(texts: Iterable[str], symbols: Sequence[str] = (), **settings: Any) -> bytes:
-  """Returns a serialized model; the same texts and settings give the same.
+  """Trains a model and returns it serialized; the same texts and settings give the same model.
 
   Args:
-    texts: read once, as a stream; what it raises comes through.
-    symbols: strings that are one piece each wherever they stand, a space in front of one included.
-    **settings: of `sentencepiece.SentencePieceTrainer.train`; `input_sentence_size` texts, drawn
-      over the whole stream, are trained on, or all if it is 0. A further `normalization_rule_name`
-      is "lossless".
+    texts: texts to train on, read once as a stream; its exceptions are passed on.
+    symbols: strings that are always one piece, together with a space before them.
+    **settings: settings of `sentencepiece.SentencePieceTrainer.train`. `input_sentence_size` is the
+      number of texts, sampled from the whole stream, to train on; 0 for all. "lossless" is an
+      additional `normalization_rule_name`.
 
   Raises:
     UserError: for a setting out of its range, or a vocabulary that the texts cannot fill.
@@ -77,14 +77,14 @@ def train(texts: Iterable[str], symbols: Sequence[str] = (), **settings: Any) ->
 
 
 def _short(texts: Iterable[str]) -> Iterator[str]:
-  """The texts in pieces that are not too long for sentencepiece, which leaves out what is."""
+  """Yields the texts, split where they are too long for sentencepiece, which would skip them."""
   longest = _LONGEST_LINE // 4  # characters: none has more than four bytes
   for text in texts:
     yield from (text[start : start + longest] for start in range(0, len(text), longest))
 
 
 def draw(texts: Iterable[str], most: int) -> list[str]:
-  """Returns at most so many of the texts, each as likely as any other, always the same ones.
+  """Returns a uniform sample of at most a number of texts, always the same one.
 
   The reservoir of Vitter 1985 ("Random Sampling with a Reservoir"), algorithm R.
   """
@@ -112,7 +112,7 @@ def essence(model: bytes) -> list[tuple[int, Any]]:
 
 
 def _check_kept(symbols: Sequence[str], model: bytes) -> None:
-  """Raises the UserError of a symbol that no text is ever encoded to."""
+  """Raises a UserError for a symbol that no text is ever encoded to."""
   processor = sentencepiece.SentencePieceProcessor(model_proto=model)
   for symbol in symbols:
     if processor.piece_to_id(symbol.replace(" ", _SPACE)) not in processor.encode(f"a{symbol}"):

@@ -1,4 +1,4 @@
-"""Text to token ids and back: sentencepiece, bytes or characters, saved with the run."""
+"""Tokenizers, from texts to token ids and back: sentencepiece, bytes or characters."""
 
 import copy
 import functools
@@ -64,7 +64,7 @@ class TextCodec:
 
 
 def without_source_suffix(tokenizer: Tokenizer) -> Tokenizer:
-  """Returns the tokenizer with special tokens that add nothing behind a source."""
+  """Returns the tokenizer with special tokens that add nothing after a source."""
   changed = copy.copy(tokenizer)
   changed.special_tokens = tokenizer.special_tokens._replace(source_suffix=())
   return changed
@@ -104,14 +104,14 @@ class SentencePieceTokenizer(TextCodec):
     return self._processor.encode(list(texts), num_threads=-1)
 
   def sample(self, texts: Sequence[str], rate: float, seed: int) -> list[list[int]]:
-    """Returns the ids of a segmentation of each text drawn by chance, the same for the same seed.
+    """Returns the ids of a random segmentation of each text, the same for the same seed.
 
     Args:
-      texts: to be segmented.
-      rate: of a BPE model, the probability that a merge is left out (Provilkov et al. 2020,
-        arXiv:1910.13267); of a unigram model, the power of the probability that a segmentation is
-        drawn with (Kudo 2018, arXiv:1804.10959, section 3.3).
-      seed: of the draw, 0 … 2**32 - 2.
+      texts: the texts.
+      rate: for a BPE model, the probability that a merge is left out (Provilkov et al. 2020,
+        arXiv:1910.13267); for a unigram model, the power of the segmentations' probabilities that
+        they are sampled with (Kudo 2018, arXiv:1804.10959, section 3.3).
+      seed: seed of the random choices, 0 … 2**32 - 2.
     """
     with _SAMPLING:
       sentencepiece.set_random_generator_seed(seed)
@@ -189,6 +189,6 @@ def _content(sequence: Sequence[int]) -> list[int]:
 
 
 def fingerprint_of(*parts: object) -> str:
-  """A hash of what a tokenizer is."""
+  """Returns a hash of the parts that define a tokenizer."""
   # ascii() writes the same in every Python, where repr() depends on its Unicode tables.
   return hashlib.blake2b(ascii(parts).encode(), digest_size=16).hexdigest()
