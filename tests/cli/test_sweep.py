@@ -121,7 +121,7 @@ def test_what_is_finished_is_not_done_again(swept, monkeypatch, capsys, quick):
 
 def test_a_stopped_sweep_goes_on(tmp_path, monkeypatch, capsys):
   experiment, workdir = write_experiment(tmp_path), tmp_path / "sweep"
-  figures, calls = train.loss_figures, []
+  figures, calls = train.loss_metrics, []
 
   def stopping(*args):
     calls.append(1)
@@ -129,7 +129,7 @@ def test_a_stopped_sweep_goes_on(tmp_path, monkeypatch, capsys):
       os.kill(os.getpid(), signal.SIGTERM)
     return figures(*args)
 
-  monkeypatch.setattr(train, "loss_figures", stopping)
+  monkeypatch.setattr(train, "loss_metrics", stopping)
   seeds = "--sweep.seed=0,1,2"
   eager = "--config.train.eval_every=2"  # so that it stops before its last step
   assert run_sweep(experiment, workdir, seeds, eager) == RESTART

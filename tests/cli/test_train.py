@@ -132,17 +132,17 @@ def test_a_run_stopped_and_resumed_is_the_run(
 ):
   experiment, workdir = trained
   again = str(tmp_path / "run")
-  figures = train.loss_figures
+  figures = train.loss_metrics
 
   def stopping(*args):
     os.kill(os.getpid(), signal.SIGTERM)
     return figures(*args)
 
-  monkeypatch.setattr(train, "loss_figures", stopping)
+  monkeypatch.setattr(train, "loss_metrics", stopping)
   assert main([experiment, f"--workdir={again}"]) == RESTART == 75
   told = "stopped by SIGTERM at step 6; the same command resumes it"
   assert capsys.readouterr().err.splitlines()[-1] == told
-  monkeypatch.setattr(train, "loss_figures", figures)
+  monkeypatch.setattr(train, "loss_metrics", figures)
   with open(os.path.join(again, "metrics.jsonl"), "a") as file:
     file.write('{"step": 7, "split": "train", "loss": 5.0}\n')  # of steps that will be done again
   assert main([experiment, f"--workdir={again}"]) == 0

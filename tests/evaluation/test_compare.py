@@ -5,7 +5,7 @@ from sacrebleu.significance import PairedTest
 
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.compare import check_same, compare, comparison_figures, comparison_rows
+from tfx_jax.evaluation.compare import check_same, compare, comparison_metrics, comparison_rows
 from tfx_jax.metrics.corpus import corpus_metric
 
 WORDS = "Der Hund läuft schnell über eine grüne Wiese zum Haus".split()
@@ -103,7 +103,7 @@ def test_a_table_and_figures_tell_of_both(found):
     ["runs/b", "bleu", f"{system.score:.2f}", f"{system.mean:.2f} ± {system.interval:.2f}",
      f"{found['bleu'].p_value:.4f}"],
   ]  # fmt: skip
-  figures = comparison_figures(found)
+  figures = comparison_metrics(found)
   assert figures["chrf/baseline"] == found["chrf"].baseline.score
   assert figures["chrf/p_value"] == found["chrf"].p_value
   assert len(figures) == 3 * 5

@@ -8,7 +8,7 @@ from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
 from tfx_jax.data.layout import EncoderDecoderLayout
 from tfx_jax.data.loader import Loader
-from tfx_jax.evaluation.evaluate import loss_figures, text_figures
+from tfx_jax.evaluation.evaluate import loss_metrics, text_metrics
 from tfx_jax.evaluation.score import Scorer
 from tfx_jax.training.objective import TokenObjective
 from tfx_jax.training.step import make_loss_step
@@ -31,7 +31,7 @@ def test_the_loss_is_the_mean_over_all_tokens(small, examples, tmp_path):
   loader = Loader(lambda epoch: corpus, 0, EncoderDecoderLayout(24, 24), batch_size=8)
   assert loader.rows(0) % 8 and loader.rows(0) > 8
   loss_step = small.parallel.jit(make_loss_step(TokenObjective(small.model)))
-  figures = loss_figures(loss_step, small.params, loader, small.parallel)
+  figures = loss_metrics(loss_step, small.params, loader, small.parallel)
 
   sides = zip(*[(pair.source, pair.target) for pair in examples], strict=True)
   sources, targets = ([[*ids, EOS] for ids in tokenizer.encode(side)] for side in sides)
@@ -59,7 +59,7 @@ def test_text_figures_are_of_the_best_outputs_in_order(small, examples):
       told.append((predictions, examples))
       return {"figure": 1.0}
 
-  figures, rows = text_figures(small.generator, small.params, Task(), texts, done.append)
+  figures, rows = text_metrics(small.generator, small.params, Task(), texts, done.append)
   best = [h[0].text for h in small.generator(small.params, ["ab", "", "d"])]
   assert figures == {"figure": 1.0}
   assert told == [(best, texts)] and best[1] == "" != best[0]

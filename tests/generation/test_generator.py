@@ -117,13 +117,13 @@ def test_caches_grow_where_outputs_are_long(small, texts, monkeypatch):
   found = small.generator(small.params, texts, **greedy)
   short = [text for text, (best,) in zip(texts, found, strict=True) if len(best.tokens) <= 4]
   lengths = []
-  grow = small.generator._searcher.grow
+  grow = small.generator._programs.grow
 
   def counted(length, **others):
     lengths.append(length)
     return grow(length=length, **others)
 
-  monkeypatch.setattr(small.generator._searcher, "grow", counted)
+  monkeypatch.setattr(small.generator._programs, "grow", counted)
   small.generator(small.params, texts)
   assert (min(lengths), max(lengths)) == (8, 16)
   lengths.clear()
@@ -150,20 +150,20 @@ def test_the_coverage_penalty_is_that_of_the_whole_hypothesis(small, texts, next
   without = small.generator(small.params, texts)
   assert [h[0].tokens for h in found] != [h[0].tokens for h in without]
 
-  programs = small.generator._searcher.begin.jitted._cache_size()
+  programs = small.generator._programs.begin.jitted._cache_size()
   small.generator(small.params, texts, coverage_penalty=0.1)
-  assert small.generator._searcher.begin.jitted._cache_size() == programs
+  assert small.generator._programs.begin.jitted._cache_size() == programs
 
 
 def test_attention_is_looked_at_for_the_coverage_penalty_only(small, monkeypatch):
   asked = []
-  begin = small.generator._searcher.begin
+  begin = small.generator._programs.begin
 
-  def asking(*, coverage, **others):
-    asked.append(coverage and coverage.weight)
-    return begin(coverage=coverage, **others)
+  def asking(*, batch, **others):
+    asked.append(batch.coverage_weight)
+    return begin(batch=batch, **others)
 
-  monkeypatch.setattr(small.generator._searcher, "begin", asking)
+  monkeypatch.setattr(small.generator._programs, "begin", asking)
   small.generator(small.params, ["ab"], coverage_penalty=0.0)
   (best,) = small.generator(small.params, ["ab"], coverage_penalty=0.7, beam_size=1, num_return=1)[
     0
@@ -220,14 +220,14 @@ def test_outputs_do_not_depend_on_the_batch(small, texts, found):
 
 def test_programs_are_few(small, texts, found):
   """Three lengths, full and small batches: whatever else is asked for compiles nothing more."""
-  begin, asked = small.generator._searcher.begin, set()
+  begin, asked = small.generator._programs.begin, set()
 
-  def asking(*, batch, length, **others):
-    asked.add((batch["inputs"].shape, length))
-    return begin(batch=batch, length=length, **others)
+  def asking(*, batch, shape, **others):
+    asked.add((batch.prompt["inputs"].shape, shape.capacity))
+    return begin(batch=batch, shape=shape, **others)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(small.generator._searcher, "begin", asking)
+    patch.setattr(small.generator._programs, "begin", asking)
     for count in (1, 3, 8, 9, 64, 65, 100):
       small.generator(small.params, texts[:count])
     programs = begin.jitted._cache_size()

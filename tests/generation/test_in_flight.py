@@ -2,10 +2,12 @@ import concurrent.futures
 import threading
 import time
 
+import jax
 import numpy as np
 import pytest
 
-from tfx_jax.generation.in_flight import compiled_by_one, in_flight
+from tfx_jax.generation.in_flight import Program, in_flight
+from tfx_jax.parallel import Parallel
 
 
 def test_two_are_computed_side_by_side_and_come_in_order():
@@ -52,10 +54,10 @@ def test_what_goes_wrong_is_raised_and_ends_it(threads):
   assert len(started) < 10
 
 
-def test_one_compiles_at_a_time_and_what_is_compiled_runs_side_by_side():
+def test_one_compiles_at_a_time_and_compiled_programs_run_side_by_side(monkeypatch):
   inside, most, both = 0, 0, None
 
-  def program(params, x, length):
+  def function(params, x, length):
     nonlocal inside, most
     inside += 1
     most = max(most, inside)
@@ -65,8 +67,9 @@ def test_one_compiles_at_a_time_and_what_is_compiled_runs_side_by_side():
       both.wait()  # for another one that runs at the same time
     return x.sum() + length
 
-  program.jitted = None
-  first, second = compiled_by_one(program), compiled_by_one(program)
+  # As if every call compiled.
+  monkeypatch.setattr(jax, "jit", lambda function, **options: function)
+  first, second = (Program(function, Parallel()) for _ in range(2))
   with concurrent.futures.ThreadPoolExecutor(4) as pool:
     new = [
       pool.submit(call, params=None, x=np.ones(size), length=length)

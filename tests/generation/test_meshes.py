@@ -11,7 +11,7 @@ from tfx_jax.codecs.special_tokens import EOS
 from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
-from tfx_jax.evaluation.evaluate import loss_figures
+from tfx_jax.evaluation.evaluate import loss_metrics
 from tfx_jax.evaluation.score import Scorer
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.parallel import Parallel
@@ -55,7 +55,7 @@ def results(small, parallel, folder):
     texts=[h.text for h in found],
     log_probs=[h.log_prob for h in found],
     scores=scorer(params, *zip(*PAIRS, strict=True)),
-    figures=loss_figures(loss_step, params, loader, parallel),
+    figures=loss_metrics(loss_step, params, loader, parallel),
   )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfx_jax.generation.search import Searcher
+from tfx_jax.generation.search import SearchPrograms
 from tfx_jax.models.ensemble import combine
 
 
@@ -13,17 +13,20 @@ def layers(params, stack="decoder_stack"):
 @pytest.mark.parametrize("name", ["small", "alone"])
 def test_parameters_are_prepared_by_one_program_with_layers_apart(name, request):
   run = request.getfixturevalue(name)
-  searcher = Searcher(run.model, run.parallel)
-  found = searcher.prepare(params=run.params)
-  searcher.prepare(params=run.params)
-  assert searcher.prepare.jitted._cache_size() == 1
-  assert isinstance(layers(found), list) and len(layers(found)) == run.config.model.decoder_layers
+  programs = SearchPrograms(run.model, run.parallel)
+  # All models share the function, and its cache.
+  before = programs.prepare.jitted._cache_size()
+  prepared = programs.prepare(params=run.params)
+  programs.prepare(params=run.params)
+  assert programs.prepare.jitted._cache_size() == before + 1
+  assert isinstance(layers(prepared), list)
+  assert len(layers(prepared)) == run.config.model.decoder_layers
   if name == "small":
-    assert len(layers(found, "encoder_stack")) == run.config.model.encoder_layers
+    assert len(layers(prepared, "encoder_stack")) == run.config.model.encoder_layers
 
 
 def test_those_of_each_member_of_an_ensemble_are(small):
   model, params = combine([small.model] * 2, [small.params] * 2)
-  found = Searcher(model, small.parallel).prepare(params=params)
+  found = SearchPrograms(model, small.parallel).prepare(params=params)
   assert found.keys() == params.keys() and len(found) == 2
   assert all(isinstance(layers(own), list) for own in found.values())

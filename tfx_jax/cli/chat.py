@@ -1,4 +1,4 @@
-"""Talks with a person: the model's answers are written while they are made."""
+"""Chats with a person: answers are written while they are generated."""
 
 import contextlib
 import sys
@@ -16,24 +16,24 @@ from tfx_jax.runtime.standard_streams import standard_input
 from tfx_jax.tasks.conversation import Conversation
 
 HELP = "/reset forgets what was said, /quit ends; Ctrl-C stops an answer"
-# What is taken off both ends of a turn; other white space belongs to what is said.
+# Removed from both ends of a turn; other white space belongs to the turn.
 _BLANK = " \t\r\n"
 
 
 def chat(config: ConfigDict, workdir: str, turns: Iterable[str], target: TextIO) -> int:
-  """Answers each turn of a person with a line, until there are no more, or /quit.
+  """Answers each turn of a person with a line, until there are no more turns, or /quit.
 
-  All but the answers goes to standard error. Ctrl-C stops an answer, and between answers it ends
-  the conversation.
+  Only answers go to `target`; everything else goes to standard error. Ctrl-C stops an answer;
+  between answers it ends the conversation.
 
   Args:
-    config: of the run, with what the command line changes.
-    workdir: of the run.
-    turns: what the person says, as it comes; /reset and /quit are commands.
-    target: where answers go.
+    config: the run's configuration, with the changes of the command line.
+    workdir: the run.
+    turns: the person's turns; /reset and /quit are commands.
+    target: file that answers are written to.
 
   Raises:
-    UserError: if the run is not of a task of dialogues.
+    UserError: if the run's task has no dialogues.
   """
   run = load(workdir, config=config)
   task = builders.make_task(config)
@@ -55,10 +55,10 @@ def chat(config: ConfigDict, workdir: str, turns: Iterable[str], target: TextIO)
 
 
 def typed() -> Iterator[str]:
-  """The lines of standard input, stripped; on a terminal each is asked for."""
+  """Yields the lines of standard input, stripped; on a terminal, with a prompt for each."""
   stdin = standard_input()
   if not stdin.isatty():
-    # Only a line feed ends a line; a byte order mark in front is left out.
+    # Only a line feed ends a line; a byte order mark at the start is skipped.
     stdin.reconfigure(encoding="utf-8-sig", errors="replace", newline="\n")
     yield from (line.strip(_BLANK) for line in stdin)
     return
@@ -73,34 +73,35 @@ def typed() -> Iterator[str]:
 
 
 def _ask(prompt: str) -> str:
-  """A line of the terminal; the prompt is not written where answers go, to a file or pipe."""
+  """Returns a line from the terminal; the prompt never goes to a file or pipe of answers."""
   if sys.stdout.isatty():
-    return input(prompt)  # so that it stays there while the line is edited
+    return input(prompt)  # so that the prompt stays while the line is edited
   print(prompt, end="", file=sys.stderr, flush=True)
   return input()
 
 
 def _answer(run: Run, conversation: Conversation, line: str, number: int, target: TextIO) -> None:
-  read, forgotten = conversation.ask(line)
+  """Writes the answer to a turn, and adds both to the conversation."""
+  source, forgotten = conversation.ask(line)
   if forgotten:
     say(f"(the first {forgotten} turn(s) of what I remembered no longer fit, and are forgotten)")
-  written = ""
+  answer = ""
   try:
-    for piece in _pieces(run, read, number):
-      written += piece
-      target.write(piece.translate(BREAKS))
+    for chunk in _chunks(run, source, number):
+      answer += chunk
+      target.write(chunk.translate(BREAKS))
       target.flush()
   except KeyboardInterrupt:
     say(" (stopped)")
   finally:
     target.write("\n")
     target.flush()
-  conversation.answer(written.strip(_BLANK))
+  conversation.answer(answer.strip(_BLANK))
 
 
-def _pieces(run: Run, read: str, number: int) -> Iterator[str]:
-  """The answer as it is written, where the search allows that; else all at once."""
+def _chunks(run: Run, source: str, number: int) -> Iterator[str]:
+  """Yields the answer while it is generated, or, with beams, all of it at the end."""
   if run.generator.settings.streams:
-    yield from run.stream(read, number, num_return=1)
+    yield from run.stream(source, number, num_return=1)
   else:
-    yield run.generate([read])[0][0].text
+    yield run.generate([source])[0][0].text

@@ -8,7 +8,7 @@ from tfx_jax import builders
 from tfx_jax.cli.console import bar, listing, say, show, table
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.compare import check_same, compare, comparison_figures, comparison_rows
+from tfx_jax.evaluation.compare import check_same, compare, comparison_metrics, comparison_rows
 from tfx_jax.evaluation.evaluate import best_texts
 from tfx_jax.models.quantized import count_parameters
 from tfx_jax.report.curves import draw_curves
@@ -59,7 +59,7 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
       config.evaluate.bootstrap_samples,
     )
     recorded |= {"baseline": baseline, "baseline/step": other.step}
-    recorded |= comparison_figures(comparisons)
+    recorded |= comparison_metrics(comparisons)
     shown += "\n\n" + table(*comparison_rows(comparisons, workdir, baseline))
     left_out = [name for name in config.task.metrics if name not in comparisons]
     if left_out:

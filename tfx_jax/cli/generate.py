@@ -1,6 +1,6 @@
 """Generates from lines of text with a trained run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from ml_collections import ConfigDict
@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from tfx_jax.cli.console import BREAKS, bar
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import pharaoh
+from tfx_jax.generation.generator import Hypothesis
 from tfx_jax.run.loading import load
 from tfx_jax.run.run import Run
 from tfx_jax.runtime.signals import raising_terminated
@@ -17,12 +18,22 @@ from tfx_jax.runtime.signals import raising_terminated
 def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: TextIO) -> int:
   """Generates from each text, in order, and writes a line for it; empty texts stay empty.
 
-  With `generate.scores`, `generate.alignments` or several hypotheses an input, lines are TSV: input
-  number from 1, rank from 1, score, log-probability, text, and the links of words if asked for.
-  Tabs and line ends in an output become spaces.
-  With `generate.stream` each output is written as it comes.
+  With `generate.scores`, `generate.alignments` or several outputs of an input, lines are TSV: input
+  number from 1, rank from 1, score, log-probability, text, and word alignments if asked for. Tabs
+  and line ends in an output become spaces. With `generate.stream` each output is written while it
+  is generated.
+
+  Args:
+    config: the run's configuration, with the changes of the command line.
+    workdir: the run.
+    texts: the inputs.
+    target: file that outputs are written to.
+
+  Raises:
+    UserError: for a stream of anything but text.
   """
-  table = config.generate.scores or config.generate.alignments
+  aligned = config.generate.alignments
+  table = config.generate.scores or aligned
   if config.generate.stream and table:
     raise UserError("generate.stream=True writes text alone: without scores and alignments")
   run = load(workdir, config=config)
@@ -30,32 +41,46 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
     return _stream(run, texts, target)
   with bar(sum(1 for text in texts if text.strip()), "generating") as progress:
     results = run.generator(run.params, texts, progress.update)
-  aligned = config.generate.alignments
-  if aligned:
-    written = [
-      (text, best.tokens) for text, found in zip(texts, results, strict=True) for best in found
-    ]
-    inputs, outputs = [text for text, _ in written], [ids for _, ids in written]
-    alignments = iter(run.attention(inputs, outputs, warn=False))
-  table = table or config.generate.num_return > 1
-  for number, hypotheses in enumerate(results, 1):
-    if not table:
-      target.write((hypotheses[0].text if hypotheses else "").translate(BREAKS) + "\n")
-      continue
-    for rank, best in enumerate(hypotheses, 1):
-      text = best.text.translate(BREAKS)
-      links = f"\t{pharaoh(next(alignments).word_links())}" if aligned else ""
-      target.write(f"{number}\t{rank}\t{best.score:.6f}\t{best.log_prob:.6f}\t{text}{links}\n")
+  if table or config.generate.num_return > 1:
+    links = _word_links(run, texts, results) if aligned else None
+    target.writelines(_table(results, links))
+  else:
+    lines = (best[0].text if best else "" for best in results)
+    target.writelines(line.translate(BREAKS) + "\n" for line in lines)
   return 0
 
 
+def _word_links(
+  run: Run, texts: Sequence[str], results: Sequence[Sequence[Hypothesis]]
+) -> Iterator[str]:
+  """Returns the word alignments of all hypotheses, in order."""
+  pairs = [
+    (text, hypothesis.tokens)
+    for text, hypotheses in zip(texts, results, strict=True)
+    for hypothesis in hypotheses
+  ]
+  inputs, outputs = [text for text, _ in pairs], [tokens for _, tokens in pairs]
+  alignments = run.attention(inputs, outputs, warn=False)
+  return (pharaoh(alignment.word_links()) for alignment in alignments)
+
+
+def _table(results: Sequence[Sequence[Hypothesis]], links: Iterator[str] | None) -> Iterator[str]:
+  """Yields a TSV line for each hypothesis."""
+  for number, hypotheses in enumerate(results, 1):
+    for rank, best in enumerate(hypotheses, 1):
+      scores = f"{best.score:.6f}\t{best.log_prob:.6f}"
+      last = "" if links is None else f"\t{next(links)}"
+      yield f"{number}\t{rank}\t{scores}\t{best.text.translate(BREAKS)}{last}\n"
+
+
 def _stream(run: Run, texts: Sequence[str], target: TextIO) -> int:
+  """Writes the output of each text while it is generated."""
   for number, text in enumerate(texts):
     try:
-      for piece in run.stream(text, number):
-        target.write(piece.translate(BREAKS))
+      for chunk in run.stream(text, number):
+        target.write(chunk.translate(BREAKS))
         target.flush()
     finally:
-      # Who interrupts it finds a line that has ended.
+      # After an interruption, too, the line is complete.
       target.write("\n")
   return 0

@@ -18,7 +18,7 @@ from tfx_jax.common.heartbeat import beat
 from tfx_jax.common.whole_file import write_whole
 from tfx_jax.data.loader import Loader
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.evaluate import loss_figures, text_figures
+from tfx_jax.evaluation.evaluate import loss_metrics, text_metrics
 from tfx_jax.models.lora import Adapted
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import count_parameters
@@ -181,9 +181,9 @@ def _make_validate(
     params: Any, step: int, decode: bool, between_batches: Callable[[], None]
   ) -> dict[str, float | str]:
     params = merge(params)
-    figures: dict[str, float | str] = {**loss_figures(loss_step, params, loader, parallel)}
+    figures: dict[str, float | str] = {**loss_metrics(loss_step, params, loader, parallel)}
     if decode:
-      texts, rows = text_figures(generator, params, task, examples, lambda _: between_batches())
+      texts, rows = text_metrics(generator, params, task, examples, lambda _: between_batches())
       figures |= texts
       if is_first():
         write_samples(workdir, step, "validation", rows, 0)

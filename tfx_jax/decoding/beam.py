@@ -29,6 +29,7 @@ This holds for any length penalty, negative ones included. With `early_stopping`
 as its pool is full, and the result may be another one.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -230,7 +231,7 @@ def expand(
 def finish_rows(state: BeamState, finished: jax.Array) -> BeamState:
   """Marks rows as finished, bool [B], and empties their beams, so that their pools stay."""
   live_sum = jnp.where(finished[:, None], NEG_INF, state.live_sum)  # [B,1], [B,W] -> [B,W]
-  return state.replace(live_sum=live_sum, finished=finished)
+  return dataclasses.replace(state, live_sum=live_sum, finished=finished)
 
 
 def _expand_unfinished(

@@ -29,7 +29,7 @@ class Rules:
     phrases: phrases that never occur in an output.
   """
 
-  forbidden: jax.Array
+  forbidden: jax.Array | np.ndarray
   min_length: jax.Array
   max_length: jax.Array
   eos: tuple[int, ...] = struct.field(pytree_node=False)
@@ -88,6 +88,6 @@ def apply_rules(
   bounds = rules.min_length, rules.max_length
   ruled = on.limit_length(ruled, length + 1, *bounds, rules.eos, others)
   # Last, because a prefix is written even where other rules forbid it.
-  if rules.prefix is not None:
+  if rules.prefix is not None and rules.prefix_length is not None:
     ruled = on.force_prefix(ruled, unmasked, length, rules.prefix, rules.prefix_length)
   return model, ruled

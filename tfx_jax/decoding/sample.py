@@ -12,6 +12,7 @@ counted.
 Without sampling parameters the likeliest token is taken: this is greedy search.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -165,7 +166,8 @@ def expand(state: SampleState, logits: jax.Array, settings: SampleSettings) -> S
 def cut(state: SampleState, keep: jax.Array) -> SampleState:
   """Ends each sample after its first `keep` tokens, int32 [B,W]; T leaves it as it is."""
   beyond = jnp.arange(state.capacity)[None, None] >= keep[..., None]  # [1,1,T], [B,W,1] -> [B,W,T]
-  return state.replace(
+  return dataclasses.replace(
+    state,
     tokens=jnp.where(beyond, NO_TOKEN, state.tokens),
     log_probs=jnp.where(beyond, 0.0, state.log_probs),
     ended=state.ended | (keep < state.capacity),

@@ -1,1 +1,1 @@
-"""What a model is worth, and what it writes."""
+"""Evaluation: loss, scores of given outputs, alignments, and comparisons of systems."""

@@ -1,10 +1,9 @@
-"""Which part of a source each part of a target was made from, by the decoder's attention."""
+"""Alignments: the source pieces that each target piece attends to most."""
 
 import dataclasses
 import functools
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,25 +12,25 @@ from tfx_jax.codecs.special_tokens import EOS, SPECIAL_PIECES, UNK
 from tfx_jax.data.layout import Layout
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.pairs import in_batches
-from tfx_jax.models.model import Model
+from tfx_jax.models.model import Batch, Model, Params
 from tfx_jax.parallel import Parallel
 
 Links = list[tuple[int, int]]
 
-# How pieces write a space: sentencepiece's mark, or bytes.
+# Spaces in the names of pieces: SentencePiece's symbol, or bytes.
 _SPACE = re.compile("▁|<0x(?:09|0A|0D|20)>")
-# What separates words; not so a no-break space, or a line separator.
+# Characters that separate words; a no-break space or a line separator does not.
 _BLANK = " \t\n\r"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Alignment:
-  """What a model attends to in a source while it writes a target.
+  """Attention of a target's pieces to the pieces of its source.
 
   Attributes:
     source: S pieces, EOS included.
     target: T pieces, EOS included.
-    weights: float32 [T,S], of the piece t and the piece s when t is predicted; rows sum to 1.
+    weights: float32 [T,S], attention to piece s when piece t is predicted; rows sum to 1.
   """
 
   source: list[str]
@@ -39,7 +38,10 @@ class Alignment:
   weights: np.ndarray
 
   def links(self) -> Links:
-    """Pairs (s, t) of each target piece and what it attends to most, EOS left out on both sides."""
+    """Returns pairs (s, t): for each target piece the source piece that it attends to most.
+
+    EOS is left out on both sides.
+    """
     sources = [s for s, piece in enumerate(self.source) if piece != SPECIAL_PIECES[EOS]]
     if not sources:
       return []
@@ -51,28 +53,28 @@ class Alignment:
     ]
 
   def word_links(self) -> Links:
-    """Pairs of words, counted from 0 and separated by spaces, that a link of their pieces joins.
+    """Returns pairs of words, numbered from 0, whose pieces are linked; words are between spaces.
 
-    An unknown piece is part of a word of the source; in the target it leaves no text.
+    An unknown piece is part of a word in the source; in the target it has no text.
     """
-    unwritten = (SPECIAL_PIECES[EOS], SPECIAL_PIECES[UNK])
+    no_text = (SPECIAL_PIECES[EOS], SPECIAL_PIECES[UNK])
     source = _words("" if piece == SPECIAL_PIECES[EOS] else piece for piece in self.source)
-    target = _words("" if piece in unwritten else piece for piece in self.target)
+    target = _words("" if piece in no_text else piece for piece in self.target)
     words = {(source[s], target[t]) for s, t in self.links()}
-    return sorted(pair for pair in words if None not in pair)
+    return sorted((s, t) for s, t in words if s is not None and t is not None)
 
   def __str__(self) -> str:
     return pharaoh(self.links())
 
 
 def pharaoh(links: Links) -> str:
-  """Links as text: '0-0 1-2', source before target."""
+  """Returns links as text, source before target: '0-0 1-2'."""
   return " ".join(f"{s}-{t}" for s, t in links)
 
 
 def _words(pieces: Iterable[str]) -> list[int | None]:
-  """The number of the word that each piece ends in, spaces being of the word they come before."""
-  word, inside, found = -1, False, []
+  """Returns the number of the word that each piece ends in; a space belongs to the next word."""
+  word, inside, numbers = -1, False, []
   for piece in pieces:
     last = word + 1 if piece else None
     for letter in _SPACE.sub(" ", piece):
@@ -81,19 +83,19 @@ def _words(pieces: Iterable[str]) -> list[int | None]:
         word += not inside
         last = word
       inside = not blank
-    found.append(last)
-  return [None if last is None or last > word else last for last in found]
+    numbers.append(last)
+  return [None if last is None or last > word else last for last in numbers]
 
 
 class Aligner:
-  """Gives the attention of pairs of token sequences.
+  """Computes the attention in pairs of token sequences.
 
   Args:
     model: the model whose attention is read.
     parallel: the mesh.
-    layout: how the model reads pairs.
-    batch_size: pairs looked at at a time.
-    layer: of the decoder, -1 the last.
+    layout: how the model is given pairs.
+    batch_size: pairs that are computed together.
+    layer: decoder layer; -1 for the last.
   """
 
   def __init__(self, model: Model, parallel: Parallel, layout: Layout, batch_size: int, layer: int):
@@ -102,25 +104,31 @@ class Aligner:
     self._weights = parallel.jit(functools.partial(_weights, model, layer))
 
   def __call__(
-    self, params: Any, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+    self, params: Params, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
   ) -> list[np.ndarray]:
-    """The weights [T,S] of each pair.
+    """Returns the attention weights [T,S] of each pair.
+
+    Args:
+      params: parameters of the model.
+      sources: token ids of the sources, with special tokens.
+      targets: token ids of the targets, with special tokens.
 
     Raises:
-      UserError: if one is no number.
+      UserError: if a weight is NaN.
     """
-    found = [np.zeros((0, 0))] * len(sources)
+    attention = [np.zeros((0, 0))] * len(sources)
     for members, batch in in_batches(self._layout, sources, targets, self._rows):
       weights = self._parallel.fetch(self._weights(params, self._parallel.place_whole(batch)))
       for member, row in zip(members, weights, strict=False):
-        found[member] = row[: len(targets[member]), : len(sources[member])].copy()
-        if np.isnan(found[member]).any():
+        attention[member] = row[: len(targets[member]), : len(sources[member])].copy()
+        if np.isnan(attention[member]).any():
           raise UserError(
             f"pair {member + 1}: the model's attention is not finite: its parameters are damaged "
             "(NaN or infinity)"
           )
-    return found
+    return attention
 
 
-def _weights(model: Model, layer: int, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+def _weights(model: Model, layer: int, params: Params, batch: Batch) -> jax.Array:
+  """Returns the attention of a decoder layer to the source, [B,T,S]."""
   return model.bind({"params": params}).attention(batch, layer)

@@ -1,23 +1,23 @@
-"""Two systems compared on the same texts by paired bootstrap resampling (Koehn, 2004)."""
+"""Comparison of two systems on the same texts by paired bootstrap resampling (Koehn, 2004)."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
 from tfx_jax.metrics.corpus import CorpusMetric
 
-# Characters of a text that an error quotes.
+# Number of characters of a text that an error quotes.
 _QUOTED = 40
 
 
-class Standing(NamedTuple):
-  """How a system stands by a metric.
+class ScoreWithInterval(NamedTuple):
+  """Score of a system by a metric, with its 95 % confidence interval.
 
   Attributes:
-    score: on the texts as they are.
-    mean: of the scores of the resamples.
-    interval: half the width of the range that 95 % of those scores are in.
+    score: score on all texts.
+    mean: mean score of the resamples.
+    interval: half the width of the range that contains 95 % of the resamples' scores.
   """
 
   score: float
@@ -26,17 +26,17 @@ class Standing(NamedTuple):
 
 
 class Comparison(NamedTuple):
-  """Two systems by one metric.
+  """Comparison of two systems by one metric.
 
   Attributes:
-    system: how it stands.
-    baseline: how that stands.
-    p_value: how likely so large a difference, in either direction, is by chance.
+    system: score of the system.
+    baseline: score of the baseline.
+    p_value: probability of a difference at least as large, in either direction, by chance.
     signature: sacreBLEU's, with the number of resamples and the seed.
   """
 
-  system: Standing
-  baseline: Standing
+  system: ScoreWithInterval
+  baseline: ScoreWithInterval
   p_value: float
   signature: str
 
@@ -48,52 +48,56 @@ def compare(
   references: Sequence[Sequence[str]],
   samples: int = 1000,
 ) -> dict[str, Comparison]:
-  """The comparison by each metric, as sacreBLEU's `--paired-bs` makes it.
+  """Returns the comparison by each metric, as sacreBLEU's `--paired-bs` computes it.
 
   The same examples are drawn for both systems, with replacement. The seed is sacreBLEU's, 12345
-  unless the environment variable SACREBLEU_SEED says otherwise. The one exception: systems that
-  stand the same have a p-value of 1, where sacreBLEU's count of differences beyond none would give
-  its least.
+  unless the environment variable SACREBLEU_SEED sets another. One thing differs: two systems with
+  equal scores have a p-value of 1, where sacreBLEU gives the lowest possible one.
 
   Args:
-    metrics: by name.
-    outputs: of the system, one text an example.
-    baseline_outputs: of the baseline.
-    references: for each example its one or several references.
-    samples: how many times examples are drawn.
+    metrics: metrics by name.
+    outputs: texts of the system, one for each example.
+    baseline_outputs: texts of the baseline.
+    references: one or several references for each example.
+    samples: number of resamples.
 
   Raises:
     UserError: if there is nothing to score.
   """
   from sacrebleu.significance import PairedTest
 
-  found = {}
+  comparisons = {}
   for name, metric in metrics.items():
     system, streams = metric.inputs(outputs, references)
     baseline, _ = metric.inputs(baseline_outputs, references)
-    # One test a metric: each has texts of its own, and sacreBLEU calls two of them BLEU.
+    # One test for each metric: each prepares texts differently, and sacreBLEU calls two BLEU.
     test = PairedTest(
       [("baseline", baseline), ("system", system)],
       {name: metric.scorer},
-      streams,
+      list[Any](streams),
       test_type="bs",
       n_samples=samples,
     )
     signatures, scores = test()
     ((title, signature),) = signatures.items()
-    before, after = scores[title]
-    standings = [Standing(r.score, float(r.mean), float(r.ci)) for r in (after, before)]
-    p_value = 1.0 if standings[0] == standings[1] else after.p_value
-    found[name] = Comparison(*standings, p_value, str(signature) + metric.prepared)
-  return found
+    results: list[Any] = scores[title]
+    before, after = (_with_interval(result) for result in results)
+    p_value = 1.0 if before == after else results[1].p_value
+    comparisons[name] = Comparison(after, before, p_value, str(signature) + metric.prepared)
+  return comparisons
 
 
-def comparison_figures(comparisons: Mapping[str, Comparison]) -> dict[str, float | str]:
-  """Comparisons as figures 'METRIC/WHAT' of the metrics log, beside the system's own scores."""
+def _with_interval(result: Any) -> ScoreWithInterval:
+  """Returns a result of sacreBLEU's paired test."""
+  return ScoreWithInterval(result.score, float(result.mean), float(result.ci))
+
+
+def comparison_metrics(comparisons: Mapping[str, Comparison]) -> dict[str, float | str]:
+  """Returns comparisons as entries 'METRIC/NAME' of the metrics log."""
   return {
-    f"{name}/{what}": value
+    f"{name}/{entry}": value
     for name, (system, baseline, p_value, signature) in comparisons.items()
-    for what, value in (
+    for entry, value in (
       ("interval", system.interval),
       ("baseline", baseline.score),
       ("baseline_interval", baseline.interval),
@@ -106,23 +110,23 @@ def comparison_figures(comparisons: Mapping[str, Comparison]) -> dict[str, float
 def comparison_rows(
   comparisons: Mapping[str, Comparison], system: str, baseline: str
 ) -> tuple[list[str], list[list[str]]]:
-  """Header and rows of a table: two rows a metric, the baseline's first."""
+  """Returns the header and the rows of a table: two rows for each metric, the baseline first."""
   rows = []
-  for name, found in comparisons.items():
-    for title, standing, p_value in (
-      (f"baseline {baseline}", found.baseline, ""),
-      (system, found.system, f"{found.p_value:.4f}"),
+  for name, comparison in comparisons.items():
+    for title, result, p_value in (
+      (f"baseline {baseline}", comparison.baseline, ""),
+      (system, comparison.system, f"{comparison.p_value:.4f}"),
     ):
-      interval = f"{standing.mean:.2f} ± {standing.interval:.2f}"
-      rows.append([title, name, f"{standing.score:.2f}", interval, p_value])
+      interval = f"{result.mean:.2f} ± {result.interval:.2f}"
+      rows.append([title, name, f"{result.score:.2f}", interval, p_value])
   return ["system", "metric", "score", "mean ± 95 % interval", "p-value"], rows
 
 
 def check_same(examples: Sequence[Example], others: Sequence[Example]) -> None:
-  """Looks whether a baseline has the same examples.
+  """Checks that a baseline was evaluated on the same examples.
 
   Raises:
-    UserError: that says in what they differ.
+    UserError: naming the first difference.
   """
   if len(examples) != len(others):
     raise UserError(f"its split has {len(others):,} examples, this run's has {len(examples):,}")

@@ -1,8 +1,8 @@
-"""Figures of a model on a split: by loss over tokens, and by metrics of decoded text."""
+"""Metrics of a model on a split: of its loss, and of the texts that it generates."""
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from tfx_jax.common.heartbeat import beat
 from tfx_jax.data.example import Example
@@ -10,55 +10,71 @@ from tfx_jax.data.loader import Loader
 from tfx_jax.generation.generator import Generator
 from tfx_jax.metrics import perplexity
 from tfx_jax.metrics.corpus import CorpusMetric
+from tfx_jax.models.model import Params
 from tfx_jax.parallel import Parallel
 
 
 class Task(Protocol):
-  """What an evaluation needs to know of a task."""
+  """The methods of a task that an evaluation calls."""
 
   def score(
     self, predictions: Sequence[str], examples: Sequence[Example]
   ) -> dict[str, float | str]:
-    """The metrics of predictions."""
+    """Returns the metrics of predictions."""
     ...
 
   def corpus_metrics(self) -> dict[str, CorpusMetric]:
-    """Those of the metrics that systems can be compared by, by name."""
+    """Returns the metrics by which systems can be compared, by name."""
     ...
 
 
-def loss_figures(
-  loss_step: Callable, params: Any, loader: Loader, parallel: Parallel
+def loss_metrics(
+  loss_step: Callable, params: Params, loader: Loader, parallel: Parallel
 ) -> dict[str, float]:
-  """The figures of the cross-entropy over all of a corpus, see `metrics/perplexity.py`."""
-  parts = []
+  """Returns the metrics of the cross-entropy over a whole corpus, see `metrics/perplexity.py`.
+
+  Args:
+    loss_step: computes the loss sums of a batch.
+    params: parameters of the model.
+    loader: the corpus.
+    parallel: the mesh.
+  """
+  sums = []
   for batch in loader.once():
-    parts.append(loss_step(params, parallel.place(batch)))
+    sums.append(loss_step(params, parallel.place(batch)))
     beat()
-  whole = functools.reduce(lambda a, b: a.merge(b), parallel.fetch(parts))
+  whole = functools.reduce(lambda a, b: a.merge(b), parallel.fetch(sums))
   sizes = loader.report["target_bytes"], loader.report["target_words"]
   return perplexity.loss_metrics(float(whole.total), float(whole.count), *sizes)
 
 
 def best_texts(
   generator: Generator,
-  params: Any,
+  params: Params,
   examples: Sequence[Example],
   on_batch: Callable[[int], None] = lambda count: None,
 ) -> list[str]:
-  """What the model writes for each example: its best hypothesis."""
+  """Returns the best text that the model generates for each example."""
   hypotheses = generator(params, [example.source or "" for example in examples], on_batch)
   return [best[0].text if best else "" for best in hypotheses]
 
 
-def text_figures(
+def text_metrics(
   generator: Generator,
-  params: Any,
+  params: Params,
   task: Task,
   examples: Sequence[Example],
   on_batch: Callable[[int], None] = lambda count: None,
 ) -> tuple[dict[str, float | str], list[dict[str, str]]]:
-  """The task's metrics on decoded text, and rows of source, reference and output to look at."""
+  """Returns the task's metrics of generated texts, and rows of source, reference and output.
+
+  Args:
+    generator: the generator.
+    params: parameters of the model.
+    task: the task.
+    examples: the examples to generate for.
+    on_batch: called after each batch with the number of examples in it.
+  """
   outputs = best_texts(generator, params, examples, on_batch)
   rows = [
     {"source": example.source, "reference": "\n".join(example.judged_by), "output": output}

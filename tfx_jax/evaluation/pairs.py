@@ -1,4 +1,4 @@
-"""Pairs of token sequences in batches of few shapes, for what is computed in one pass."""
+"""Pairs of sequences in batches of few shapes, to compute scores or attention in one pass."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,9 +10,13 @@ from tfx_jax.data.layout import Layout
 def in_batches(
   layout: Layout, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], rows: int
 ) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
-  """Numbers of pairs of similar length, and their batch of `rows`, a pair a row.
+  """Yields the numbers of pairs of similar length, and their batch, one pair a row.
 
-  Rows that are left over are empty.
+  Args:
+    layout: how the model is given pairs.
+    sources: the sources, with special tokens.
+    targets: the targets, with special tokens.
+    rows: B; rows without a pair are empty.
   """
   order = sorted(range(len(sources)), key=lambda i: (len(sources[i]), len(targets[i])))
   for start in range(0, len(order), rows):

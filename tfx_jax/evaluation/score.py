@@ -1,8 +1,7 @@
-"""Log-probabilities of given targets."""
+"""Scores: log-probabilities of given targets."""
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -11,7 +10,7 @@ from tfx_jax.data.layout import Layout
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.pairs import in_batches
 from tfx_jax.losses.cross_entropy import log_probs
-from tfx_jax.models.model import Model
+from tfx_jax.models.model import Batch, Model, Params
 from tfx_jax.parallel import Parallel
 
 
@@ -19,10 +18,10 @@ class Scorer:
   """Scores pairs of token sequences with a model.
 
   Args:
-    model: whose probabilities are asked for.
+    model: the model.
     parallel: the mesh.
-    layout: how the model reads pairs.
-    batch_size: pairs scored at a time.
+    layout: how the model is given pairs.
+    batch_size: pairs that are scored together.
   """
 
   def __init__(self, model: Model, parallel: Parallel, layout: Layout, batch_size: int):
@@ -31,12 +30,17 @@ class Scorer:
     self._log_probs = parallel.jit(functools.partial(_log_probs, model))
 
   def __call__(
-    self, params: Any, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+    self, params: Params, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
   ) -> list[float]:
-    """The sum of each target's log-probabilities in nats, without those of the source.
+    """Returns the sum of each target's log-probabilities in nats.
+
+    Args:
+      params: parameters of the model.
+      sources: token ids of the sources, with special tokens.
+      targets: token ids of the targets, with special tokens.
 
     Raises:
-      UserError: for a pair that is longer than what the model can read, or a score that is NaN.
+      UserError: for a pair that is longer than the model can read, or a score that is NaN.
     """
     window = self._layout.window
     for number, (source, target) in enumerate(zip(sources, targets, strict=True), 1):
@@ -47,8 +51,8 @@ class Scorer:
         )
     scores = np.zeros(len(sources))
     for members, batch in in_batches(self._layout, sources, targets, self._rows):
-      found = self._log_probs(params, self._parallel.place_whole(batch))
-      scores[members] = self._parallel.fetch(found)[: len(members)]
+      sums = self._log_probs(params, self._parallel.place_whole(batch))
+      scores[members] = self._parallel.fetch(sums)[: len(members)]
     if np.isnan(scores).any():
       raise UserError(
         f"pair {np.isnan(scores).argmax() + 1}: the model's scores are not finite: its parameters "
@@ -57,8 +61,10 @@ class Scorer:
     return scores.tolist()
 
 
-def _log_probs(model: Model, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
-  """Sums [B] over each row's targets."""
+def _log_probs(model: Model, params: Params, batch: Batch) -> jax.Array:
+  """Returns the sum of log-probabilities of each row's targets, [B]."""
   bound = model.bind({"params": params})
   logits = bound.logits(bound(batch), batch.get("inputs"))
+  if not isinstance(logits, jax.Array):
+    raise UserError("score: this model generates frames, which have no log-probabilities")
   return (log_probs(logits, batch["targets"]) * batch["weights"]).sum(axis=1)

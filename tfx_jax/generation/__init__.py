@@ -1,1 +1,1 @@
-"""Generation: values in, outputs out, batch by batch."""
+"""Generation: inputs in, outputs out, batch by batch."""

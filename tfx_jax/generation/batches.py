@@ -1,4 +1,4 @@
-"""Prompts of all lengths as few shapes: groups of similar length, and the arrays of a group."""
+"""Inputs of all lengths in few shapes: groups of similar length."""
 
 import math
 from collections.abc import Sequence
@@ -6,10 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfx_jax.codecs.codec import Elements
 from tfx_jax.data.layout import Layout
 from tfx_jax.generation.settings import GenerateSettings
+from tfx_jax.models.model import Prompt
+from tfx_jax.parallel import Parallel
 
-# Tokens that an output may always have, whatever the ratio to its source, or beyond a prefix.
+# Elements that an output may always have, beyond its prefix, whatever the ratio to its source.
 SPARE_LENGTH = 10
 
 
@@ -17,28 +20,41 @@ class Group(NamedTuple):
   """Inputs that are decoded together.
 
   Attributes:
-    members: their numbers.
-    length: that prompts are padded to.
-    rows: B, at least as many as members.
+    members: numbers of the inputs.
+    length: length that prompts are padded to.
+    rows: B, at least the number of members.
   """
 
   members: np.ndarray
   length: int
   rows: int
 
+  @property
+  def filled(self) -> np.ndarray:
+    """Numbers of the inputs in all rows [B]; the last member fills up the batch."""
+    return np.pad(self.members, (0, self.rows - len(self.members)), mode="edge")
+
+  @property
+  def active(self) -> np.ndarray:
+    """False for rows that only fill up the batch, bool [B]."""
+    return np.arange(self.rows) < len(self.members)
+
 
 def prompt_lengths(longest: int) -> list[int]:
-  """The lengths prompts are padded to, multiples of 8: about 1/4, 3/8, 1/2, 3/4 and all."""
+  """Returns the lengths that prompts are padded to: about 1/4, 3/8, 1/2, 3/4 and all of `longest`.
+
+  They are multiples of 8.
+  """
   return sorted({-(-longest * eighths // 64) * 8 for eighths in (2, 3, 4, 6, 8)})
 
 
-def group(prompts: Sequence[Sequence[int]], settings: GenerateSettings, shards: int) -> list[Group]:
-  """Groups of similar length, longest first; empty prompts are in none.
+def group(prompts: Sequence[Elements], settings: GenerateSettings, shards: int) -> list[Group]:
+  """Returns groups of similar length, longest first; empty prompts are in none.
 
   Args:
-    prompts: token lists.
-    settings: of generation.
-    shards: what the number of rows must be a multiple of.
+    prompts: the inputs, with special tokens.
+    settings: settings of generation.
+    shards: the number of rows must be a multiple of this.
   """
   lengths = np.array([len(prompt) for prompt in prompts], int)
   order = np.argsort(-lengths, kind="stable")
@@ -62,49 +78,17 @@ def group(prompts: Sequence[Sequence[int]], settings: GenerateSettings, shards: 
   return groups
 
 
-def model_arrays(
-  group: Group, prompts: Sequence[Sequence[int]], layout: Layout
-) -> dict[str, np.ndarray]:
-  """What the model reads: the prompts of a group, and those that only fill up the batch."""
-  filled = [prompts[i] for i in group.members] + [[0]] * (group.rows - len(group.members))
-  return layout.prompts(filled, group.length)
-
-
-def search_arrays(
-  group: Group,
-  prompts: Sequence[Sequence[int]],
-  prefixes: Sequence[Sequence[int]] | None,
-  settings: GenerateSettings,
-) -> tuple[dict[str, np.ndarray], int]:
-  """What a search is told of each row, and T, the room for tokens that it needs.
-
-  Returns:
-    `number` (of the input), `active`, `min_length`, `max_length` [B], and with prefixes `prefix`
-    [B,T] and `prefix_length` [B]; T.
-  """
-  rows, count = group.rows, len(group.members)
-  given = [prefixes[i] if prefixes else [] for i in group.members]
-  longest = [
-    _limit(len(prompts[i]), len(start), settings)
-    for i, start in zip(group.members, given, strict=True)
-  ]
-  room = _limit(group.length, max(map(len, given)), settings)
-  arrays = {
-    "number": np.pad(group.members.astype(np.int32), (0, rows - count)),
-    "active": np.arange(rows) < count,
-    "min_length": np.full(rows, settings.min_length, np.int32),
-    "max_length": np.array(longest + [room] * (rows - count), np.int32),
-  }
-  if prefixes:
-    filled = [list(p) + [0] * (room - len(p)) for p in given] + [[0] * room] * (rows - count)
-    arrays["prefix"] = np.array(filled, np.int32)
-    arrays["prefix_length"] = np.array([*map(len, given)] + [0] * (rows - count), np.int32)
-  return arrays, room
-
-
-def _limit(prompt: int, prefix: int, settings: GenerateSettings) -> int:
-  """Most tokens of an output, given the lengths of its prompt and prefix."""
+def max_length(prompt: int, prefix: int, settings: GenerateSettings) -> int:
+  """Returns the most elements of an output, given the lengths of its prompt and prefix."""
   ratio = settings.max_length_ratio
   if not ratio:
     return settings.max_length
   return min(settings.max_length, max(math.ceil(ratio * prompt), prefix) + SPARE_LENGTH)
+
+
+def place_prompts(
+  layout: Layout, prompts: Sequence[Elements], group: Group, parallel: Parallel
+) -> Prompt:
+  """Returns the prompts of a group as the model reads them, on the devices."""
+  arrays = layout.prompts([prompts[number] for number in group.filled], group.length)
+  return Prompt(**parallel.place_whole(arrays))

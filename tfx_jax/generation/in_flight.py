@@ -1,77 +1,94 @@
-"""A few batches under way at a time."""
+"""Several batches in progress at a time, and programs that their threads may share."""
 
 import collections
 import concurrent.futures
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
-# With two of them a core of two waits while the texts of a batch go in or out.
-_AT_ONCE = 3
+from tfx_jax.parallel import Parallel
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# With two, one of two cores idles while the texts of a batch are tokenized.
+_BATCHES = 3
 _COMPILING = threading.Lock()
 
 
 def in_flight(
-  start: Callable[[Any], Any], items: Iterable[Any], threads: bool
-) -> Iterator[tuple[Any, Any]]:
-  """Each item with what `start` returns for it, in their order; the next one is under way by then.
+  start: Callable[[Item], Result], items: Iterable[Item], threads: bool
+) -> Iterator[tuple[Item, Result]]:
+  """Yields each item with `start(item)`, in order, while the next ones are already in progress.
 
   Args:
-    start: from an item to arrays that are being computed.
-    items: taken one by one.
-    threads: whether items are computed side by side. JAX computes what a thread asks for one after
-      the other, and a step of decoding is too small for all cores of a CPU; so each has a thread.
-      Several devices must not: all of them have to be asked for the same things in the same order.
+    start: computes arrays from an item.
+    items: read one by one.
+    threads: whether each item in progress has a thread. JAX executes what one thread asks for in
+      order, and a decode step is too small for all cores of a CPU. With several devices this must
+      be false: they must all be asked for the same programs in the same order.
   """
   if not threads:
-    yield from _delayed(((item, start(item)) for item in items), 1)
+    waiting = collections.deque()
+    for item in items:
+      waiting.append((item, start(item)))
+      if len(waiting) > 1:
+        yield waiting.popleft()
+    yield from waiting
     return
 
-  def finish(item: Any) -> Any:
+  def finish(item: Item) -> Result:
     return jax.block_until_ready(start(item))
 
-  pool = concurrent.futures.ThreadPoolExecutor(_AT_ONCE)
+  pool, futures = concurrent.futures.ThreadPoolExecutor(_BATCHES), collections.deque()
   try:
-    for item, future in _delayed(((item, pool.submit(finish, item)) for item in items), _AT_ONCE):
+    for item in items:
+      futures.append((item, pool.submit(finish, item)))
+      if len(futures) > _BATCHES:
+        item, future = futures.popleft()
+        yield item, future.result()
+    for item, future in futures:
       yield item, future.result()
   finally:
     pool.shutdown(cancel_futures=True)
 
 
-def compiled_by_one(program: Callable) -> Callable:
-  """A program that threads may call side by side; only one of all of them compiles at a time.
+class Program:
+  """A jitted function that threads may call at the same time; only one of them compiles at a time.
 
-  Several that do are the likely cause of a crash that was seen once in jaxlib 0.10.2.
+  Compiling in several threads is the likely cause of a crash that was seen once in jaxlib 0.10.2.
 
   Args:
-    program: of `Parallel.jit`; its arguments are given by name, and `params` always have the same
-      shapes.
+    function: called with arguments by name; `params` must always have the same shapes.
+    parallel: the mesh.
+    **options: options of `jax.jit`.
+
+  Attributes:
+    jitted: what `jax.jit` returns.
   """
-  compiled = set()
 
-  def call(**arguments: Any) -> Any:
-    varying = {name: x for name, x in arguments.items() if name != "params"}
-    leaves, structure = jax.tree.flatten(varying)
-    kinds = tuple((x.shape, x.dtype) if hasattr(x, "shape") else x for x in leaves)
-    if (structure, kinds) not in compiled:
-      with _COMPILING:
-        if (structure, kinds) not in compiled:
-          found = program(**arguments)
-          compiled.add((structure, kinds))
-          return found
-    return program(**arguments)
+  def __init__(self, function: Callable, parallel: Parallel, **options: Any):
+    self._parallel = parallel
+    self.jitted = jax.jit(function, **options)
+    self._compiled = set()
 
-  call.jitted = program.jitted
-  return call
+  def __call__(self, **arguments: Any) -> Any:
+    """Calls the function; the first call with new shapes compiles it."""
+    with self._parallel.context():
+      shapes = _shapes(arguments)
+      if shapes not in self._compiled:
+        with _COMPILING:
+          if shapes not in self._compiled:
+            results = self.jitted(**arguments)
+            self._compiled.add(shapes)
+            return results
+      return self.jitted(**arguments)
 
 
-def _delayed(items: Iterable[Any], count: int) -> Iterator[Any]:
-  """The items, each given when `count` more have been taken."""
-  taken = collections.deque()
-  for item in items:
-    taken.append(item)
-    if len(taken) > count:
-      yield taken.popleft()
-  yield from taken
+def _shapes(arguments: dict[str, Any]) -> tuple:
+  """Returns all that decides whether a call compiles: structures, shapes and static arguments."""
+  varying = {name: value for name, value in arguments.items() if name != "params"}
+  leaves, structure = jax.tree.flatten(varying)
+  return structure, *((x.shape, x.dtype) if hasattr(x, "shape") else x for x in leaves)

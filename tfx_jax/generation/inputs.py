@@ -1,11 +1,12 @@
-"""Texts and token ids as people give them: checked, and cut to what a model reads."""
+"""Inputs and token ids as callers give them: checked, and cut to a length that a model can read."""
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from absl import logging
 
+from tfx_jax.codecs.codec import Codec, Elements, Tokens
 from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.data.layout import Layout
 from tfx_jax.data.truncation import cut
@@ -15,16 +16,32 @@ from tfx_jax.errors import UserError, shown
 _NAMED = 5
 
 
+def is_text(codec: Codec) -> TypeGuard[Tokenizer]:
+  """Returns whether a codec is a tokenizer, whose values are texts."""
+  return hasattr(codec, "pieces")
+
+
+def tokens_of(codec: Codec) -> Tokens:
+  """Returns the element of a codec of tokens.
+
+  Raises:
+    UserError: if its elements are frames.
+  """
+  if not isinstance(codec.element, Tokens):
+    raise UserError("the elements of the target codec are frames: use FrameGenerator")
+  return codec.element
+
+
 def as_list(name: str, values: Any, kind: str = "texts") -> list:
   """Returns the items of any iterable but a text.
 
   Args:
-    name: of the parameter, for errors.
-    values: as they were given.
-    kind: of the items, for errors.
+    name: name of the parameter, for errors.
+    values: the caller's argument.
+    kind: kind of the items, for errors.
 
   Raises:
-    UserError: for what is no iterable, or one text.
+    UserError: for one text, or a value that is not iterable.
   """
   if isinstance(values, str | bytes | bytearray) or not isinstance(values, Iterable):
     raise UserError(f"{name}={shown(values)}: use a list of {kind}")
@@ -46,14 +63,14 @@ def as_texts(name: str, values: Any) -> list[str]:
   """Returns the texts of any iterable.
 
   Raises:
-    UserError: for what is no iterable, one text, or holds anything else.
+    UserError: for one text, a value that is not iterable, or items of another type.
   """
   texts = as_list(name, values)
   return [as_text(f"{name}[{number}]", text) for number, text in enumerate(texts)]
 
 
 def as_ids(name: str, values: Any) -> list[int]:
-  """Returns the token ids of any iterable of whole numbers, NumPy's included.
+  """Returns the token ids of any iterable of integers, NumPy's included.
 
   Raises:
     UserError: for anything else.
@@ -65,31 +82,33 @@ def as_ids(name: str, values: Any) -> list[int]:
     raise UserError(f"{name}={shown(ids)}: use a text, or a list of token ids") from None
 
 
-def check_ids(name: str, ids: Iterable[int], tokenizer: Tokenizer, excluded: Sequence[int]) -> None:
-  """Checks that there are such tokens.
+def check_ids(name: str, ids: Iterable[int], codec: Codec, excluded: Sequence[int]) -> None:
+  """Checks that token ids exist.
 
   Args:
-    name: of what holds them, for errors.
-    ids: of tokens.
-    tokenizer: of these tokens.
+    name: name of the list that contains them, for errors.
+    ids: token ids.
+    codec: codec of these tokens.
     excluded: ids that are not allowed here.
 
   Raises:
-    UserError: for an id that the tokenizer does not have, or one that is excluded.
+    UserError: for an id that the codec does not have, or that is excluded.
   """
+  size = tokens_of(codec).vocab_size
   for i in ids:
-    if i in excluded or not 0 <= i < tokenizer.vocab_size:
-      names = zip(excluded, tokenizer.pieces(excluded), strict=True)
+    if i in excluded or not 0 <= i < size:
+      pieces = codec.pieces(excluded) if is_text(codec) else ["special"] * len(excluded)
+      names = zip(excluded, pieces, strict=True)
       known = ", ".join(f"{special} ({name})" for special, name in names)
       also = f", and none of {known}" if known else ""
-      raise UserError(f"{name} holds {i}: use ids below {tokenizer.vocab_size}{also}")
+      raise UserError(f"{name} holds {i}: use ids below {size}{also}")
 
 
 def as_targets(name: str, values: Any, tokenizer: Tokenizer, layout: Layout) -> list[list[int]]:
-  """Returns the tokens of targets; texts are ended as the layout ends them, ids taken as they are.
+  """Returns the tokens of targets: texts end as in the layout, ids are taken as they are.
 
   Raises:
-    UserError: for an item that is neither a text nor a list of ids that there are.
+    UserError: for an item that is neither a text nor a list of existing ids.
   """
   targets = []
   for number, target in enumerate(as_list(name, values, "texts or of token lists")):
@@ -102,19 +121,19 @@ def as_targets(name: str, values: Any, tokenizer: Tokenizer, layout: Layout) -> 
 
 
 def cut_long(
-  encoded: Sequence[list[int]], layout: Layout, longest: int, warn: bool = True
-) -> list[list[int]]:
-  """Cuts inputs to what a model may read, with one warning that names them.
+  encoded: Sequence[Elements], layout: Layout, longest: int, warn: bool = True
+) -> list[Elements]:
+  """Cuts inputs to a length that the model may read, with one warning that names them.
 
   Args:
-    encoded: the tokens of each input, nothing around them.
-    layout: how the model reads them.
+    encoded: elements of each input, without special tokens.
+    layout: how the model is given inputs.
     longest: `generate.max_source_length`, special tokens counted.
     warn: false if the inputs have been reported before.
   """
   limit = min(longest, layout.window or longest)
-  room = limit - len(layout.prompt([]))
-  long = [str(number) for number, ids in enumerate(encoded, 1) if len(ids) > room]
+  capacity = limit - len(layout.prompt([]))
+  long = [str(number) for number, elements in enumerate(encoded, 1) if len(elements) > capacity]
   if long and warn:
     logging.warning(
       "%d of %d inputs cut to %d tokens (%s): %s",
@@ -122,4 +141,4 @@ def cut_long(
       "generate.max_source_length" if limit == longest else "a training row",
       ", ".join([*long[:_NAMED], *["…"] * (len(long) > _NAMED)]),
     )
-  return [list(cut(ids, room, layout.cut_start)) for ids in encoded]
+  return [cut(elements, capacity, layout.cut_start) for elements in encoded]

@@ -1,47 +1,81 @@
-"""Searches over a model in a few programs: one begins a search, one goes on with it.
+"""The search of one batch with a model, in a few compiled programs.
 
-The host may look at it in between, whenever it likes. Attention looks at all the room that the
-cache has, written or not, and most outputs are much shorter than they may be: so the cache begins
-small, and is grown while a search goes on.
+One program starts a search, another continues it, so that the host can look at the outputs in
+between. Attention reads the whole capacity of the cache, generated or not, and most outputs are
+much shorter than the longest that is allowed. So the cache starts small and grows during a search.
 """
 
-import functools
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
-from flax import struct
 
-from tfx_jax.decoding import beam, diverse, sample
+from tfx_jax.decoding import beam, diverse, frames, sample
 from tfx_jax.decoding.coverage import coverage_penalty
-from tfx_jax.decoding.loop import NO_TOKEN
+from tfx_jax.decoding.loop import NO_TOKEN, Output
 from tfx_jax.errors import UserError
-from tfx_jax.generation.in_flight import compiled_by_one
+from tfx_jax.generation.in_flight import Program
 from tfx_jax.layers import cache as caches
 from tfx_jax.layers import cpu_layout
-from tfx_jax.models.model import Model
+from tfx_jax.models.model import Cache, Model, Params, Prompt
 from tfx_jax.models.quantized import dequantize
 from tfx_jax.parallel import Parallel
 
-# Steps that a cache first has room for; it is doubled, up to what an output may be long.
+# Steps that a new cache has capacity for; it is doubled, up to the longest output.
 FIRST_LENGTH = 16
 
-Settings = beam.BeamSettings | diverse.DiverseSettings | sample.SampleSettings
+SearchSettings = (
+  beam.BeamSettings | diverse.DiverseSettings | sample.SampleSettings | frames.FrameSettings
+)
+# The type of the settings selects the search.
 SEARCHES = {
   beam.BeamSettings: beam,
   diverse.DiverseSettings: diverse,
   sample.SampleSettings: sample,
+  frames.FrameSettings: frames,
 }
+State = beam.BeamState | diverse.DiverseState | sample.SampleState | frames.FrameState
 
 
-class Found(NamedTuple):
-  """What a search has found.
+class SearchBatch(NamedTuple):
+  """Arrays that the search of a batch reads.
+
+  Attributes:
+    prompt: the inputs.
+    active: bool [B], false for rows that only fill the batch.
+    settings: settings of the search.
+    coverage_weight: weight of the coverage penalty, scalar; None for no such penalty.
+  """
+
+  prompt: Prompt
+  active: jax.Array
+  settings: SearchSettings
+  coverage_weight: jax.Array | None = None
+
+
+class SearchShape(NamedTuple):
+  """Sizes that the programs of a search are compiled for.
+
+  Attributes:
+    capacity: T, most elements of an output.
+    width: W, beams or samples of a row.
+    num_return: R, hypotheses that beam search keeps of each row.
+    alignment_layer: decoder layer whose attention is summed for the coverage penalty, or None.
+  """
+
+  capacity: int
+  width: int = 1
+  num_return: int = 1
+  alignment_layer: int | None = None
+
+
+class SearchResult(NamedTuple):
+  """Outputs of a search over tokens.
 
   Attributes:
     tokens: int32 [B,R,T], `NO_TOKEN` after EOS.
-    score: [B,R], what hypotheses are ranked by; minus infinity for an empty place.
-    log_prob: [B,R], of the model.
+    score: [B,R], which hypotheses are ranked by; minus infinity for an empty place.
+    log_prob: [B,R], log-probability by the model.
   """
 
   tokens: jax.Array
@@ -49,137 +83,131 @@ class Found(NamedTuple):
   log_prob: jax.Array
 
 
-@struct.dataclass
-class Coverage:
-  """What a search of beams adds to scores for the source that was read.
-
-  Attributes:
-    weight: of `coverage_penalty`, scalar.
-    segments: [B,S], above 0 where the source is real.
-  """
-
-  weight: jax.Array
-  segments: jax.Array
-
-
-class Searcher:
-  """The programs of a model; they are compiled when first needed and then kept.
+class SearchPrograms:
+  """The programs of a model; each is compiled when it is first needed, and then kept.
 
   Args:
-    model: the model to search with.
+    model: the model.
     parallel: the mesh.
   """
 
   def __init__(self, model: Model, parallel: Parallel):
-    self.parallel = parallel
-
-    def jit(function: Callable, *fixed: Any, **options: Any) -> Callable:
-      return compiled_by_one(parallel.jit(functools.partial(function, *fixed), **options))
-
-    names = "width", "num_return", "length", "cache_length", "alignment_layer"
+    self.model, self.parallel = model, parallel
     donated = "state", "cache"
-    self.prepare = jit(_prepare)
-    self.begin = jit(_begin, model, parallel, static_argnames=names)
-    self.advance = jit(_advance, model, parallel, donate_argnames=donated)
-    self.grow = jit(_grow, parallel, static_argnames="length")
-    self.cut = jit(_cut, parallel, donate_argnames="state")
-    self.finished = jit(_finished)
+    self.prepare = Program(_prepare, parallel)
+    self.begin = Program(self._begin, parallel, static_argnames=("shape", "cache_length"))
+    self.advance = Program(self._advance, parallel, donate_argnames=donated)
+    self.grow = Program(self._grow, parallel, static_argnames="length")
+    self.cut = Program(self._cut, parallel, donate_argnames="state")
+    self.finished = Program(_finished, parallel)
+
+  def _begin(
+    self, params: Params, batch: SearchBatch, shape: SearchShape, cache_length: int
+  ) -> tuple[State, Cache]:
+    """Returns the state of a search after the first element, and the cache."""
+    model = self.model.bind({"params": params})
+    prefilled = model.prefill(batch.prompt, cache_length, shape.width, shape.alignment_layer)
+    state = _first_state(batch, shape, *prefilled)
+    return self.parallel.split_rows((state, prefilled[1]))
+
+  def _advance(
+    self, params: Params, batch: SearchBatch, state: State, cache: Cache, steps: jax.Array
+  ) -> tuple[State, Cache]:
+    """Returns the state of a search and the cache after at most `steps` more elements."""
+    step = self.model.bind({"params": params}).decode
+    search = SEARCHES[type(batch.settings)]
+    penalty = (_end_penalty(batch),) if search in (beam, diverse) else ()
+    advanced = search.advance(step, state, cache, batch.settings, steps, *penalty)
+    return self.parallel.split_rows(advanced)
+
+  def _grow(self, cache: Cache, length: int) -> Cache:
+    return self.parallel.split_rows(caches.grow(cache, length))
+
+  def _cut(self, state: sample.SampleState, keep: jax.Array) -> sample.SampleState:
+    return self.parallel.split_rows(sample.cut(state, keep))
 
 
 class Search:
-  """A search of a batch that is under way.
+  """The search of one batch, in progress.
 
   Args:
-    searcher: its programs.
-    params: of the model, from `Searcher.prepare`.
-    batch: see `batches.model_arrays`.
-    active: bool [B], which rows are real.
-    settings: which they are chooses the search.
-    coverage: None: attention is not looked at.
-    length: T, most tokens of an output.
-    **shape: `width` W, beams or samples of a row; `num_return` R, hypotheses that beams keep (of
-      samples all W are kept); `alignment_layer`, whose attention coverage is, or None.
+    programs: the programs of the model.
+    params: parameters, from `SearchPrograms.prepare`.
+    batch: inputs and settings.
+    shape: sizes.
   """
 
   def __init__(
-    self,
-    searcher: Searcher,
-    params: Any,
-    batch: Mapping[str, jax.Array],
-    active: jax.Array,
-    settings: Settings,
-    coverage: Coverage | None = None,
-    *,
-    length: int,
-    **shape: int | None,
+    self, programs: SearchPrograms, params: Params, batch: SearchBatch, shape: SearchShape
   ):
-    self._searcher = searcher
-    self._fixed = {"params": params, "settings": settings, "coverage": coverage}
-    self.room = length
-    # Tokens that there are, and that the cache has room for; fewer are there if all have ended.
-    self._reached, self._cache_length = 1, min(FIRST_LENGTH, length)
-    self.state, self._cache = searcher.begin(
-      batch=batch,
-      active=active,
-      length=length,
-      cache_length=self._cache_length,
-      **self._fixed,
-      **shape,
+    self.capacity = shape.capacity
+    self._programs, self._params, self._batch = programs, params, batch
+    self._cache_length = min(FIRST_LENGTH, shape.capacity)
+    # Steps asked for so far; the device takes fewer where all rows finish.
+    self._length = 1
+    self.state, self._cache = programs.begin(
+      params=params, batch=batch, shape=shape, cache_length=self._cache_length
     )
 
   def advance(self, steps: int) -> None:
-    """Goes on for at most so many tokens, waiting for none but those that fill the cache."""
-    end = min(self._reached + steps, self.room)
-    while self._reached < end:
-      if self._reached == self._cache_length:
+    """Generates up to `steps` more elements; waits for the device only when the cache must grow."""
+    end = min(self._length + steps, self.capacity)
+    while self._length < end:
+      if self._length == self._cache_length:
         if self.finished:
           return
-        self._cache_length = min(2 * self._cache_length, self.room)
-        self._cache = self._searcher.grow(cache=self._cache, length=self._cache_length)
-      reached = min(end, self._cache_length)
-      self.state, self._cache = self._searcher.advance(
+        self._cache_length = min(2 * self._cache_length, self.capacity)
+        self._cache = self._programs.grow(cache=self._cache, length=self._cache_length)
+      length = min(end, self._cache_length)
+      self.state, self._cache = self._programs.advance(
+        params=self._params,
+        batch=self._batch,
         state=self.state,
         cache=self._cache,
-        steps=np.int32(reached - self._reached),
-        **self._fixed,
+        steps=np.int32(length - self._length),
       )
-      self._reached = reached
+      self._length = length
 
-  def cut(self, kept: np.ndarray) -> None:
-    """Ends samples after `kept` [B,W] tokens; T: they are left as they are."""
-    placed = self._searcher.parallel.place_whole({"kept": kept})
-    self.state = self._searcher.cut(state=self.state, **placed)
+  def cut(self, keep: np.ndarray) -> None:
+    """Ends samples after `keep` tokens, int32 [B,W]; T leaves a sample as it is."""
+    placed = self._programs.parallel.place_whole({"keep": keep})
+    self.state = self._programs.cut(state=self.state, **placed)
 
   @property
   def finished(self) -> bool:
-    """Whether there is no token to come; waits for those that are under way."""
-    return bool(self._fetch(self._searcher.finished(state=self.state)))
+    """True if no element can follow; waits for the device."""
+    return bool(self._fetch(self._programs.finished(state=self.state)))
 
   def samples(self) -> list[list[list[int]]]:
-    """The tokens of each row's samples so far, EOS included.
+    """Returns the tokens of each row's samples so far, EOS included; waits for the device.
 
     Raises:
       UserError: if the model's scores are not finite.
     """
     tokens, log_probs = self._fetch((self.state.tokens, self.state.log_probs))
     check_scores("generate", log_probs.sum(axis=2))
-    return [[trimmed(ids) for ids in row] for row in tokens.tolist()]
+    return [[without_padding(ids) for ids in row] for row in tokens.tolist()]
 
-  def found(self) -> Found:
-    """What has been found, still on the device."""
+  def result(self) -> SearchResult:
+    """Returns the outputs of a search over tokens, still on the device."""
     if isinstance(self.state, sample.SampleState):
-      return Found(self.state.tokens, self.state.log_prob, self.state.log_prob)
-    return Found(self.state.done_tokens, self.state.done_score, self.state.done_log_prob)
+      return SearchResult(self.state.tokens, self.state.log_prob, self.state.log_prob)
+    return SearchResult(self.state.done_tokens, self.state.done_score, self.state.done_log_prob)
 
   def _fetch(self, tree: Any) -> Any:
-    return self._searcher.parallel.fetch(tree)
+    return self._programs.parallel.fetch(tree)
+
+
+def traced(value: Any, dtype: Any) -> jax.Array:
+  """Returns a NumPy array as an argument of a program, which puts it on the devices."""
+  return cast(jax.Array, np.asarray(value, dtype))
 
 
 def check_scores(name: str, scores: np.ndarray) -> None:
-  """Checks scores of hypotheses. Minus infinity is an empty place, but not all are empty.
+  """Checks scores of hypotheses. Minus infinity is an empty place, but not all may be empty.
 
   Raises:
-    UserError: if one is no number, or none is finite.
+    UserError: if one is NaN, or none is finite.
   """
   if np.isnan(scores).any() or not np.isfinite(scores).any():
     raise UserError(
@@ -188,77 +216,44 @@ def check_scores(name: str, scores: np.ndarray) -> None:
     )
 
 
-def trimmed(tokens: list[int]) -> list[int]:
-  """Without the padding at the end."""
+def without_padding(tokens: list[int]) -> list[int]:
+  """Returns the tokens up to the first `NO_TOKEN`."""
   return tokens[: tokens.index(NO_TOKEN)] if NO_TOKEN in tokens else tokens
 
 
-def _prepare(params: Any) -> Any:
-  """Returns float parameters in the layout that decoding reads fastest."""
+def _prepare(params: Params) -> Params:
+  """Returns float parameters in the memory layout that decoding reads fastest."""
   return cpu_layout.prepare(dequantize(params))
 
 
-def _begin(
-  model: Model,
-  parallel: Parallel,
-  params: Any,
-  batch: Mapping[str, jax.Array],
-  active: jax.Array,
-  settings: Settings,
-  coverage: Coverage | None,
-  *,
-  width: int,
-  num_return: int,
-  length: int,
-  cache_length: int,
-  alignment_layer: int | None,
-) -> tuple[Any, Any]:
-  """The state of a search after its first token, and the model's cache."""
-  bound = model.bind({"params": params})
-  logits, cache = bound.prefill(batch, cache_length, width, alignment_layer)
-  shape = {"width": width, "capacity": length}
-  if not isinstance(settings, sample.SampleSettings):
-    ending = _ending(coverage)
-    shape |= {"num_return": num_return, "end_penalty": None if ending is None else ending(cache)}
-  state = SEARCHES[type(settings)].begin(logits, settings, active, **shape)
-  return parallel.split_rows((state, cache))
+def _first_state(batch: SearchBatch, shape: SearchShape, output: Output, cache: Cache) -> State:
+  """Returns the state after the first element, given the output and the cache of `prefill`."""
+  search = SEARCHES[type(batch.settings)]
+  if isinstance(batch.settings, frames.FrameSettings):
+    frame, stop_logit = output
+    return frames.begin(frame, stop_logit, batch.settings, batch.active, capacity=shape.capacity)
+  sizes = {"width": shape.width, "capacity": shape.capacity}
+  if search is not sample:
+    penalty = _end_penalty(batch)
+    sizes |= {
+      "num_return": shape.num_return,
+      "end_penalty": None if penalty is None else penalty(cache),
+    }
+  return search.begin(output, batch.settings, batch.active, **sizes)
 
 
-def _advance(
-  model: Model,
-  parallel: Parallel,
-  params: Any,
-  state: Any,
-  cache: Any,
-  settings: Settings,
-  coverage: Coverage | None,
-  steps: jax.Array,
-) -> tuple[Any, Any]:
-  """The state of a search and the model's cache after at most so many more tokens."""
-  step = model.bind({"params": params}).decode
-  more = () if isinstance(settings, sample.SampleSettings) else (_ending(coverage),)
-  moved = SEARCHES[type(settings)].advance(step, state, cache, settings, steps, *more)
-  return parallel.split_rows(moved)
-
-
-def _grow(parallel: Parallel, cache: Any, length: int) -> Any:
-  return parallel.split_rows(caches.grow(cache, length))
-
-
-def _finished(state: Any) -> jax.Array:
-  return state.finished.all() | (state.length == state.capacity)
-
-
-def _cut(parallel: Parallel, state: sample.SampleState, kept: jax.Array) -> sample.SampleState:
-  return parallel.split_rows(sample.cut(state, kept))
-
-
-def _ending(coverage: Coverage | None) -> beam.EndPenalty | None:
-  if coverage is None:
+def _end_penalty(batch: SearchBatch) -> beam.EndPenalty | None:
+  """Returns the coverage penalty as a function of the cache, or None if there is none."""
+  weight = batch.coverage_weight
+  if weight is None:
     return None
+  real = batch.prompt["inputs_segments"] > 0
 
-  def ending(cache: Any) -> jax.Array:
-    attended = caches.coverage(cache)
-    return coverage.weight * coverage_penalty(attended, coverage.segments > 0)
+  def end_penalty(cache: Cache) -> jax.Array:
+    return weight * coverage_penalty(caches.coverage(cache), real)
 
-  return ending
+  return end_penalty
+
+
+def _finished(state: State) -> jax.Array:
+  return state.finished.all() | (state.length == state.capacity)

@@ -28,25 +28,26 @@ def load(
   ensemble: str | Sequence[str] | None = None,
   trust: bool = False,
 ) -> Run:
-  """Opens a trained run, or an ensemble of it with others, which then is the model of the run.
+  """Opens a trained run, or an ensemble of several as one run.
 
   Args:
-    workdir: that it was trained in, or a folder of Hugging Face with config.json, safetensors and
-      tokenizer.json; "hf://ORGANISATION/NAME" fetches one.
+    workdir: workdir of the training, or a folder of Hugging Face with config.json, safetensors and
+      tokenizer.json; "hf://ORGANISATION/NAME" downloads one.
     checkpoint: "best", "latest", "ema", "average" or a step; by default
       `config.evaluate.checkpoint`.
-    config: in place of the workdir's own, with other settings of generation and the like.
-    ensemble: the other members, by default `config.generate.ensemble`.
-    trust: whether code may be run that the config.json of a folder names (`package.module:Name`);
-      only for folders whose makers you trust. A `config` that is given is trusted in any case.
+    config: a configuration to use in place of the workdir's, with other settings of generation or
+      evaluation.
+    ensemble: the other members; by default `config.generate.ensemble`.
+    trust: whether code named in the folder's config.json (`package.module:Name`) may be run; only
+      for folders whose authors you trust. A `config` argument is always trusted.
 
   Raises:
-    UserError: if the workdir holds no trained run, a member is missing or reads or writes other
-      tokens, or a folder that is not trusted names code.
+    UserError: if the workdir contains no trained run, a member is missing or has other tokenizers,
+      or a folder that is not trusted names code.
   """
   workdir = as_path("load: workdir", workdir)
   if config is not None and not isinstance(config, ConfigDict):
-    raise UserError(f"load: config is {type(config).__name__}: use a ConfigDict, as of run.config")
+    raise UserError(f"load: config is {type(config).__name__}: use a ConfigDict, like run.config")
   if isinstance(ensemble, str):
     ensemble = (ensemble,)
   members = None if ensemble is None else as_texts("load: ensemble", ensemble)
@@ -71,7 +72,16 @@ def _open_all(
 
 
 def _member(name: str, workdir: str, first: Run) -> Run:
-  """The run that 'WORKDIR', 'WORKDIR@CHECKPOINT' or '@CHECKPOINT' means, on the mesh of `first`."""
+  """Opens a member of an ensemble, on the mesh of its first member.
+
+  Args:
+    name: 'WORKDIR', 'WORKDIR@CHECKPOINT' or '@CHECKPOINT'.
+    workdir: the workdir of the first member.
+    first: the first member.
+
+  Raises:
+    UserError: if it cannot be opened, or has other tokenizers than the first.
+  """
   folder, at, checkpoint = name.rpartition("@")
   if not at or "/" in checkpoint:
     folder, checkpoint = name, ""
@@ -82,10 +92,10 @@ def _member(name: str, workdir: str, first: Run) -> Run:
     member = _open(folder or workdir, checkpoint or None, config)
   except UserError as error:
     raise UserError(f"generate.ensemble: {error}") from error
-  for side, own, other in zip(
+  for side, first_codec, other in zip(
     ("source", "target"), first.tokenizers, member.tokenizers, strict=True
   ):
-    if own.fingerprint != other.fingerprint:
+    if first_codec.fingerprint != other.fingerprint:
       raise UserError(
         f"generate.ensemble: {name} has another {side} tokenizer than {workdir}, "
         "and members must share theirs"
@@ -94,10 +104,10 @@ def _member(name: str, workdir: str, first: Run) -> Run:
 
 
 def read_config(workdir: str) -> ConfigDict:
-  """The configuration of a run, or the one that a Hugging Face folder means.
+  """Returns the configuration of a run, or one made from a Hugging Face folder.
 
   Raises:
-    UserError: if the folder holds neither, or names code and is not trusted.
+    UserError: if the folder contains neither, or names code and is not trusted.
   """
   workdir = pretrained.fetched(workdir)
   recorded = config_files.read_config(workdir)
@@ -109,12 +119,12 @@ def read_config(workdir: str) -> ConfigDict:
 
 
 def adopt(config: ConfigDict, workdir: str) -> list[str]:
-  """Takes the model and the tokenizer of `train.init_from` into a configuration.
+  """Sets the model and the tokenizer of a configuration to those of `train.init_from`.
 
-  Settings of how a model is trained or run stay as they are. A run that has begun has them already.
+  Settings of how a model is trained or run stay unchanged. A run that has started has them already.
 
   Returns:
-    what was changed, a line for each key.
+    the changes, a line for each key.
   """
   source = config_files.recorded_config(workdir) or read_config(config.train.init_from)
   old = config.to_dict()
@@ -137,7 +147,7 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
   config = recorded if config is None else config
   validate(config)
   for line in config_files.differences(recorded.to_dict(), config.to_dict()):
-    # How results and gradients are computed may change, what the parameters mean may not.
+    # The precision and the kind of gradients may change, the meaning of the parameters may not.
     how = line.startswith(("model.dtype", "model.plain_gradients"))
     if line.startswith(("model.", "tokenizer.", "lora.")) and not how:
       raise UserError(f"{workdir} holds another model ({line}): leave that setting as it was")
@@ -172,7 +182,7 @@ def _read_foreign(folder: str) -> pretrained.Pretrained:
 
 
 def _config_of(foreign: pretrained.Pretrained) -> ConfigDict:
-  """The configuration that a foreign model means."""
+  """Returns the configuration of a foreign model."""
   config = base()
   for section, settings in foreign.settings.items():
     config[section].update(settings)

@@ -1,8 +1,8 @@
-"""A trained run for people: `run = tfx_jax.load(workdir)`, then generate, score, evaluate."""
+"""A trained run for people and notebooks: `run = tfx_jax.load(workdir)`, then `run.generate(…)`."""
 
 import functools
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -10,14 +10,17 @@ from ml_collections import ConfigDict
 from tfx_jax import builders
 from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.config import base
+from tfx_jax.data.layout import Layout
 from tfx_jax.errors import UserError, as_path, shown
 from tfx_jax.evaluation.align import Aligner, Alignment
-from tfx_jax.evaluation.evaluate import loss_figures, text_figures
+from tfx_jax.evaluation.evaluate import loss_metrics, text_metrics
 from tfx_jax.evaluation.score import Scorer
-from tfx_jax.generation.generator import Hypothesis
+from tfx_jax.generation.generator import Generator, Hypothesis
 from tfx_jax.generation.inputs import as_targets, as_text, as_texts, cut_long
 from tfx_jax.generation.text.constraints import Prefixes
+from tfx_jax.models.model import Model, Params
 from tfx_jax.models.quantized import dequantize
+from tfx_jax.parallel import Parallel
 from tfx_jax.pretrained.export import write_huggingface, write_safetensors
 from tfx_jax.report.heat_map import draw_heat_map
 from tfx_jax.training.step import make_loss_step
@@ -28,21 +31,24 @@ class Run:
 
   Attributes:
     config: the run's configuration.
-    params: the model's parameters, with all that was learnt in them.
-    adapters: what was learnt beside fixed parameters, or None; see `training/lora.py`.
-    step: the training step they are from.
+    params: the model's parameters; LoRA adapters are merged into them.
+    step: the training step that they are from.
+    model: the model.
+    tokenizers: tokenizers of sources and of targets.
+    parallel: the mesh.
+    adapters: LoRA adapters alone, or None; see `models/lora.py`.
   """
 
   def __init__(
     self,
     config: ConfigDict,
-    params: Any,
+    params: Params,
     step: int,
     *,
-    model: Any,
+    model: Model,
     tokenizers: tuple[Tokenizer, Tokenizer],
-    parallel: Any,
-    adapters: Any = None,
+    parallel: Parallel,
+    adapters: Params | None = None,
   ):
     self.config, self.params, self.step = config, params, step
     self.model, self.tokenizers, self.parallel = model, tokenizers, parallel
@@ -51,32 +57,32 @@ class Run:
   def generate(
     self, inputs: Iterable[str], prefixes: Prefixes | None = None, **settings: Any
   ) -> list[list[Hypothesis]]:
-    """For each input its hypotheses, best first.
+    """Returns the hypotheses of each input, best first.
 
     Args:
       inputs: texts.
-      prefixes: what the outputs of each input begin with, texts or token lists; empty ones force
-        nothing. By default `config.generate.prefix`.
+      prefixes: texts or token lists that the outputs of each input begin with; an empty one forces
+        nothing. By default `config.generate.prefix` for all.
       **settings: changes of `config.generate` for this call, such as `beam_size`, `num_return`,
         `length_penalty`, `max_length`.
 
     Raises:
-      UserError: for an unknown setting, or one that makes no sense.
+      UserError: for an unknown setting, or a value that makes no sense.
     """
     texts = as_texts("generate: inputs", inputs)
     return self.generator(self.params, texts, prefixes=prefixes, **settings)
 
   def stream(self, text: str, number: int = 0, **settings: Any) -> Iterator[str]:
-    """The output of one text while it is written: pieces, which together are the whole.
+    """Returns the output for one text in chunks, each as soon as it is generated.
 
     Args:
       text: the input.
-      number: which of several inputs it is; samples depend on it.
-      **settings: changes of `config.generate` for this call; it takes `beam_size=1` or
+      number: number of the input among several; samples depend on it.
+      **settings: changes of `config.generate` for this call; the search must be `beam_size=1` or
         `search="sample"`.
 
     Raises:
-      UserError: for an unknown setting, or one that makes no sense.
+      UserError: for an unknown setting, or a value that makes no sense.
     """
     text = as_text("stream: text", text)
     try:
@@ -86,39 +92,42 @@ class Run:
     return self.generator.stream(self.params, text, number, **settings)
 
   def reads_whole(self, text: str) -> bool:
-    """Whether an input is not too long to be read as it is."""
+    """Returns whether an input is short enough to be read without being cut."""
     longest = self.config.generate.max_source_length
     limit = min(longest, self.layout.window or longest)
     (ids,) = self.tokenizers[0].encode([text])
     return len(self.layout.prompt(ids)) <= limit
 
-  def score(
-    self, inputs: Iterable[str], targets: Iterable[str] | Iterable[Iterable[int]]
-  ) -> list[float]:
-    """The summed log-probability in nats of each target, given its input.
+  def score(self, inputs: Iterable[str], targets: Iterable[str | Iterable[int]]) -> list[float]:
+    """Returns the summed log-probability in nats of each target, given its input.
 
     Args:
-      inputs: texts, cut like those of `generate`.
-      targets: texts, to which EOS is added where texts end with it, or token lists, which are taken
-        as they are.
+      inputs: texts; long ones are cut as in `generate`.
+      targets: texts, to which EOS is added where training texts end with it, or token lists, which
+        are taken as they are.
 
     Raises:
-      UserError: for a pair that is longer than what the model can read, or ids that there are not.
+      UserError: for a pair that is longer than the model can read, or ids that do not exist.
     """
     return self._scorer(self.params, *self._encode("score", inputs, targets))
 
   def attention(
     self,
     inputs: Iterable[str],
-    targets: Iterable[str] | Iterable[Iterable[int]],
+    targets: Iterable[str | Iterable[int]],
     warn: bool = True,
   ) -> list[Alignment]:
-    """What each target attends to in its input, by the layer `config.generate.alignment_layer`.
+    """Returns the attention of each target to its input.
+
+    It is that of the decoder layer `config.generate.alignment_layer`, averaged over its heads.
 
     Args:
-      inputs: texts, cut like those of `generate`.
+      inputs: texts; long ones are cut as in `generate`.
       targets: texts, to which EOS is added, or token lists, which are taken as they are.
       warn: whether inputs that are cut are reported; `generate` has reported its own.
+
+    Raises:
+      UserError: for a model without an encoder, or ids that do not exist.
     """
     if self.config.model.architecture != "encoder_decoder":
       raise UserError(
@@ -129,15 +138,20 @@ class Run:
     weights = self._aligner(self.params, sources, encoded)
     source, target = self.tokenizers
     return [
-      Alignment(source.pieces(read), target.pieces(written), shares)
-      for read, written, shares in zip(sources, encoded, weights, strict=True)
+      Alignment(source.pieces(source_ids), target.pieces(target_ids), attention)
+      for source_ids, target_ids, attention in zip(sources, encoded, weights, strict=True)
     ]
 
   def draw_attention(self, path: str, text: str, target: str | Sequence[int]) -> None:
-    """Draws what a target attends to in its input as a heat map, in the format of `path`'s ending.
+    """Draws the attention of a target to its input as a heat map.
+
+    Args:
+      path: file to write; its ending selects the format.
+      text: the input.
+      target: a text, or token ids.
 
     Raises:
-      UserError: if it cannot be written.
+      UserError: if the file cannot be written.
     """
     path = as_path("draw_attention: path", path)
     (alignment,) = self.attention([text], [target])
@@ -147,15 +161,15 @@ class Run:
     """Writes the model into a new folder.
 
     Args:
-      folder: which must not exist, or be empty.
-      format: "huggingface" for what transformers loads, with tokenizer and settings; "safetensors"
-        for parameters under our own names, with int8 weights those of `quantize`; "adapters" for
-        what was learnt alone, likewise.
-      architecture: of transformers, such as "MistralForCausalLM"; by default the first one that has
-        this model's settings.
+      folder: a folder that is empty or does not exist yet.
+      format: "huggingface" for a folder that transformers loads, with tokenizer and settings;
+        "safetensors" for the parameters under the names they have here (int8 weights as made by
+        `quantize`); "adapters" for the LoRA adapters alone, under the same names.
+      architecture: architecture of transformers, such as "MistralForCausalLM"; by default the first
+        one that supports this model's settings.
 
     Raises:
-      UserError: naming the setting for which transformers has no such model.
+      UserError: naming the setting that no architecture of transformers supports.
     """
     folder = as_path("export: folder", folder)
     architecture = as_text("export: architecture", architecture)
@@ -175,19 +189,23 @@ class Run:
   def _encode(
     self, name: str, inputs: Iterable, targets: Iterable, warn: bool = True
   ) -> tuple[list, list]:
-    """Inputs, cut like those of `generate`, and targets, as pairs of the model's layout."""
+    """Returns the token ids of inputs, cut as in `generate`, and of targets."""
     texts = as_texts(f"{name}: inputs", inputs)
-    written = as_targets(f"{name}: targets", targets, self.tokenizers[1], self.layout)
-    if len(texts) != len(written):
-      raise UserError(f"{name} got {len(texts)} inputs but {len(written)} targets")
+    target_ids = as_targets(f"{name}: targets", targets, self.tokenizers[1], self.layout)
+    if len(texts) != len(target_ids):
+      raise UserError(f"{name} got {len(texts)} inputs but {len(target_ids)} targets")
     longest = self.config.generate.max_source_length
     encoded = cut_long(self.tokenizers[0].encode(texts), self.layout, longest, warn)
-    return [self.layout.source(ids) for ids in encoded], written
+    return [self.layout.source(ids) for ids in encoded], target_ids
 
   def evaluate(
-    self, split: str = "test", on_batch: Any = lambda count: None
+    self, split: str = "test", on_batch: Callable[[int], None] = lambda count: None
   ) -> tuple[dict[str, float | str], list[dict[str, str]]]:
-    """Figures on a split by loss and by decoded text, and rows of texts to look at.
+    """Returns metrics of the loss and of generated texts, and rows of texts to look at.
+
+    Args:
+      split: "train", "validation" or "test".
+      on_batch: called after each generated batch with the number of examples in it.
 
     Raises:
       UserError: for an unknown split.
@@ -199,19 +217,19 @@ class Run:
     loader = builders.make_loader(self.config, lambda epoch: corpus, self.parallel, self.tokenizers)
     objective = builders.make_objective(self.config, self.model, self.parallel)
     loss_step = self.parallel.jit(make_loss_step(objective))
-    figures = loss_figures(loss_step, self.params, loader, self.parallel)
+    metrics = loss_metrics(loss_step, self.params, loader, self.parallel)
     task = builders.make_task(self.config)
-    texts, rows = text_figures(self.generator, self.params, task, examples, on_batch)
-    return figures | texts, rows
+    generated, rows = text_metrics(self.generator, self.params, task, examples, on_batch)
+    return metrics | generated, rows
 
   @functools.cached_property
-  def layout(self) -> Any:
-    """How the model reads inputs."""
+  def layout(self) -> Layout:
+    """The layout in which the model is given inputs."""
     return builders.make_layout(self.config, self.tokenizers)
 
   @functools.cached_property
-  def generator(self) -> Any:
-    """Generates texts by the run's settings."""
+  def generator(self) -> Generator:
+    """The generator with the run's settings."""
     return builders.make_generator(self.config, self.model, self.tokenizers, self.parallel)
 
   @functools.cached_property

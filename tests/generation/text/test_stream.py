@@ -12,7 +12,7 @@ from tfx_jax.codecs.text.tokenizer import ByteTokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.generation.settings import GenerateSettings
 from tfx_jax.generation.text.stop import find_stop
-from tfx_jax.generation.text.stream import STOP_EVERY, follow, go_on_to_stops
+from tfx_jax.generation.text.stream import STOP_EVERY, advance_to_stops, follow
 
 SEARCHES = [{"beam_size": 1}, {"search": "sample", "top_p": 0.9}]
 
@@ -20,7 +20,7 @@ SEARCHES = [{"beam_size": 1}, {"search": "sample", "top_p": 0.9}]
 class Written:
   """A search that writes given token lists."""
 
-  room = 100
+  capacity = 100
 
   def __init__(self, *outputs):
     self.outputs, self.length = [[*map(list, row)] for row in outputs], 1
@@ -90,7 +90,7 @@ def test_samples_end_at_their_stops_and_all_are_waited_for(tokenizers):
   texts = [["a" * 40 + "!b", "xa!b"], ["b" * 30, "!" * 5]]
   outputs = [[[*ids, EOS] for ids in tokenizer.encode(row)] for row in texts]
   search = Written(*outputs, [[], []])
-  go_on_to_stops(search, request(tokenizer, ("!", "xx"), [[], [1, 1]]), [0, 1])
+  advance_to_stops(search, request(tokenizer, ("!", "xx"), [[], [1, 1]]), [0, 1])
   assert [tokenizer.decode(row) for row in search.outputs] == [
     ["a" * 40 + "!", "xa!"],
     ["b" * 30, "!!!"],
@@ -116,7 +116,7 @@ def test_a_stream_is_the_text_that_is_generated(small, texts, settings, stop):
   assert list(small.generator.stream(small.params, " ", **settings)) == []
 
 
-def test_a_stream_compiles_a_program_that_begins_and_one_that_goes_on(small, caplog):
+def test_a_stream_compiles_two_programs(small, caplog):
   settings = {"beam_size": 1, "num_return": 1, "max_source_length": 16}
   with jax_logs(caplog):
     for text in ("a", "bc", "fade"):

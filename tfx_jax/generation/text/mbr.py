@@ -1,8 +1,8 @@
-"""Minimum Bayes risk decoding: of some samples, the one most like all of them.
+"""Minimum Bayes risk decoding: the sample that is most like all other samples.
 
-The expected utility of a text is the mean of its utility against each sample as if that were the
-reference (Kumar and Byrne 2004, section 2; sampled as in Eikema and Aziz 2020, arXiv:2005.10283,
-section 6). The utility is sentence chrF (Popović 2015) as sacreBLEU computes it.
+The expected utility of a text is the mean of its utility with each sample as the reference
+(Kumar and Byrne 2004, section 2; sampled as in Eikema and Aziz 2020, arXiv:2005.10283, section 6).
+The utility is sentence chrF (Popović 2015) as sacreBLEU computes it.
 """
 
 import collections
@@ -15,9 +15,9 @@ ORDERS, BETA = range(1, 7), 2.0
 
 
 def rank(samples: Sequence[str]) -> list[tuple[int, float]]:
-  """The distinct samples by expected chrF, best first, as (number, expected chrF in 0..100).
+  """Returns the distinct samples, best first, as (number, expected chrF in 0..100).
 
-  The number is that of a text's first occurrence; of equals the earlier one comes first.
+  The number is that of a text's first occurrence; of equally good texts the earlier one is first.
   """
   counts = collections.Counter(samples)
   texts, weights = list(counts), np.array(list(counts.values()))
@@ -27,10 +27,10 @@ def rank(samples: Sequence[str]) -> list[tuple[int, float]]:
 
 
 def pairwise_chrf(texts: Sequence[str]) -> np.ndarray:
-  """The sentence chrF [N,N] of each text (rows) against each text as the reference (columns).
+  """Returns the sentence chrF [N,N] of each text (rows) with each text as reference (columns).
 
-  The n-grams of a text are counted once, not once for each pair. The mean precision and recall are
-  over the orders of which both texts have n-grams.
+  The n-grams of a text are counted once, not once for each pair. Precision and recall are averaged
+  over the orders for which both texts have n-grams.
   """
   size = len(texts)
   precision, recall, orders = np.zeros((3, size, size))
@@ -48,8 +48,8 @@ def pairwise_chrf(texts: Sequence[str]) -> np.ndarray:
 
 
 def _count_ngrams(texts: Sequence[str], order: int) -> np.ndarray:
-  """How often each text [N] holds each n-gram that any of them holds, int [N,G]."""
-  found = [[text[i : i + order] for i in range(len(text) - order + 1)] for text in texts]
-  known = {ngram: i for i, ngram in enumerate(dict.fromkeys(n for row in found for n in row))}
-  numbers = [np.array([known[ngram] for ngram in row], int) for row in found]
+  """Returns how often each text contains each n-gram that any of them contains, int [N,G]."""
+  ngrams = [[text[i : i + order] for i in range(len(text) - order + 1)] for text in texts]
+  known = {ngram: i for i, ngram in enumerate(dict.fromkeys(n for row in ngrams for n in row))}
+  numbers = [np.array([known[ngram] for ngram in row], int) for row in ngrams]
   return np.array([np.bincount(row, minlength=len(known)) for row in numbers])

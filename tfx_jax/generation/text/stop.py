@@ -1,18 +1,18 @@
-"""Where outputs end before their EOS: at the first of some texts."""
+"""Stop strings: texts that end an output before its EOS."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 
 class Stop(NamedTuple):
-  """Where an output ends.
+  """The end of an output that a stop string ends.
 
   Attributes:
-    kept: its tokens, the last of which completes the text that stops it.
-    text: what stands before that text.
+    keep: number of its tokens, the last of which completes the stop string.
+    text: text before the stop string.
   """
 
-  kept: int
+  keep: int
   text: str
 
 
@@ -22,37 +22,37 @@ def find_stop(
   stops: Collection[str],
   prefix_length: int = 0,
 ) -> Stop | None:
-  """Where the first of the texts `stops` ends an output, if one does.
+  """Returns where the first stop string ends an output; None if none does.
 
-  The output ends with the first token that completes one of them. Of several that this token
-  completes, the one that begins first counts.
+  The output ends with the first token that completes a stop string. If this token completes
+  several, the one that begins first counts.
 
   Args:
-    decode: from token lists of outputs to their texts.
+    decode: decodes token lists of outputs to texts.
     ids: the output's tokens so far.
-    stops: texts.
-    prefix_length: so many of the tokens were given; what they hold does not stop.
+    stops: stop strings.
+    prefix_length: number of tokens that were forced; a stop string inside of them does not count.
   """
-  given, whole = decode([ids[:prefix_length], ids])
+  prefix, whole = decode([ids[:prefix_length], ids])
 
-  def place(text: str) -> int | None:
-    places = (text.find(stop, max(0, len(given) - len(stop) + 1)) for stop in stops)
-    return min((place for place in places if place >= 0), default=None)
+  def position(text: str) -> int | None:
+    positions = (text.find(stop, max(0, len(prefix) - len(stop) + 1)) for stop in stops)
+    return min((p for p in positions if p >= 0), default=None)
 
-  if place(whole) is None:
+  if position(whole) is None:
     return None
   counts = range(prefix_length + 1, len(ids) + 1)
   for count, text in zip(counts, decode([ids[:n] for n in counts]), strict=True):
-    if (found := place(text)) is not None:
-      return Stop(count, text[:found])
+    if (end := position(text)) is not None:
+      return Stop(count, text[:end])
   return None
 
 
 def settled(text: str, stops: Collection[str]) -> int:
-  """How many characters of a text that goes on will stay, whatever comes.
+  """Returns the number of characters of an unfinished text that cannot change any more.
 
-  Its end may be part of a character, which decodes as U+FFFD, or the beginning of a stop.
+  Its end may be part of a character, which decodes as U+FFFD, or the beginning of a stop string.
   """
   text = text.rstrip("\N{REPLACEMENT CHARACTER}")
-  begun = (n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n]))
-  return len(text) - max(begun, default=0)
+  started = (n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n]))
+  return len(text) - max(started, default=0)

@@ -1,6 +1,6 @@
-"""Outputs that are looked at while they are written."""
+"""Searches that the host looks at while they run: stop strings and streams."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -8,39 +8,39 @@ from tfx_jax.generation.request import Request
 from tfx_jax.generation.search import Search
 from tfx_jax.generation.text.stop import settled
 
-# Tokens between two looks for what stops an output.
+# Tokens generated between two checks for stop strings.
 STOP_EVERY = 16
 
 
-def go_on_to_stops(search: Search, request: Request, members: Sequence[int]) -> None:
-  """Goes on until every sample has its EOS or was stopped.
+def advance_to_stops(search: Search, request: Request, members: Collection[int]) -> None:
+  """Advances a search until every sample has its EOS or a stop string.
 
   Args:
-    search: of samples, just begun.
-    request: that it answers.
-    members: the number of each row's input; rows beyond them only fill up the batch.
+    search: a search for samples, just started.
+    request: its request.
+    members: number of each row's input; further rows only fill up the batch.
   """
   while True:
     samples = search.samples()
-    kept = np.full((len(samples), len(samples[0])), search.room, np.int32)
+    keep = np.full((len(samples), len(samples[0])), search.capacity, np.int32)
     for row, member in enumerate(members):
       for column, ids in enumerate(samples[row]):
         if stop := request.find_stop(member, ids):
-          kept[row, column] = stop.kept
-    search.cut(kept)
+          keep[row, column] = stop.keep
+    search.cut(keep)
     if search.finished:
       return
     search.advance(STOP_EVERY)
 
 
 def follow(search: Search, request: Request) -> Iterator[str]:
-  """The first sample's text of the first input, piece by piece.
+  """Yields the text of the first input's first sample in chunks.
 
-  What may still change, or turn out to be the beginning of a stop, is held back.
+  Text that may still change, or may be the beginning of a stop string, is held back.
 
   Args:
-    search: of samples, just begun.
-    request: that it answers.
+    search: a search for samples, just started.
+    request: its request.
   """
   shown = 0
   while True:
