@@ -2,10 +2,20 @@
 
 import numpy as np
 import pytest
-from support.small_codecs import KINDS, make_corpus, make_examples, make_layout
+from support.small_codecs import (
+  KINDS,
+  PictureCodec,
+  VectorCodec,
+  make_corpus,
+  make_examples,
+  make_layout,
+)
+from support.tiny_run import make_config
 
+from tfx_jax import builders
 from tfx_jax.codecs.codec import Tokens
 from tfx_jax.data.loader import Loader, Position
+from tfx_jax.errors import UserError
 
 
 @pytest.fixture(params=KINDS)
@@ -93,3 +103,14 @@ def test_prompts_hold_the_source_and_the_first_decoder_input(kind, tmp_path):
   assert batch["prompt"].tolist() == first * 2
   assert batch["prompt_segments"].tolist() == [[1], [1]]
   assert batch["prompt_positions"].tolist() == [[0], [0]]
+
+
+def test_decoder_only_models_refuse_frames_and_take_pictures():
+  config = make_config({"model.architecture": "decoder_only"})
+  vectors, pictures = VectorCodec(), PictureCodec()
+  for codecs in ((vectors, pictures), (pictures, vectors), (vectors, vectors)):
+    with pytest.raises(
+      UserError, match=r"^model\.architecture='decoder_only' takes tokens, [^\n]*$"
+    ):
+      builders.make_layout(config, codecs)
+  assert builders.make_layout(config, (pictures, pictures)).element == pictures.element

@@ -120,6 +120,8 @@ def test_a_piece_beyond_the_vocabulary_of_the_model_is_reported(run, tmp_path):
   folder = write(tmp_path / "model", more_pieces=["z"])
   more = tfx_jax.load(folder)
   assert more.score(["ab"], ["c"]) == pytest.approx(run.score(["ab"], ["c"]), rel=1e-6)
-  with pytest.raises(UserError, match=r"a text holds the piece 'z', whose id 19 is beyond the mod"):
+  with pytest.raises(
+    UserError, match=r"a text contains the piece 'z', whose id 19 is beyond the mod"
+  ):
     more.generate(["az"])
   assert len(FolderTensors(folder))

@@ -1,4 +1,4 @@
-"""Files of a tokenizer's folder: its kind and its model, each written atomically."""
+"""The folder of a tokenizer: its spec and its model, each file written whole or not at all."""
 
 import json
 import os
@@ -16,7 +16,7 @@ def read(path: str) -> bytes:
   """Returns the content of a file.
 
   Raises:
-    UserError: if it cannot be read.
+    UserError: if the file cannot be read.
   """
   try:
     with open(path, "rb") as file:
@@ -26,10 +26,10 @@ def read(path: str) -> bytes:
 
 
 def save(folder: str, spec: dict[str, Any], models: Mapping[str, bytes] | None = None) -> None:
-  """Writes the models, by file name, and then the file that defines the tokenizer.
+  """Writes the models, contents of files by name, and then the spec that makes them a tokenizer.
 
   Raises:
-    UserError: if they cannot be written.
+    UserError: if the folder cannot be written.
   """
   text = json.dumps({"format": FORMAT, **spec}).encode()
   try:

@@ -1,4 +1,4 @@
-"""Tokenizers of pretrained models: those of the library tokenizers, and Marian's."""
+"""Tokenizers of pretrained models: those of the library `tokenizers`, and those of Marian."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ from tfx_jax.codecs.text.tokenizer import TextCodec, Tokenizer, fingerprint_of
 from tfx_jax.errors import UserError
 
 _CONTENT = "huggingface.json"
-# Other files of a folder about its tokenizer, kept for export.
+# Further files of a tokenizer in a Hugging Face folder; they are kept for exports.
 BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 # Names of fields of special tokens in specs of earlier versions, whose key is "marks".
@@ -22,13 +22,13 @@ _OLD_FIELDS = {"before": "prefix", "after": "source_suffix", "other_ends": "othe
 
 
 class HuggingFaceTokenizer(TextCodec):
-  """A tokenizer.json, read by the library tokenizers.
+  """A tokenizer.json, read by the library `tokenizers`.
 
   Args:
-    content: contents of the file.
-    special_tokens: special tokens of the model.
-    vocab_size: vocabulary size of the model. If the tokenizer has more pieces, texts must not have
-      pieces beyond it.
+    content: content of the file.
+    special_tokens: see `SpecialTokens`.
+    vocab_size: number of ids of the model; it may be more than the tokenizer has pieces, or fewer:
+      then texts must not contain the pieces beyond.
     origin: path of the file, for errors.
     beside: contents of the files `BESIDE`, by name.
 
@@ -75,10 +75,10 @@ class HuggingFaceTokenizer(TextCodec):
     return ids
 
   def around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Returns the ids that the tokenizer adds before and after a text."""
+    """Returns the ids that the file adds in front of and behind a text."""
     known = min(self._tokenizer.get_vocab_size(), self.vocab_size)
     texts = (self._tokenizer.decode([i]) for i in range(known))
-    # A text that the tokenizer has pieces for.
+    # Any text that has pieces.
     text = next((text for text in texts if self.encode([text])[0]), "")
     ids, plain = self._tokenizer.encode(text).ids, self.encode([text])[0]
     start = next((n for n in range(len(ids)) if ids[n : n + len(plain)] == plain), 0)
@@ -101,20 +101,20 @@ class HuggingFaceTokenizer(TextCodec):
     files.save(folder, _spec("huggingface", self), contents)
 
   def foreign_files(self) -> dict[str, bytes]:
-    """Returns the tokenizer's files in a Hugging Face folder, by name."""
+    """Returns the files of the tokenizer in a Hugging Face folder, by name."""
     return {"tokenizer.json": self._content.encode(), **self._beside}
 
 
 class MarianTokenizer(TextCodec):
-  """Two sentencepiece models, of sources and targets, with one vocabulary, as in OPUS-MT.
+  """Sentencepiece models of source and target with one vocabulary, as in OPUS-MT.
 
   Args:
-    models: sentencepiece models of the sources and of the targets.
-    vocabulary: ids by piece.
-    special_tokens: special tokens of the model.
-    vocab_size: vocabulary size of the model.
+    models: sentencepiece models of sources and of targets.
+    vocabulary: piece -> id.
+    special_tokens: see `SpecialTokens`.
+    vocab_size: number of ids of the model.
     side: 0 for the tokenizer of sources, 1 for that of targets.
-    origin: path of the tokenizer, for errors.
+    origin: path of the folder, for errors.
     beside: contents of the files `BESIDE`, by name.
 
   Raises:
@@ -146,7 +146,7 @@ class MarianTokenizer(TextCodec):
     )
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
-    """Returns the ids of each text; a language at its start, such as >>fr<<, is one piece.
+    """Returns the ids of each text; a language in front, such as >>fr<<, is one piece.
 
     Raises:
       UserError: for a text with a piece that the model does not have.
@@ -157,8 +157,8 @@ class MarianTokenizer(TextCodec):
     return ids
 
   def _encode(self, text: str) -> list[int]:
-    code, mark, rest = text.partition("<<")
-    language = [f"{code}{mark}"] if mark and code.startswith(">>") else []
+    code, bracket, rest = text.partition("<<")
+    language = [f"{code}{bracket}"] if bracket and code.startswith(">>") else []
     pieces = language + self._processor.encode(rest if language else text, out_type=str)
     return [self._vocabulary.get(piece, self._unk) for piece in pieces]
 
@@ -176,14 +176,14 @@ class MarianTokenizer(TextCodec):
     files.save(folder, _spec("marian", self) | {"side": self._side}, self.foreign_files())
 
   def foreign_files(self) -> dict[str, bytes]:
-    """Returns the tokenizer's files in a Hugging Face folder, by name."""
+    """Returns the files of the tokenizer in a Hugging Face folder, by name."""
     source, target = self._models
     vocabulary = json.dumps(self._vocabulary).encode()
     return {"source.spm": source, "target.spm": target, "vocab.json": vocabulary, **self._beside}
 
 
 def load(folder: str, spec: dict[str, Any]) -> Tokenizer:
-  """Loads a tokenizer from a folder that `save` has written."""
+  """Returns the tokenizer that was saved to a folder."""
   special_tokens = _special_tokens(spec)
   if spec["kind"] == "huggingface":
     path = os.path.join(folder, _CONTENT)
@@ -196,7 +196,7 @@ def load(folder: str, spec: dict[str, Any]) -> Tokenizer:
 
 
 def _special_tokens(spec: dict[str, Any]) -> SpecialTokens:
-  """Returns the special tokens in a spec; earlier versions had other names for its fields."""
+  """Special tokens from a spec; those written by earlier versions have other names."""
   saved = spec["special_tokens"] if "special_tokens" in spec else spec["marks"]
   fields: dict[str, Any] = {
     str(_OLD_FIELDS.get(name, name)): tuple(value) if isinstance(value, list) else value
@@ -206,7 +206,7 @@ def _special_tokens(spec: dict[str, Any]) -> SpecialTokens:
 
 
 def beside(folder: str) -> dict[str, bytes]:
-  """Returns the contents of the files `BESIDE` that a folder has, by name."""
+  """Returns the contents of those files `BESIDE` that a folder has, by name."""
   paths = {name: os.path.join(folder, name) for name in BESIDE}
   return {name: files.read(path) for name, path in paths.items() if os.path.isfile(path)}
 
@@ -221,15 +221,16 @@ def _spec(kind: str, tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _check_known(origin: str, tokenizer: Tokenizer, ids: Sequence[Sequence[int]]) -> None:
+  """Raises UserError for an id that the model does not have."""
   for i in set(itertools.chain.from_iterable(ids)):
     if i >= tokenizer.vocab_size:
       (piece,) = tokenizer.pieces([i])
       raise UserError(
-        f"{origin}: a text holds the piece {piece!r}, whose id {i} is beyond the model's "
-        f"{tokenizer.vocab_size} tokens: leave it out of texts"
+        f"{origin}: a text contains the piece {piece!r}, whose id {i} is beyond the model's "
+        f"{tokenizer.vocab_size} tokens: remove it from the text"
       )
 
 
 def _until(sequence: Sequence[int], ends: Sequence[int]) -> list[int]:
-  """Returns the ids before the first one that ends an output."""
+  """Returns the ids before the first of `ends`."""
   return list(itertools.takewhile(lambda i: i not in ends, map(int, sequence)))

@@ -1,4 +1,4 @@
-"""Trains tokenizers on texts, and loads saved ones."""
+"""Training of tokenizers on texts, and loading from the folders that they were saved to."""
 
 import collections
 import json
@@ -16,8 +16,6 @@ from tfx_jax.codecs.text.tokenizer import (
 from tfx_jax.errors import UserError, nearest
 
 KINDS = ("unigram", "bpe", "bytes", "characters")
-
-
 NORMALIZATIONS = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity", "lossless")
 
 
@@ -34,20 +32,21 @@ def train_tokenizer(
   """Trains a tokenizer; the same texts and settings give the same tokenizer.
 
   Args:
-    texts: texts to train on, read once as a stream; not read for 'bytes'.
+    texts: the texts, read once as a stream; not read at all for 'bytes'.
     kind: 'unigram' or 'bpe' (sentencepiece), 'bytes' (of UTF-8, always 260 ids) or 'characters'
-      (the most frequent ones, not normalized). The settings after `vocab_size` are sentencepiece's.
-    vocab_size: number of pieces with the four special tokens; for 'characters' the maximum number.
+      (the most frequent ones, not normalized). The settings below, except `vocab_size`, are for
+      sentencepiece only.
+    vocab_size: number of pieces, special ones included; for 'characters' at most that many.
     character_coverage: share of characters that become pieces; others are UNK, or bytes.
-    normalization: a rule of sentencepiece; 'identity' only changes runs of spaces, 'lossless'
+    normalization: a rule of sentencepiece; 'identity' changes only runs of spaces, 'lossless'
       nothing.
     byte_fallback: whether 256 pieces are bytes, so that nothing is UNK.
-    max_sentences: number of lines, sampled from the whole stream, to train on; 0 for all.
-    symbols: strings that are always one piece, together with a space before them; they may be
-      strings that normalization would change, such as a line feed.
+    max_sentences: number of texts, drawn from all of them, to train on; 0 for all.
+    symbols: strings that are always one piece, including a space in front of one, and characters
+      that normalization would change, such as a line feed.
 
   Raises:
-    UserError: for a setting out of its range, or a vocabulary that the texts cannot fill.
+    UserError: for a setting out of its range, or a vocabulary that is too large for the texts.
   """
   if kind not in KINDS:
     raise UserError(f"tokenizer.kind='{kind}' is unknown{nearest(kind, KINDS)}")
@@ -56,11 +55,13 @@ def train_tokenizer(
     raise UserError(f"tokenizer.normalization='{normalization}' is unknown{hint}")
   for symbol in symbols:
     if not symbol.strip(" ") or symbol in SPECIAL_PIECES or list(symbols).count(symbol) > 1:
-      raise UserError(f"tokenizer.symbols: {symbol!r} is empty, a special piece, or there twice")
+      raise UserError(f"tokenizer.symbols: {symbol!r} is empty, a special piece, or given twice")
   if kind == "bytes":
     return ByteTokenizer()
   if vocab_size <= len(SPECIAL_PIECES):
-    raise UserError(f"tokenizer.vocab_size={vocab_size} leaves no room beside the four specials")
+    raise UserError(
+      f"tokenizer.vocab_size={vocab_size}: use more than the {len(SPECIAL_PIECES)} special pieces"
+    )
   if kind == "characters":
     counts = collections.Counter()
     for text in texts:
@@ -87,10 +88,10 @@ def train_tokenizer(
 
 
 def load_tokenizer(folder: str) -> Tokenizer:
-  """Loads a saved tokenizer, or a sentencepiece model file of another origin (NAME.model).
+  """Loads a saved tokenizer, or a sentencepiece model file of other origin (NAME.model).
 
   Raises:
-    UserError: if it is missing, damaged, or has other ids for the special tokens.
+    UserError: if it is missing, damaged, or has other ids for the special pieces.
   """
   if folder.endswith(".model") and not os.path.isdir(folder):
     return SentencePieceTokenizer(files.read(folder), folder)

@@ -1,4 +1,4 @@
-"""Sentencepiece models as bytes: training in memory, and fingerprints of their behaviour."""
+"""Sentencepiece models as bytes: trained in memory, and compared by their behavior."""
 
 import io
 import random
@@ -10,34 +10,34 @@ import sentencepiece
 
 from tfx_jax.errors import UserError
 
-# The pieces of a unigram model depend on the number of training threads: pinned, whatever machine.
+# The pieces of a unigram model depend on the number of training threads: the same on all machines.
 _THREADS = 8
 _LONGEST_LINE = 1 << 16
-# Texts are written back as they were: every space, tab and line feed is kept.
+# Decoding gives the encoded texts exactly: every space, tab and line feed is kept.
 _LOSSLESS = {
   "normalization_rule_name": "identity",
   "remove_extra_whitespaces": False,
   "add_dummy_prefix": False,
   "allow_whitespace_only_pieces": True,
 }
-# In sentencepiece's ModelProto: the trainer's settings, and those of them that encoding still reads
+# In sentencepiece's ModelProto: the settings of the trainer, and those of them that encoding uses
 # (model type, whitespace as suffix, byte fallback) with their defaults.
 _TRAINER_SPEC, _TRAINER_DEFAULTS = 2, {3: 1, 24: 0, 35: 0}
-_SPACE = "\u2581"  # what stands for a space in pieces
+_SPACE = "\u2581"  # the space in pieces
 
 
 def train(texts: Iterable[str], symbols: Sequence[str] = (), **settings: Any) -> bytes:
   """Trains a model and returns it serialized; the same texts and settings give the same model.
 
   Args:
-    texts: texts to train on, read once as a stream; its exceptions are passed on.
-    symbols: strings that are always one piece, together with a space before them.
-    **settings: settings of `sentencepiece.SentencePieceTrainer.train`. `input_sentence_size` is the
-      number of texts, sampled from the whole stream, to train on; 0 for all. "lossless" is an
-      additional `normalization_rule_name`.
+    texts: the texts, read once as a stream; its exceptions are raised unchanged.
+    symbols: strings that are always one piece, including a space in front of one.
+    **settings: those of `sentencepiece.SentencePieceTrainer.train`, with two differences:
+      `input_sentence_size` texts are drawn from all of them, 0 for all; `normalization_rule_name`
+      may be "lossless", too.
 
   Raises:
-    UserError: for a setting out of its range, or a vocabulary that the texts cannot fill.
+    UserError: for a setting out of its range, or a vocabulary that is too large for the texts.
   """
   coverage, most = settings["character_coverage"], settings["input_sentence_size"]
   if not 0.98 <= coverage <= 1:
@@ -49,8 +49,8 @@ def train(texts: Iterable[str], symbols: Sequence[str] = (), **settings: Any) ->
   failure = []
 
   def stream() -> Iterator[str]:
-    # sentencepiece would draw other texts in each process, and turns what an iterator raises into
-    # its own RuntimeError: drawn here, and kept here to raise.
+    # Drawn here, because sentencepiece draws other texts in each process. Exceptions are kept,
+    # because it raises its own RuntimeError instead.
     try:
       yield from _short(draw(texts, most) if most else texts)
     except BaseException as error:
@@ -71,22 +71,22 @@ def train(texts: Iterable[str], symbols: Sequence[str] = (), **settings: Any) ->
   except RuntimeError as error:
     if failure:
       raise failure[0] from None
-    raise UserError(_mended(str(error), settings["vocab_size"])) from error
+    raise UserError(_in_terms_of_config(str(error), settings["vocab_size"])) from error
   _check_kept(symbols, model.getvalue())
   return model.getvalue()
 
 
 def _short(texts: Iterable[str]) -> Iterator[str]:
-  """Yields the texts, split where they are too long for sentencepiece, which would skip them."""
-  longest = _LONGEST_LINE // 4  # characters: none has more than four bytes
+  """Yields the texts in chunks that are short enough for sentencepiece, which skips longer ones."""
+  longest = _LONGEST_LINE // 4  # in characters, which have at most four bytes
   for text in texts:
     yield from (text[start : start + longest] for start in range(0, len(text), longest))
 
 
 def draw(texts: Iterable[str], most: int) -> list[str]:
-  """Returns a uniform sample of at most a number of texts, always the same one.
+  """Returns at most `most` of the texts, with equal probability, always the same ones.
 
-  The reservoir of Vitter 1985 ("Random Sampling with a Reservoir"), algorithm R.
+  Algorithm R of Vitter 1985, "Random Sampling with a Reservoir".
   """
   rng, kept = random.Random(0), []
   for number, text in enumerate(texts):
@@ -98,9 +98,9 @@ def draw(texts: Iterable[str], most: int) -> list[str]:
 
 
 def essence(model: bytes) -> list[tuple[int, Any]]:
-  """Returns the part of a serialized model that decides how it encodes and decodes.
+  """Returns the fields of a serialized model that decide how it encodes and decodes.
 
-  These are the pieces, scores, normalisation and algorithm, not the other settings of training.
+  These are pieces, scores, normalization and algorithm, not the other settings of training.
   """
   kept, trainer = [], dict(_TRAINER_DEFAULTS)
   for number, value in _fields(model):
@@ -112,7 +112,7 @@ def essence(model: bytes) -> list[tuple[int, Any]]:
 
 
 def _check_kept(symbols: Sequence[str], model: bytes) -> None:
-  """Raises a UserError for a symbol that no text is ever encoded to."""
+  """Raises UserError for a symbol that is not kept as one piece."""
   processor = sentencepiece.SentencePieceProcessor(model_proto=model)
   for symbol in symbols:
     if processor.piece_to_id(symbol.replace(" ", _SPACE)) not in processor.encode(f"a{symbol}"):
@@ -122,14 +122,14 @@ def _check_kept(symbols: Sequence[str], model: bytes) -> None:
       )
 
 
-def _mended(message: str, vocab_size: int) -> str:
-  """Returns sentencepiece's message in terms of the config."""
+def _in_terms_of_config(message: str, vocab_size: int) -> str:
+  """Returns an error message of sentencepiece with the keys of the configuration."""
   size = f"tokenizer.vocab_size={vocab_size}"
-  if found := re.search(r"size too high .*<= (\d+)", message):
-    return f"{size} is more than the text allows: at most {found[1]}"
-  if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+  if match := re.search(r"size too high .*<= (\d+)", message):
+    return f"{size} is more than the text allows: at most {match[1]}"
+  if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
     return (
-      f"{size} does not hold the characters of the text: at least {found[1]}, "
+      f"{size} does not hold the characters of the text: at least {match[1]}, "
       "or a lower tokenizer.character_coverage"
     )
   if "sentences_.empty()" in message or "all_chars_count" in message:
@@ -138,9 +138,9 @@ def _mended(message: str, vocab_size: int) -> str:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-  """Yields (field number, value) of a protocol buffer: an int, or the bytes as they are.
+  """Yields (field number, value) of a protocol buffer: an int, or bytes.
 
-  The encoding: https://protobuf.dev/programming-guides/encoding
+  Encoding: https://protobuf.dev/programming-guides/encoding
   """
   place = 0
 

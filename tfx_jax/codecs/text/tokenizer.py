@@ -1,4 +1,4 @@
-"""Tokenizers, from texts to token ids and back: sentencepiece, bytes or characters."""
+"""Tokenizers, the codecs of texts: sentencepiece, bytes or characters."""
 
 import copy
 import functools
@@ -64,27 +64,31 @@ class TextCodec:
 
 
 def without_source_suffix(tokenizer: Tokenizer) -> Tokenizer:
-  """Returns the tokenizer with special tokens that add nothing after a source."""
+  """Returns the tokenizer with special tokens that add nothing behind a source."""
   changed = copy.copy(tokenizer)
   changed.special_tokens = tokenizer.special_tokens._replace(source_suffix=())
   return changed
 
 
 class SentencePieceTokenizer(TextCodec):
-  """A sentencepiece model, unigram or BPE; `model` is its serialized form."""
+  """A sentencepiece model, unigram or BPE.
+
+  Attributes:
+    model: the serialized model.
+  """
 
   def __init__(self, model: bytes, origin: str = "the model") -> None:
-    """Reads a serialized model; `origin` is named in errors."""
+    """Reads a serialized model; errors name `origin`."""
     try:
-      # An empty model is taken for none at all, and every later call then fails.
+      # sentencepiece takes empty bytes for no model at all, and every later call fails.
       self._processor = sentencepiece.SentencePieceProcessor(model_proto=model or b"\0")
     except RuntimeError as error:
       raise UserError(f"{origin} is not a sentencepiece model, or a damaged one") from error
     processor = self._processor
-    found = (processor.pad_id(), processor.eos_id(), processor.unk_id(), processor.bos_id())
-    if found != (PAD, EOS, UNK, BOS):
+    ids = (processor.pad_id(), processor.eos_id(), processor.unk_id(), processor.bos_id())
+    if ids != (PAD, EOS, UNK, BOS):
       raise UserError(
-        f"{origin} has pad, eos, unk, bos = {found} and needs {PAD, EOS, UNK, BOS}: "
+        f"{origin} has pad, eos, unk, bos = {ids} and needs {PAD, EOS, UNK, BOS}: "
         f"train it with --pad_id={PAD} --eos_id={EOS} --unk_id={UNK} --bos_id={BOS}"
       )
     self.model = model
@@ -92,7 +96,7 @@ class SentencePieceTokenizer(TextCodec):
 
   @property
   def fingerprint(self) -> str:
-    """A hash of the pieces, scores, normalisation and algorithm, not of how they were trained."""
+    """A hash of the pieces, scores, normalization and algorithm, not of how they were trained."""
     return self._fingerprint
 
   @functools.cached_property
@@ -100,7 +104,7 @@ class SentencePieceTokenizer(TextCodec):
     return fingerprint_of("sentencepiece", sentencepiece_model.essence(self.model))
 
   def encode(self, texts: Sequence[str]) -> list[list[int]]:
-    """Returns the ids of each text; a batch is shared among the machine's cores."""
+    """Returns the ids of each text; all cores of the machine encode."""
     return self._processor.encode(list(texts), num_threads=-1)
 
   def sample(self, texts: Sequence[str], rate: float, seed: int) -> list[list[int]]:
@@ -121,10 +125,10 @@ class SentencePieceTokenizer(TextCodec):
       )
 
   def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
-    # Given an empty list, sentencepiece takes it for one sequence and returns one text.
+    # sentencepiece takes an empty list for one sequence, and returns one text.
     if not len(ids):
       return []
-    # To start threads takes longer than to decode the outputs of a batch.
+    # Starting threads takes longer than decoding the outputs of a batch.
     return self._processor.decode([_content(sequence) for sequence in ids], num_threads=1)
 
   def pieces(self, ids: Sequence[int]) -> list[str]:  # noqa: D102
@@ -136,7 +140,7 @@ class SentencePieceTokenizer(TextCodec):
 
 
 class ByteTokenizer(TextCodec):
-  """The bytes of UTF-8, each byte b as the id 4 + b."""
+  """Bytes of UTF-8; byte b has the id 4 + b."""
 
   vocab_size = len(SPECIAL_PIECES) + 256
   fingerprint = "bytes"
@@ -145,7 +149,7 @@ class ByteTokenizer(TextCodec):
     return [[len(SPECIAL_PIECES) + byte for byte in text.encode()] for text in texts]
 
   def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-    """Returns the texts; bytes that are no UTF-8 become U+FFFD."""
+    """Returns the texts; bytes that are not UTF-8 become U+FFFD."""
     raw = (bytes(i - len(SPECIAL_PIECES) for i in _content(sequence)) for sequence in ids)
     return [text.decode("utf-8", "replace") for text in raw]
 
@@ -158,7 +162,7 @@ class ByteTokenizer(TextCodec):
 
 
 class CharacterTokenizer(TextCodec):
-  """Single characters; those it does not know are UNK."""
+  """Single characters; unknown ones are UNK."""
 
   def __init__(self, characters: str) -> None:
     self._names = [*SPECIAL_PIECES, *characters]
@@ -182,13 +186,13 @@ class CharacterTokenizer(TextCodec):
 
 
 def _content(sequence: Sequence[int]) -> list[int]:
-  """Returns the ids before the first EOS that stand for text."""
+  """Returns the ids before the first EOS, without special tokens."""
   ids = [int(i) for i in sequence]
   end = ids.index(EOS) if EOS in ids else len(ids)
   return [i for i in ids[:end] if i >= len(SPECIAL_PIECES)]
 
 
 def fingerprint_of(*parts: object) -> str:
-  """Returns a hash of the parts that define a tokenizer."""
+  """Returns a hash of everything that a tokenizer consists of."""
   # ascii() writes the same in every Python, where repr() depends on its Unicode tables.
   return hashlib.blake2b(ascii(parts).encode(), digest_size=16).hexdigest()
