@@ -107,7 +107,7 @@ def code_of_the_page(tmp_path, monkeypatch):
   sys.modules.pop("mycode", None)
 
 
-def test_the_reader_of_the_page_reads(code_of_the_page, tmp_path):
+def test_the_source_of_the_page_reads(code_of_the_page, tmp_path):
   reader = open_source(f"{code_of_the_page}:Csv", str(tmp_path / "pairs.csv"), ("en", "de"))
   assert [*reader] == [*reader] == [{"en": "Yes.", "de": "Ja."}, {"en": "No.", "de": "Nein."}]
 
