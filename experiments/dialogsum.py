@@ -39,7 +39,7 @@ def get_config(architecture="encoder_decoder"):
   else:
     config.model.decoder_layers = 7  # as many parameters: without cross-attention, all in one stack
   config.optimizer.update(
-    name="muon", settings=("consistent_rms=0.2",), learning_rate=4e-3, warmup_steps=250,
+    name="muon", settings={"consistent_rms": 0.2}, learning_rate=4e-3, warmup_steps=250,
     schedule="linear",
   )  # fmt: skip
   config.train.update(

@@ -44,7 +44,7 @@ def get_config(architecture="decoder_only"):
     decoder_layers=layers, feed_forward=512, dropout=0.1,
   )  # fmt: skip
   config.optimizer.update(
-    name="muon", settings=("consistent_rms=0.2",), learning_rate=6e-3, warmup_steps=300,
+    name="muon", settings={"consistent_rms": 0.2}, learning_rate=6e-3, warmup_steps=300,
     schedule="linear",
   )  # fmt: skip
   config.train.update(

@@ -27,7 +27,7 @@ def get_config(packages=""):
     features=128, num_heads=4, encoder_layers=3, decoder_layers=3, feed_forward=512, dropout=0.2
   )
   config.optimizer.update(
-    name="muon", settings=("consistent_rms=0.2",), learning_rate=6e-3, warmup_steps=100,
+    name="muon", settings={"consistent_rms": 0.2}, learning_rate=6e-3, warmup_steps=100,
     schedule="linear",
   )  # fmt: skip
   config.train.update(

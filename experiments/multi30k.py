@@ -27,7 +27,7 @@ def get_config(pair="en-de"):
   )
   config.data.batch_size = 64
   config.optimizer.update(
-    name="muon", settings=("consistent_rms=0.2",), learning_rate=6e-3, warmup_steps=300,
+    name="muon", settings={"consistent_rms": 0.2}, learning_rate=6e-3, warmup_steps=300,
     schedule="linear",
   )  # fmt: skip
   config.train.update(

@@ -21,7 +21,7 @@ def get_config():
     activation="gelu", position="rotary", norm="rms_norm", use_bias=False, dropout=0.1,
   )  # fmt: skip
   config.optimizer.update(
-    name="muon", settings=("consistent_rms=0.2",), learning_rate=6e-3, warmup_steps=100,
+    name="muon", settings={"consistent_rms": 0.2}, learning_rate=6e-3, warmup_steps=100,
     schedule="linear",
   )  # fmt: skip
   config.train.update(

@@ -23,7 +23,7 @@ SETTINGS = {
   },
   "adafactor": {
     "optimizer.name": "adafactor",
-    "optimizer.groups": ("encoder scale=0", "embedding scale=0.5"),
+    "optimizer.groups": (("encoder", {"scale": 0}), ("embedding", {"scale": 0.5})),
     "train.microbatches": 2,
     "data.batch_size": 16,
     "model.scan_layers": True,

@@ -20,7 +20,7 @@ from tfx_jax.training.state import plan_state
 from tfx_jax.training.step import make_train_step
 
 LAYERS, RANK, ALPHA = 3, 2, 5.0
-TARGETS = ("self_attention/(query|out)", "encoder.*mlp/up 1-2")
+TARGETS = ("self_attention/(query|out)", ("encoder.*mlp/up", (1, 2)))
 BATCH = small_batch(4)
 
 
@@ -95,9 +95,10 @@ def test_kernels_are_those_of_the_formula(state):
   [
     ("nothing", "no kernel's path holds one of the patterns"),
     ("embedding", "no kernel's path"),
-    ("mlp 1-3", "has no layer 3, only 0-2"),
-    ("mlp 2-1", "'mlp 2-1' is neither REGEX nor 'REGEX FIRST-LAST'"),
-    ("mlp 2", "'mlp 2' is neither"),
+    (("mlp", (1, 3)), "has no layer 3, only 0-2"),
+    (("mlp", (2, 1)), r"\('mlp', \(2, 1\)\) is neither 'REGEX' nor \('REGEX', \(FIRST, LAST\)\)"),
+    (("mlp", 2), r"\('mlp', 2\) is neither"),
+    (3, "3 is neither"),
     ("mlp(", "'mlp\\(' is no regular expression"),
   ],
 )

@@ -94,8 +94,8 @@ LLAMA = {
       "GPT2LMHeadModel",
     ),
     (LLAMA, "LlamaForCausalLM"),
-    (LLAMA | {"windows": "5"}, "MistralForCausalLM"),
-    (LLAMA | {"windows": "0 5", "qkv_bias": True}, "Qwen2ForCausalLM"),
+    (LLAMA | {"windows": (5,)}, "MistralForCausalLM"),
+    (LLAMA | {"windows": (0, 5), "qkv_bias": True}, "Qwen2ForCausalLM"),
   ],
 )
 def test_settings_have_a_family(changes, found):
@@ -109,7 +109,7 @@ def test_settings_have_a_family(changes, found):
     ({"norm_epsilon": 1e-6}, "model.norm_epsilon is 1e-05, not 1e-06"),
     ({"copy_head": True}, "model.copy_head is False, not True"),
     ({"norm_placement": "sandwich"}, "model.norm_placement"),
-    (LLAMA | {"windows": "3 5", "qkv_bias": True}, "model.windows is '5', not '3 5'"),
+    (LLAMA | {"windows": (3, 5), "qkv_bias": True}, "model.windows is (5,), not (3, 5)"),
   ],
 )
 def test_settings_without_a_family_are_named(changes, named):

@@ -177,7 +177,11 @@ def test_what_is_no_optimizer_is_refused(name, hint):
 def test_a_group_has_arguments_of_its_own():
   params = make_params()
   ones = jax.tree.map(np.ones_like, params)
-  groups = ["embed weight_decay=0.5", "bias scale=0", "mlp|embed scale=0.1"]
+  groups = [
+    ("embed", {"weight_decay": 0.5}),
+    ("bias", {"scale": 0}),
+    ("mlp|embed", {"scale": 0.1}),
+  ]
   optimizer = make_optimizer(lambda step: 1.0, "adamw", groups=groups, **SETTINGS)
   trained = train(optimizer, params, [ones])
 
@@ -196,7 +200,7 @@ def test_a_group_has_arguments_of_its_own():
 
 def test_groups_follow_paths_of_boxed_parameters_too():
   boxed = {"mlp": {"kernel": nn.Partitioned(jnp.ones((3, 4)), (None, None))}}
-  optimizer = make_optimizer(lambda step: 1.0, "sgd", groups=["mlp/kernel scale=0"])
+  optimizer = make_optimizer(lambda step: 1.0, "sgd", groups=[("mlp/kernel", {"scale": 0})])
   updates, _ = optimizer.update(boxed, optimizer.init(boxed), boxed)
   assert not np.any(nn.unbox(updates)["mlp"]["kernel"])
 
@@ -204,11 +208,14 @@ def test_groups_follow_paths_of_boxed_parameters_too():
 @pytest.mark.parametrize(
   ("settings", "told"),
   [
-    ({"groups": ["a b=1"]}, "optimizer.groups: adamw takes no 'b'"),
-    ({"groups": ["a weight_decy=1"]}, "takes no 'weight_decy', did you mean 'weight_decay'"),
-    ({"groups": ["embed scale=x"]}, "optimizer.groups: 'scale=x' is not NAME=NUMBER"),
-    ({"groups": ["( scale=1"]}, r"optimizer.groups: '\(' is no regular expression"),
-    ({"settings": ["beta=1"]}, "optimizer.settings: adamw takes no 'beta'"),
+    ({"groups": [("a", {"b": 1})]}, "optimizer.groups: adamw takes no 'b'"),
+    ({"groups": [("a", {"weight_decy": 1})]}, "no 'weight_decy', did you mean 'weight_decay'"),
+    ({"groups": [("embed", {"scale": "x"})]}, "optimizer.groups: scale='x' is str: use a number"),
+    ({"groups": [("(", {"scale": 1})]}, r"optimizer.groups: '\(' is no regular expression"),
+    ({"groups": ["a scale=1"]}, "optimizer.groups: 'a scale=1' is not a pair"),
+    ({"groups": [("a", "scale=1")]}, "optimizer.groups: 'scale=1' is not a dict"),
+    ({"settings": {"beta": 1}}, "optimizer.settings: adamw takes no 'beta'"),
+    ({"settings": ("b1=0.5",)}, "optimizer.settings: .* is not a dict"),
   ],
 )
 def test_settings_that_it_does_not_take_are_refused(settings, told):
@@ -239,7 +246,7 @@ def test_muon_takes_each_kernel_of_a_layer_as_one_matrix():
   assert stacked["out"]["kernel"] == ((1, 2), (3,))
   assert stacked["up"]["kernel"] == ((1,), (2,))
   assert stacked["up"]["bias"] is axes["embed"]["embedding"] is None
-  optimizer = make_optimizer(lambda step: 1.0, "muon", settings=["ns_steps=30", "beta=0"])
+  optimizer = make_optimizer(lambda step: 1.0, "muon", settings={"ns_steps": 30, "beta": 0})
   updates, _ = optimizer.update(params, optimizer.init(params), params)
   for name, shape in (("query", (6, 6)), ("out", (6, 6)), ("up", (6, 8))):
     for layer in updates["layers"]["stacked"][name]["kernel"]:

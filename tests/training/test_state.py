@@ -21,7 +21,7 @@ def plan(name, groups=()):
   return plan_state(small_model(), optimizer, 0, BATCH, PARALLEL)
 
 
-@pytest.mark.parametrize("groups", [(), ("encoder scale=0", "embedding scale=0.5")])
+@pytest.mark.parametrize("groups", [(), (("encoder", {"scale": 0}), ("embedding", {"scale": 0.5}))])
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_leaf_of_the_state_has_a_sharding_and_nothing_else_has(name, groups):
   init, shardings = plan(name, groups)
@@ -32,7 +32,7 @@ def test_every_leaf_of_the_state_has_a_sharding_and_nothing_else_has(name, group
 @pytest.mark.parametrize("name", ["muon", "adafactor", "novograd"])
 def test_what_is_kept_in_other_shapes_is_born_saved_and_restored(name, tmp_path):
   """Of some parameters nothing is kept, of others a number, or means over an axis."""
-  init, shardings = plan(name, ("encoder scale=0",))
+  init, shardings = plan(name, (("encoder", {"scale": 0}),))
   state = init()
   with contextlib.closing(Checkpoints(str(tmp_path))) as checkpoints:
     checkpoints.save(state, {})

@@ -1,7 +1,8 @@
 """From the configuration to the model."""
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -34,6 +35,8 @@ NORMS = {"layer_norm": norms.LayerNorm, "rms_norm": norms.RMSNorm}
 POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "bucket", "none")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 ARCHITECTURES = ("encoder_decoder", "decoder_only")
+# Kinds of `model.rotary_scaling`, and how many numbers each has.
+_SCALINGS = {"linear": 1, "llama3": 4}
 
 
 def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> nn.Module:
@@ -136,41 +139,42 @@ def _attention(c: ConfigDict) -> Callable:
   )
 
 
-def rotary_scaling(text: str) -> RotaryScaling | None:
-  """What 'linear FACTOR' or 'llama3 FACTOR LOW HIGH LENGTH' means.
+def rotary_scaling(value: Sequence[Any]) -> RotaryScaling | None:
+  """Returns the scaling of ("linear", FACTOR) or ("llama3", FACTOR, LOW, HIGH, LENGTH), or None.
 
   Raises:
-    UserError: for another text.
+    UserError: for another value.
   """
-  if not text:
+  if not isinstance(value, str) and not value:
     return None
-  kind, *words = text.split()
-  try:
-    numbers = [float(word) for word in words]
-  except ValueError:
-    numbers = []
-  fine = all(0 < number < float("inf") for number in numbers)
-  if len(numbers) != {"linear": 1, "llama3": 4}.get(kind) or not fine:
+  kind, *numbers = [value] if isinstance(value, str) else value
+  are_positive = all(
+    isinstance(x, int | float) and not isinstance(x, bool) and 0 < x < math.inf for x in numbers
+  )
+  if len(numbers) != _SCALINGS.get(kind) or not are_positive:
     raise UserError(
-      f"model.rotary_scaling='{text}': use 'linear FACTOR' or 'llama3 FACTOR LOW HIGH LENGTH'"
+      f"model.rotary_scaling={value!r}: use ('linear', FACTOR) or "
+      "('llama3', FACTOR, LOW, HIGH, LENGTH)"
     )
-  return RotaryScaling(*numbers)
+  return RotaryScaling(*map(float, numbers))
 
 
-def windows(text: str, num_layers: int) -> tuple[int, ...] | None:
-  """The window of each layer that 'NUMBER' or 'NUMBER NUMBER …' means; None where all see all.
+def windows(value: Sequence[int], num_layers: int) -> tuple[int, ...] | None:
+  """Returns the attention window of each layer, given one for all or for each; None: no limits.
 
   Raises:
-    UserError: for another text.
+    UserError: for another value.
   """
-  words = text.split()
-  fine = all(word.isdecimal() and int(word) < 2**31 for word in words)
-  if not fine or len(words) not in (0, 1, num_layers):
+  are_sizes = not isinstance(value, str) and all(
+    isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 2**31 for size in value
+  )
+  if not are_sizes or len(value) not in (0, 1, num_layers):
     raise UserError(
-      f"model.windows='{text}': use one number, or one for each of the {num_layers} decoder layers"
+      f"model.windows={value!r}: use a tuple of one number, or of one for each of the "
+      f"{num_layers} decoder layers"
     )
-  found = tuple(map(int, words * num_layers if len(words) == 1 else words))
-  return found if any(found) else None
+  sizes = tuple(value) * num_layers if len(value) == 1 else tuple(value)
+  return sizes if any(sizes) else None
 
 
 def _norm(c: ConfigDict) -> Callable:

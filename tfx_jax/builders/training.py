@@ -76,5 +76,6 @@ def make_intervals(config: ConfigDict) -> Intervals:
 def state_settings(config: ConfigDict) -> dict[str, Any]:
   """Returns the settings that decide which arrays a state has, saved with checkpoints."""
   sections = ("model", "tokenizer", "optimizer", "lora")
-  settings = {f"{name}.{key}": value for name in sections for key, value in config[name].items()}
+  values = config.to_dict()
+  settings = {f"{name}.{key}": value for name in sections for key, value in values[name].items()}
   return settings | {"train.ema_decay": config.train.ema_decay}

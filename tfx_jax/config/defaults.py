@@ -166,12 +166,12 @@ def base() -> ConfigDict:
         "max_positions": 512,
         # rotary only: base of the wavelengths; a higher value lets most dimensions rotate slower.
         "rotary_base": 10_000.0,
-        # rotary only: slower rotation for longer texts, "linear FACTOR" or "llama3 FACTOR LOW HIGH
-        # LENGTH".
-        "rotary_scaling": "",
-        # Number of tokens back that self-attention of the decoder sees, its own counted: "4096" for
-        # all layers, "0 0 4096 4096" for each; 0 or nothing: all.
-        "windows": "",
+        # rotary only: slower rotation for longer texts, ("linear", FACTOR) or ("llama3", FACTOR,
+        # LOW, HIGH, LENGTH).
+        "rotary_scaling": (),
+        # Number of tokens back that self-attention of the decoder sees, its own counted: (4096,)
+        # for all layers, (0, 0, 4096, 4096) for each; 0 or (): all.
+        "windows": (),
         # bucket only: number of distances with a bias of their own.
         "num_buckets": 32,
         # bucket only: distance from which on all share one bias.
@@ -242,11 +242,11 @@ def base() -> ConfigDict:
         # dtype of the optimizer's state: float32, or bfloat16 with random rounding, which halves
         # the memory of moments and averages.
         "state_dtype": "float32",
-        # More arguments of the optimizer, "NAME=NUMBER" each: ("consistent_rms=0.2",) for muon.
-        "settings": (),
-        # Arguments of their own for parameters whose path contains a pattern; the first match
-        # counts: ("embedding weight_decay=0", "encoder scale=0.5"). scale multiplies the learning
-        # rate.
+        # More arguments of the optimizer, such as {"consistent_rms": 0.2} for muon.
+        "settings": {},
+        # Other arguments for parameters whose path matches a pattern; the first match counts:
+        # (("embedding", {"weight_decay": 0.0}), ("encoder", {"scale": 0.5})). scale multiplies the
+        # learning rate.
         "groups": (),
       },
       # Training of low-rank adapters while all other parameters are fixed (Hu et al. 2021).
@@ -255,7 +255,8 @@ def base() -> ConfigDict:
         "rank": 0,
         # An adapter is multiplied by alpha / rank.
         "alpha": 16.0,
-        # Kernels with adapters: "REGEX", or "REGEX FIRST-LAST" for some layers, counted from 0.
+        # Kernels with adapters: "REGEX", or ("REGEX", (FIRST, LAST)) for some layers, counted
+        # from 0.
         "targets": ("attention/(query|value)",),
       },
       "train": {
@@ -342,4 +343,6 @@ def base() -> ConfigDict:
       },
     }
   )
-  return config.lock()
+  config.lock()
+  config.optimizer.settings.unlock()  # Optax decides which names there are.
+  return config

@@ -37,7 +37,7 @@ def _rotary_scaling(text: str) -> tuple[str | float, ...]:
 
 def _numbers(words: Sequence[str]) -> dict[str, float]:
   pairs = (word.split("=") for word in words)
-  return {name: float(number) for name, number in pairs}
+  return {name: int(text) if text.isdigit() else float(text) for name, text in pairs}
 
 
 def _group(text: str) -> tuple[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Low-rank adaptation as a function of the parameters: no layer knows of it."""
+"""Low-rank adaptation, computed on the parameters: no layer knows of it."""
 
 import math
 import re
@@ -15,30 +15,31 @@ from tfx_jax.errors import UserError
 from tfx_jax.models.model import Batch, BoundModel, Model, Params
 from tfx_jax.models.parameters import input_axes
 
-_TARGET = re.compile(r"(\S+)(?: (\d+)-(\d+))?")
+# A regular expression for paths of kernels; alone, or with the first and the last layer.
+Target = str | tuple[str, tuple[int, int]]
 
 
 class Adapted:
   """A fixed model with products of low rank added (Hu et al. 2021, arXiv:2106.09685).
 
   Its parameters are `base`, those of the model, and `adapters`: for a kernel W [L,…] of a stack,
-  `a` [n,inputs…,r] and `b` [n,r,outputs…] of n of its layers, whose kernels are W + alpha / r a b.
-  At first b is zero. Kernels are made whole in each step, which takes the memory of a second copy
-  of those that are adapted, and little time beside a batch of many tokens.
+  `a` [n,inputs…,r] and `b` [n,r,outputs…] for n of its layers, whose kernels become
+  W + alpha / r a b. Initially b is zero. Each step computes these kernels, which takes the memory
+  of a second copy of them, and little time compared with a batch of many tokens.
 
   Args:
     model: the model to adapt.
     rank: r.
     alpha: see above.
-    targets: 'REGEX' or 'REGEX FIRST-LAST' each: kernels whose path, such as
-      `decoder_stack/layers/stacked/mlp/up`, holds the pattern, in all layers or in some, counted
-      from 0. The first that does counts.
+    targets: kernels to adapt, 'REGEX' or ('REGEX', (FIRST, LAST)) each: those whose path, such as
+      `decoder_stack/layers/stacked/mlp/up`, contains a match, in all layers or in FIRST to LAST,
+      counted from 0. The first target with a match counts.
 
   Raises:
-    UserError: for a target that is no such text.
+    UserError: for another target.
   """
 
-  def __init__(self, model: Model, rank: int, alpha: float, targets: Sequence[str]):
+  def __init__(self, model: Model, rank: int, alpha: float, targets: Sequence[Target]):
     self.model, self.rank, self.scale = model, rank, alpha / rank
     self._targets = [_parse(target) for target in targets]
 
@@ -55,8 +56,8 @@ class Adapted:
     fixed = jax.lax.stop_gradient(params["base"])
     return self.model.bind({"params": self.merge({**params, "base": fixed})}, rngs=rngs)
 
-  def merge(self, params: Mapping[str, Any]) -> Any:
-    """The model's own parameters, with what is learnt added."""
+  def merge(self, params: Mapping[str, Params]) -> Params:
+    """Returns parameters of the model, with the adapters added to its kernels."""
     kernels = traverse_util.flatten_dict(params["base"], sep="/")
     adapters = traverse_util.flatten_dict(params["adapters"], sep="/")
     for path in sorted({name.rpartition("/")[0] for name in adapters}):
@@ -68,8 +69,8 @@ class Adapted:
       kernels[f"{path}/kernel"] = kernel.at[first:last].add(product.astype(kernel.dtype))
     return traverse_util.unflatten_dict(kernels, sep="/")
 
-  def _adapters(self, key: jax.Array, base: Any) -> dict[str, Any]:
-    found = {}
+  def _adapters(self, key: jax.Array, base: Params) -> dict[str, Params]:
+    adapters = {}
     for name, box in traverse_util.flatten_dict(base).items():
       *path, last = name
       joined = "/".join(path)
@@ -80,28 +81,29 @@ class Adapted:
       inputs = 1 + input_axes(name, len(shape))
       size = end - first
       normal = nn.initializers.normal(math.prod(shape[1:inputs]) ** -0.5)
-      key, own = jax.random.split(key)
+      key, adapter_key = jax.random.split(key)
       a, b = (size, *shape[1:inputs], self.rank), (size, self.rank, *shape[inputs:])
-      found |= {
-        (*path, "a"): box.replace(value=normal(own, a), names=(*names[:inputs], None)),
+      adapters |= {
+        (*path, "a"): box.replace(value=normal(adapter_key, a), names=(*names[:inputs], None)),
         (*path, "b"): box.replace(value=jnp.zeros(b), names=(names[0], None, *names[inputs:])),
       }
-    if not found:
+    if not adapters:
       raise UserError("lora.targets: no kernel's path holds one of the patterns")
-    return traverse_util.unflatten_dict(found)
+    return traverse_util.unflatten_dict(adapters)
 
   def _layers(self, path: str, count: int) -> tuple[int, int] | None:
-    """Which layers of a kernel are adapted, the first and the one after the last; None: none."""
-    for pattern, first, last in self._targets:
+    """Returns the adapted layers of a kernel, the first and the one after the last, or None."""
+    for pattern, layers in self._targets:
       if pattern.search(path):
-        if last is not None and last >= count:
+        first, last = layers or (0, count - 1)
+        if last >= count:
           raise UserError(f"lora.targets: {path} has no layer {last}, only 0-{count - 1}")
-        return (0, count) if last is None else (first, last + 1)
+        return first, last + 1
     return None
 
 
 def adapters_only(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-  """The optimizer for the adapters; `base` stays as it is, and has no state."""
+  """Returns the optimizer for the adapters only; `base` is constant and has no state."""
 
   def label(params: Mapping[str, Any]) -> dict[str, Any]:
     return {side: jax.tree.map(lambda _, side=side: side, tree) for side, tree in params.items()}
@@ -109,20 +111,23 @@ def adapters_only(optimizer: optax.GradientTransformation) -> optax.GradientTran
   return optax.partition({"adapters": optimizer, "base": optax.set_to_zero()}, label)
 
 
-def _parse(target: str) -> tuple[re.Pattern, int | None, int | None]:
-  """The pattern, and the first and the last layer if they are told."""
-  found = _TARGET.fullmatch(target)
-  text, first, last = found.groups() if found else ("", None, None)
-  if not found or (last is not None and int(last) < int(first)):
-    raise UserError(f"lora.targets: '{target}' is neither REGEX nor 'REGEX FIRST-LAST'")
+def _parse(target: Target) -> tuple[re.Pattern[str], tuple[int, int] | None]:
+  """Returns the pattern, and the first and last layer if they are given."""
+  text, layers = (target, None) if isinstance(target, str) else _pair(target)
   try:
-    pattern = re.compile(text)
+    return re.compile(text), layers
   except re.error as error:
     raise UserError(f"lora.targets: '{text}' is no regular expression ({error})") from error
-  return (pattern, None, None) if last is None else (pattern, int(first), int(last))
+
+
+def _pair(target: Sequence[Any]) -> tuple[str, tuple[int, int]]:
+  match target:
+    case (str(text), (int(first), int(last))) if 0 <= first <= last:
+      return text, (first, last)
+  raise UserError(f"lora.targets: {target!r} is neither 'REGEX' nor ('REGEX', (FIRST, LAST))")
 
 
 def _flat(x: jax.Array, first: int = 1, last: int = 0) -> jax.Array:
-  """An array whose axes between the `first` ones and the `last` ones are one."""
+  """Joins the axes between the first `first` and the last `last` ones into one."""
   end = x.ndim - last
   return x.reshape(*x.shape[:first], -1, *x.shape[end:])

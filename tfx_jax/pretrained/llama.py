@@ -52,7 +52,7 @@ def _rotation(config: Foreign) -> Settings:
   kind = rope.get("rope_type") or rope.get("type") or "default"
   base = float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
   if kind == "default":
-    return {"rotary_base": base, "rotary_scaling": ""}
+    return {"rotary_base": base, "rotary_scaling": ()}
   if kind not in _SCALINGS:
     raise UserError(
       f"{config.origin}: rope_type={kind!r} is not supported: use default, {', '.join(_SCALINGS)}"
@@ -60,17 +60,17 @@ def _rotation(config: Foreign) -> Settings:
   missing = [name for name in _SCALINGS[kind] if rope.get(name) is None]
   if missing:
     raise UserError(f"{config.origin} lacks '{missing[0]}' of rope_type={kind!r}")
-  numbers = " ".join(str(float(rope[name])) for name in _SCALINGS[kind])
-  return {"rotary_base": base, "rotary_scaling": f"{kind} {numbers}"}
+  numbers = (float(rope[name]) for name in _SCALINGS[kind])
+  return {"rotary_base": base, "rotary_scaling": (kind, *numbers)}
 
 
 def _foreign_rotation(model: Settings) -> Settings:
-  kind, *words = (model["rotary_scaling"] or "default").split()
-  numbers = dict(zip(_SCALINGS.get(kind, ()), map(float, words), strict=True))
+  kind, *values = model["rotary_scaling"] or ("default",)
+  numbers = dict(zip(_SCALINGS.get(kind, ()), map(float, values), strict=True))
   return {"rope_type": kind, "rope_theta": model["rotary_base"], **numbers}
 
 
-def _windows(config: Foreign, slides: str) -> str:
+def _windows(config: Foreign, slides: str) -> tuple[int, ...]:
   """Returns the setting of attention windows.
 
   Args:
@@ -79,28 +79,27 @@ def _windows(config: Foreign, slides: str) -> str:
   """
   window, layers = config.get("sliding_window"), config("num_hidden_layers")
   if not slides or not window or (slides == "some" and not config.get("use_sliding_window", False)):
-    return ""
+    return ()
   if slides == "all":
-    return str(window)
+    return (window,)
   first = config.get("max_window_layers", 28)
   default = ["full_attention" if n < first else "sliding_attention" for n in range(layers)]
   kinds = config.get("layer_types") or default
   return _windows_setting(window if kind == "sliding_attention" else 0 for kind in kinds)
 
 
-def _windows_setting(windows: Iterable[int]) -> str:
+def _windows_setting(windows: Iterable[int]) -> tuple[int, ...]:
   """Returns the shortest setting for the window of each layer."""
-  windows = list(windows)
+  windows = tuple(windows)
   if len(set(windows)) == 1:
-    return str(windows[0] or "")
-  return " ".join(map(str, windows))
+    return windows[:1] if windows[0] else ()
+  return windows
 
 
 def _foreign_windows(model: Settings, slides: str) -> Settings:
   """Returns the settings of config.json for windows, which have one size for all layers."""
   layers = model["decoder_layers"]
-  words = (model["windows"].split() or ["0"]) * layers
-  windows = [int(word) for word in words[:layers]]
+  windows = (tuple(model["windows"] or (0,)) * layers)[:layers]
   window = max(windows) or None
   if slides != "some":
     return {"sliding_window": window}

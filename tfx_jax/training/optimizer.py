@@ -3,7 +3,8 @@
 import inspect
 import math
 import re
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,10 +14,13 @@ import optax.contrib
 
 from tfx_jax.common.ranges import check_range
 from tfx_jax.errors import UserError, nearest
+from tfx_jax.models.model import Params
 from tfx_jax.models.parameters import MATRICES, input_axes
 from tfx_jax.training.rounding import in_bfloat16
 
 Schedule = Callable[[jax.Array], jax.Array]
+# A regular expression for paths of parameters, and arguments of the optimizer for these.
+Group = tuple[str, Mapping[str, float]]
 
 KNOWN = ("adam", "adamw", "sgd", "lion", "adafactor", "muon", "lamb", "radam", "novograd")
 STATE_DTYPES = ("float32", "bfloat16")
@@ -32,10 +36,11 @@ SHAPES: dict[str, Callable[[jax.Array, float, float], jax.Array]] = {
 def make_schedule(
   schedule: str, learning_rate: float, warmup_steps: int, final_share: float, num_steps: int
 ) -> Schedule:
-  """The learning rate of each step, counted from 0.
+  """Returns a function from the step, counted from 0, to the learning rate.
 
-  It rises linearly over `warmup_steps` to `learning_rate`, then falls: as the inverse square root
-  of the step, or as a cosine or a line to `final_share` of its height at `num_steps`; or it stays.
+  It rises linearly over `warmup_steps` to `learning_rate`. Then it falls with the inverse square
+  root of the step, or as a cosine or a line to `final_share` of `learning_rate` at `num_steps`, or
+  is constant.
 
   Raises:
     UserError: if there is no such schedule.
@@ -59,50 +64,50 @@ def make_optimizer(
   name: str,
   clip_norm: float = 0.0,
   state_dtype: str = "float32",
-  settings: Sequence[str] = (),
-  groups: Sequence[str] = (),
-  **usual: Any,
+  settings: Mapping[str, float] = types.MappingProxyType({}),
+  groups: Sequence[Group] = (),
+  **common: Any,
 ) -> optax.GradientTransformation:
-  """An optimizer of Optax by name, after clipping by the global norm.
+  """Returns an optimizer of Optax by name, after clipping by the global norm.
 
   Args:
     schedule: step -> learning rate.
-    name: of a function of `optax` or `optax.contrib`.
-    clip_norm: greatest norm of the gradient; 0 for no clipping.
-    state_dtype: that the arrays of its state are kept in, one of `STATE_DTYPES`.
-    settings: 'NAME=NUMBER' each, more of its arguments.
-    groups: 'REGEX NAME=NUMBER …' each: arguments of its own for the parameters whose path, such as
-      `decoder_stack/layers/stacked/mlp/up/kernel`, holds the pattern; the first that does counts.
-      `scale` among them multiplies the learning rate, 0 freezes.
-    **usual: arguments too; those that it does not take are left out, see `arguments`.
+    name: name of a function of `optax` or `optax.contrib`.
+    clip_norm: largest norm of the gradient; 0 for no clipping.
+    state_dtype: dtype of the arrays of its state, one of `STATE_DTYPES`.
+    settings: more of its arguments.
+    groups: (REGEX, arguments) each, for parameters whose path, such as
+      `decoder_stack/layers/stacked/mlp/up/kernel`, contains a match; the first group with a match
+      counts. `scale` among the arguments multiplies the learning rate, 0 freezes.
+    **common: arguments that many optimizers take; this one ignores those it does not take.
 
   Raises:
     UserError: if Optax has no such optimizer, or it takes no such argument.
   """
   takes = arguments(name)
-  usual = {key: value for key, value in usual.items() if key in takes}
-  usual |= _numbers("optimizer.settings", settings, name, takes)
-  parts = [group.split() for group in groups]
-  patterns = [_pattern(words[0]) for words in parts]
+  common = {key: value for key, value in common.items() if key in takes}
+  common |= _checked("optimizer.settings", settings, name, takes)
+  groups = [_checked_group(group, name, takes) for group in groups]
 
-  def make(own: dict[str, float]) -> optax.GradientTransformation:
-    scale = own.pop("scale", 1.0)
+  def make(changes: Mapping[str, float]) -> optax.GradientTransformation:
+    changes = dict(changes)
+    scale = changes.pop("scale", 1.0)
     if scale == 0:
-      return optax.set_to_zero()  # and no state
-    return _named(name, lambda step: schedule(step) * scale, takes, usual | own)
+      return optax.set_to_zero()  # It has no state.
+    return _named(name, lambda step: schedule(step) * scale, takes, common | changes)
 
-  own = [_numbers("optimizer.groups", words[1:], name, takes | {"scale"}) for words in parts]
   optimizer = make({})
   if groups:
-    makers = {str(number): make(numbers) for number, numbers in enumerate(own)}
-    optimizer = optax.partition(makers | {"rest": optimizer}, _labels(patterns))
+    makers = {str(number): make(changes) for number, (_, changes) in enumerate(groups)}
+    labels = _labels([pattern for pattern, _ in groups])
+    optimizer = optax.partition(makers | {"rest": optimizer}, labels)
   if clip_norm:
     optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
   return in_bfloat16(optimizer) if state_dtype == "bfloat16" else optimizer
 
 
 def arguments(name: str) -> set[str]:
-  """Names of the arguments that Optax's optimizer `name` takes.
+  """Returns the names of the arguments that Optax's optimizer `name` takes.
 
   Raises:
     UserError: if Optax has no such optimizer, or it needs more than a gradient.
@@ -114,15 +119,15 @@ def arguments(name: str) -> set[str]:
   return takes
 
 
-def decays(params: Any) -> Any:
-  """Which parameters weight decay applies to: kernels and embeddings, not biases and norms."""
+def decays(params: Params) -> Any:
+  """Returns a tree of bools, true where weight decay applies: kernels and embeddings."""
   return jax.tree.map_with_path(lambda path, _: _names(path)[-1] in MATRICES, params)
 
 
-def matrix_axes(params: Any) -> Any:
-  """For Muon: which axes of a layer's kernel [L,…] are inputs and outputs; None for all others.
+def matrix_axes(params: Params) -> Any:
+  """Returns for Muon the input and output axes of each layer's kernel [L,…]; None for the others.
 
-  Embeddings, and the head with them, are left to Adam, as are biases and norms (Jordan et al. 2024,
+  Muon updates the others, embeddings, head, biases and norms, with Adam (Jordan et al. 2024,
   https://kellerjordan.github.io/posts/muon).
   """
 
@@ -141,7 +146,7 @@ def matrix_axes(params: Any) -> Any:
 def _named(
   name: str, schedule: Schedule, takes: set[str], settings: dict[str, Any]
 ) -> optax.GradientTransformation:
-  """Optax's optimizer `name`, told which parameters are which."""
+  """Returns Optax's optimizer `name`, with the trees that say what applies to which parameter."""
   mask = next((key for key in ("mask", "weight_decay_mask") if key in takes), None)
   if mask and "weight_decay" in settings:
     settings = settings | {mask: decays}
@@ -154,30 +159,36 @@ def _factory(name: str) -> Callable | None:
   return getattr(optax, name, None) or getattr(optax.contrib, name, None)
 
 
-def _numbers(key: str, words: Sequence[str], name: str, takes: set[str]) -> dict[str, float]:
-  """{argument: number} of words 'ARGUMENT=NUMBER'."""
-  numbers = {}
-  for word in words:
-    argument, _, text = word.partition("=")
+def _checked(
+  key: str, numbers: Mapping[str, float], name: str, takes: set[str]
+) -> dict[str, float]:
+  """Returns arguments {name: number} of the optimizer `name`, which `takes` these."""
+  if not isinstance(numbers, Mapping):
+    raise UserError(f"{key}: {numbers!r} is not a dict, such as {{'weight_decay': 0.1}}")
+  for argument, number in numbers.items():
     if argument not in takes:
       raise UserError(f"{key}: {name} takes no '{argument}'{nearest(argument, takes)}")
-    try:
-      numbers[argument] = int(text) if text.isdigit() else float(text)
-    except ValueError as error:
-      raise UserError(f"{key}: '{word}' is not NAME=NUMBER") from error
-    check_range(f"optimizer.{argument}", numbers[argument], f"{key}: {argument}")
-  return numbers
+    check_range(f"optimizer.{argument}", number, f"{key}: {argument}")
+  return dict(numbers)
 
 
-def _pattern(text: str) -> re.Pattern:
+def _checked_group(
+  group: Group, name: str, takes: set[str]
+) -> tuple[re.Pattern[str], dict[str, float]]:
+  """Returns a group with its pattern compiled."""
+  key = "optimizer.groups"
+  if isinstance(group, str) or len(group) != 2 or not isinstance(group[0], str):
+    raise UserError(f"{key}: {group!r} is not a pair ('REGEX', {{'NAME': NUMBER}})")
+  text, numbers = group
   try:
-    return re.compile(text)
+    pattern = re.compile(text)
   except re.error as error:
-    raise UserError(f"optimizer.groups: '{text}' is no regular expression ({error})") from error
+    raise UserError(f"{key}: '{text}' is no regular expression ({error})") from error
+  return pattern, _checked(key, numbers, name, takes | {"scale"})
 
 
 def _labels(patterns: Sequence[re.Pattern]) -> Callable[[Any], Any]:
-  """Parameters -> for each the number of the first pattern that its path holds, or 'rest'."""
+  """Returns a function that labels parameters with the number of the first match, or 'rest'."""
 
   def label(path: tuple, _: Any) -> str:
     name = "/".join(_names(path))
@@ -187,7 +198,7 @@ def _labels(patterns: Sequence[re.Pattern]) -> Callable[[Any], Any]:
 
 
 def _names(path: tuple) -> list[str]:
-  """Names of a path, without the box that holds the axes' names below the last one."""
+  """Returns the names of a path; the box around a parameter has none."""
   return [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
 
 
