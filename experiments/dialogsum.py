@@ -39,9 +39,10 @@ def get_config(architecture="encoder_decoder"):
   else:
     config.model.decoder_layers = 7  # as many parameters: without cross-attention, all in one stack
   config.optimizer.update(
-    name="muon", settings={"consistent_rms": 0.2}, learning_rate=4e-3, warmup_steps=250,
+    name="muon", learning_rate=4e-3, warmup_steps=250,
     schedule="linear",
   )  # fmt: skip
+  config.optimizer.settings = {"consistent_rms": 0.2}
   config.train.update(
     num_steps=1700, log_every=50, eval_every=250, decode_every=0, checkpoint_every=50,
     keep_checkpoints=10,

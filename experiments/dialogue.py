@@ -44,9 +44,10 @@ def get_config(architecture="decoder_only"):
     decoder_layers=layers, feed_forward=512, dropout=0.1,
   )  # fmt: skip
   config.optimizer.update(
-    name="muon", settings={"consistent_rms": 0.2}, learning_rate=6e-3, warmup_steps=300,
+    name="muon", learning_rate=6e-3, warmup_steps=300,
     schedule="linear",
   )  # fmt: skip
+  config.optimizer.settings = {"consistent_rms": 0.2}
   config.train.update(
     num_steps=3600, label_smoothing=0.0, log_every=50, eval_every=600, decode_every=0,
     checkpoint_every=100, keep_checkpoints=5,

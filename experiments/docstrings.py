@@ -27,9 +27,10 @@ def get_config(packages=""):
     features=128, num_heads=4, encoder_layers=3, decoder_layers=3, feed_forward=512, dropout=0.2
   )
   config.optimizer.update(
-    name="muon", settings={"consistent_rms": 0.2}, learning_rate=6e-3, warmup_steps=100,
+    name="muon", learning_rate=6e-3, warmup_steps=100,
     schedule="linear",
   )  # fmt: skip
+  config.optimizer.settings = {"consistent_rms": 0.2}
   config.train.update(
     num_steps=1000, log_every=25, eval_every=100, decode_every=0, checkpoint_every=100,
     keep_checkpoints=5,

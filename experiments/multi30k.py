@@ -27,9 +27,10 @@ def get_config(pair="en-de"):
   )
   config.data.batch_size = 64
   config.optimizer.update(
-    name="muon", settings={"consistent_rms": 0.2}, learning_rate=6e-3, warmup_steps=300,
+    name="muon", learning_rate=6e-3, warmup_steps=300,
     schedule="linear",
   )  # fmt: skip
+  config.optimizer.settings = {"consistent_rms": 0.2}
   config.train.update(
     num_steps=2400, log_every=50, eval_every=500, decode_every=0, checkpoint_every=50,
     keep_checkpoints=10,

@@ -21,9 +21,10 @@ def get_config():
     activation="gelu", position="rotary", norm="rms_norm", use_bias=False, dropout=0.1,
   )  # fmt: skip
   config.optimizer.update(
-    name="muon", settings={"consistent_rms": 0.2}, learning_rate=6e-3, warmup_steps=100,
+    name="muon", learning_rate=6e-3, warmup_steps=100,
     schedule="linear",
   )  # fmt: skip
+  config.optimizer.settings = {"consistent_rms": 0.2}
   config.train.update(
     num_steps=1000, label_smoothing=0.0, log_every=20, eval_every=250, decode_every=0,
     checkpoint_every=250,

@@ -242,7 +242,8 @@ def base() -> ConfigDict:
         # dtype of the optimizer's state: float32, or bfloat16 with random rounding, which halves
         # the memory of moments and averages.
         "state_dtype": "float32",
-        # More arguments of the optimizer, such as {"consistent_rms": 0.2} for muon.
+        # More arguments of the optimizer, such as {"consistent_rms": 0.2} for muon; to be assigned,
+        # not updated.
         "settings": {},
         # Other arguments for parameters whose path matches a pattern; the first match counts:
         # (("embedding", {"weight_decay": 0.0}), ("encoder", {"scale": 0.5})). scale multiplies the
@@ -343,6 +344,4 @@ def base() -> ConfigDict:
       },
     }
   )
-  config.lock()
-  config.optimizer.settings.unlock()  # Optax decides which names there are.
-  return config
+  return config.lock()

@@ -14,9 +14,8 @@ from tfx_jax.config.old_formats import from_format_1
 from tfx_jax.config.override import as_tuples
 from tfx_jax.errors import UserError
 
-# 2 when structured values (windows, groups, …) are Python values: then the texts of format 1 are
-# converted.
-FORMAT_VERSION = 1
+# 2: structured settings (windows, groups, …) are Python values; those of format 1 are texts.
+FORMAT_VERSION = 2
 _FILE = "config.json"
 # Defaults of older versions, where they have changed.
 _OLD_DEFAULTS = {("model", "norm_epsilon"): 1e-6}
