@@ -47,7 +47,7 @@ def test_the_loss_is_the_mean_over_all_tokens(small, examples, tmp_path):
   }
 
 
-def test_text_figures_are_of_the_best_outputs_in_order(small, examples):
+def test_text_metrics_are_of_the_best_outputs_in_order(small, examples):
   texts = [
     example._replace(source=source)
     for example, source in zip(examples[:3], ["ab", "", "d"], strict=True)

@@ -9,7 +9,7 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from tfx_jax.generation.settings import GenerateSettings
+from tfx_jax.generation.settings import CommandSettings, GenerateSettings
 
 # Keys whose values are Python literals: tuples of numbers or pairs, and dicts. All other tuples are
 # of strings.
@@ -319,14 +319,7 @@ def base() -> ConfigDict:
       },
       "generate": {
         **dataclasses.asdict(GenerateSettings()),
-        # Other checkpoints whose probabilities are averaged with this one's: WORKDIR,
-        # WORKDIR@CHECKPOINT, or @CHECKPOINT of this run.
-        "ensemble": (),
-        # Whether lines are TSV: input number, rank, score, log-probability, text. Tabs and line
-        # ends in an output become spaces, with and without it.
-        "scores": False,
-        # Whether a last column gives the word alignment with the source, as in 0-0 1-2.
-        "alignments": False,
+        **dataclasses.asdict(CommandSettings()),
       },
       # Devices along each axis of the mesh; -1 for one of them: all that are left. docs/scale.md
       # says which to choose.

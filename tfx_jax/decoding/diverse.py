@@ -9,8 +9,8 @@ their tokens in order. A group ranks its continuations by their log-probability 
 The penalty affects this choice only: neither the sums of the beams nor the scores of hypotheses
 contain it. A live beam never holds EOS, so ending is never penalized.
 
-All beams of a row go on until no group's pool can change. So stopping does not change the result,
-as in plain beam search.
+All beams of a row continue until no group's pool can change. So stopping does not change the
+result, as in plain beam search.
 """
 
 import jax
@@ -70,7 +70,7 @@ class DiverseState:
   @property
   def parents(self) -> jax.Array:
     """Beam of the previous step that each live beam continues, int32 [B,W]."""
-    # A group numbers its own beams from 0; the model has the beams of all groups side by side.
+    # A group numbers its beams from 0; the model has the beams of all groups side by side.
     width = self.groups[0].parents.shape[1]
     return _join([group.parents + i * width for i, group in enumerate(self.groups)])
 
@@ -155,7 +155,7 @@ def expand(
     # An empty beam has chosen nothing, whatever token stands in it.
     live = jnp.isfinite(group.live_sum)  # [B,W/G]
     counts += jnp.where(live[..., None], chosen, 0.0).sum(axis=1)  # [B,W/G,V] -> [B,V]
-  # A group whose own pool is final still goes on, because its tokens count for the others.
+  # A group whose pool is final still continues, because its tokens count for the others.
   finished = jnp.stack([group.finished for group in expanded]).all(axis=0)  # [G,B] -> [B]
   return DiverseState(tuple(beam.finish_rows(group, finished) for group in expanded))
 

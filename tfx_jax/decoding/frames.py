@@ -132,7 +132,7 @@ def expand(
   stop_probability = jax.nn.sigmoid(stop_logit.astype(jnp.float32))
   stops = (stop_probability > settings.stop_threshold) & (length >= settings.min_length)
   at_limit = length >= settings.max_length
-  # The frame that stops a row belongs to its output; only what comes after it is zero. [B,C]
+  # The frame that stops a row belongs to its output; only the frames after it are zero. [B,C]
   frame = jnp.where(state.finished[:, None], 0, frame).astype(state.frames.dtype)
   return FrameState(
     length=length,

@@ -5,8 +5,8 @@ W samples of each row are drawn at once. Each token is drawn from
     softmax(truncate(log_probs)), see `decoding/truncation.py`,
 
 where log_probs are the log-probabilities under the rules of `decoding/rules.py`. A sample depends
-only on the seed, on the number of its input and on its own number in the row. It does not depend on
-the batch or on how many other samples are drawn. Its log-probability is the model's own, EOS
+only on the seed, on the number of its input and on its number in the row. It does not depend on
+the batch or on how many other samples are drawn. Its log-probability is the model's, EOS
 counted.
 
 Without sampling parameters the likeliest token is taken: this is greedy search.
@@ -146,9 +146,9 @@ def expand(state: SampleState, logits: jax.Array, settings: SampleSettings) -> S
   else:
     keys = _keys(settings.sampling, state)  # [B,W]
     token = _draw(keys, truncate(settings.sampling.truncation, ruled))  # [B,W,V] -> [B,W]
-  # The model's own log-probability, so that it does not depend on rules or truncation.
+  # The model's log-probability, so that it does not depend on rules or truncation.
   log_prob = jnp.take_along_axis(log_probs, token[..., None], axis=2)[..., 0]  # [B,W,V] -> [B,W]
-  # Samples that have ended stay as they are while others of the batch go on.
+  # Samples that have ended stay as they are while others of the batch continue.
   token = jnp.where(state.ended, NO_TOKEN, token)
 
   def write(old: jax.Array, new: jax.Array) -> jax.Array:

@@ -66,7 +66,7 @@ class Program:
     **options: options of `jax.jit`.
 
   Attributes:
-    jitted: what `jax.jit` returns.
+    jitted: the result of `jax.jit`.
   """
 
   def __init__(self, function: Callable, parallel: Parallel, **options: Any):

@@ -220,7 +220,7 @@ class GenerateSettings:
 
 @dataclasses.dataclass(frozen=True)
 class CommandSettings:
-  """The other settings of section `generate`: what is opened, and what `generate` writes.
+  """The other settings of section `generate`: members of an ensemble, and columns of the output.
 
   Attributes:
     ensemble: other checkpoints whose probabilities are averaged with this one's: WORKDIR,
