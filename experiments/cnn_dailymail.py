@@ -1,8 +1,8 @@
-"""News of CNN and the Daily Mail with their highlights (See et al. 2017), at the size of base.
+"""CNN and Daily Mail news and their highlights (See et al. 2017), with a base-size Transformer.
 
-The data is TensorFlow Datasets' cnn_dailymail, prepared as ArrayRecord; where it is missing, the
-command says how to make it. Highlights are a sentence a line, which the tokenizer keeps, so that
-rougeLsum compares sentences as papers do.
+The data is cnn_dailymail of TensorFlow Datasets, prepared as ArrayRecord; if it is missing, the
+error says how to prepare it. Highlights have one sentence a line. The tokenizer keeps line ends, so
+that rougeLsum compares sentences as in papers.
 """
 
 from tfx_jax.config import base
@@ -17,13 +17,13 @@ def get_config():
   config.data.format = "tfds"
   for split in ("train", "validation", "test"):
     config.data[split] = f"cnn_dailymail:{split}"
-  # nfkc, unlike nmt_nfkc, does not take the end of a line for a space.
+  # nfkc, unlike nmt_nfkc, keeps line ends.
   config.tokenizer.update(
     kind="bpe", vocab_size=32_000, normalization="nfkc", character_coverage=0.9995,
     byte_fallback=True,
   )  # fmt: skip
-  # Most articles are longer than 512 tokens; what matters is at their beginning, and the rest is
-  # cut, as Liu and Lapata 2019 (arXiv:1908.08345) do. How many is said at the start.
+  # Most articles are longer than 512 tokens and are cut, as in Liu and Lapata 2019
+  # (arXiv:1908.08345): their important parts come first. The number is reported at the start.
   config.data.update(source_length=512, target_length=160, long_sources="cut_end", batch_size=64)
   config.model.update(
     encoder_layers=6, decoder_layers=6, features=512, num_heads=8, feed_forward=2048, dropout=0.1
@@ -36,7 +36,7 @@ def get_config():
     checkpoint_every=2000, keep_checkpoints=5,
   )  # fmt: skip
   config.evaluate.checkpoint = "average"
-  # As Liu and Lapata 2019, section 4.2: beam 5, and no three words twice.
+  # Liu and Lapata 2019, section 4.2: beam size 5, no repeated trigram.
   config.generate.update(
     beam_size=5, length_penalty=0.95, no_repeat_ngram_size=3, min_length=40, max_length=200,
     max_source_length=512,

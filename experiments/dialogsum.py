@@ -1,4 +1,4 @@
-"""DialogSum (Chen et al. 2021): dialogues and what they come to, `dialogsum.py:encoder_decoder`.
+"""DialogSum (Chen et al. 2021): summaries of dialogues, `dialogsum.py:encoder_decoder`.
 
 The argument is the architecture: encoder_decoder (the default) or decoder_only. The files are those
 of https://github.com/cylnlp/dialogsum, DialogSum_Data/dialogsum.SPLIT.jsonl, gzipped, in a folder
@@ -12,7 +12,7 @@ from tfx_jax.config import base
 
 def get_config(architecture="encoder_decoder"):
   config = base()
-  # The mean over references is what the paper reports; docs/summarization.md has more on this.
+  # The paper reports the mean over references; see docs/summarization.md.
   config.task.update(
     name="summarize", source="dialogue", target="summary",
     references=("summary1", "summary2", "summary3"), rouge_references="mean",
@@ -27,17 +27,17 @@ def get_config(architecture="encoder_decoder"):
     "set DIALOGSUM to their folder"
   )
   config.tokenizer.update(kind="bpe", vocab_size=8000)
-  # 1.6 % of the training dialogues and 2.2 % of the test's are longer, and cut; 0.4 % of the
-  # training summaries are longer, and left out with their dialogues.
+  # Longer dialogues are cut (1.6 % of training, 2.2 % of test); examples with a longer summary are
+  # dropped (0.4 % of training).
   config.data.update(source_length=448, target_length=96, long_sources="cut_end", batch_size=16)
   config.model.update(
     architecture=architecture, features=192, num_heads=4, encoder_layers=3, decoder_layers=3,
     feed_forward=512, dropout=0.2,
   )  # fmt: skip
   if architecture == "encoder_decoder":
-    config.model.copy_head = True  # for names
+    config.model.copy_head = True  # copies names
   else:
-    config.model.decoder_layers = 7  # as many parameters: without cross-attention, all in one stack
+    config.model.decoder_layers = 7  # the same number of parameters, without cross-attention
   config.optimizer.update(
     name="muon", learning_rate=4e-3, warmup_steps=250,
     schedule="linear",

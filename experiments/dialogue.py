@@ -1,10 +1,10 @@
 """Answers in everyday conversations: `dialogue.py:decoder_only` or `dialogue.py:encoder_decoder`.
 
-Trained on DialogSum's dialogues (Chen et al. 2021, https://github.com/cylnlp/dialogsum) and the
-English ones of XDailyDialog (Liu et al. 2023, https://github.com/liuzeming01/XDailyDialog),
-validated and tested on the latter's: two thirds of those are among DialogSum's, which is why what
-overlaps is removed. The folder with dialogsum/ and xdailydialog/ is given by the environment
-variable DIALOGUE_DATA, by default data/dialogue.
+Training data: the dialogues of DialogSum (Chen et al. 2021, https://github.com/cylnlp/dialogsum)
+and the English ones of XDailyDialog (Liu et al. 2023,
+https://github.com/liuzeming01/XDailyDialog). Validation and test data: XDailyDialog. DialogSum has
+two thirds of these, so the overlap is removed. The environment variable DIALOGUE_DATA names the
+folder of dialogsum/ and xdailydialog/, by default data/dialogue.
 """
 
 import os
@@ -29,14 +29,14 @@ def get_config(architecture="decoder_only"):
     "folder of both"
   )
   config.data.remove_overlap = True
-  # 1 % of the histories lose their beginning, and 1.2 % of the answers are longer.
+  # 1 % of the histories lose their beginning; 1.2 % of the answers are longer and are dropped.
   config.data.update(source_length=384, target_length=64, long_sources="cut_start", batch_size=8)
-  # A decoder learns all answers of a dialogue in one sequence, a fifth of the tokens.
+  # A decoder-only model learns all answers of a dialogue from one sequence: a fifth of the tokens.
   config.data.end_sources = architecture == "encoder_decoder"
   config.tokenizer.kind = "bpe"
   config.tokenizer.vocab_size = 8000
   config.tokenizer.symbols = tuple(f" <{speaker}>" for speaker in range(1, 8))
-  # A history is in as many texts as it has answers: a part of them is enough.
+  # A history occurs in the text of each of its answers: some of the texts are enough.
   config.tokenizer.max_sentences = 50_000
   layers = 3 if architecture == "encoder_decoder" else 4
   config.model.update(

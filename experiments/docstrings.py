@@ -1,8 +1,8 @@
-"""Summaries of docstrings, no download: what the Python packages say that are installed here.
+"""Summaries of docstrings from the installed Python packages; no download.
 
-A docstring's first line is to be written from what follows it, see tfx_jax/sources/docstrings.py.
-The corpus depends on what is installed: figures compare on one machine only. Some packages alone
-are `docstrings.py:json+email+numpy`.
+The first line of a docstring is generated from the rest of it, see tfx_jax/sources/docstrings.py.
+The corpus depends on the installed packages, so metrics can be compared on one machine only.
+`docstrings.py:json+email+numpy` uses only these packages.
 """
 
 from tfx_jax.config import base
@@ -17,7 +17,7 @@ def get_config(packages=""):
   config.data.format = "docstrings"
   for split in ("train", "validation", "test"):
     config.data[split] = f"{split}:{packages}" if packages else split
-  # Names are spelled from few pieces; the line ends of lists of arguments are kept.
+  # Names are spelled with few pieces; line ends, as in lists of arguments, are kept.
   config.tokenizer.update(
     kind="bpe", vocab_size=4000, normalization="nfkc", character_coverage=0.9995,
     byte_fallback=True,

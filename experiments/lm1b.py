@@ -1,6 +1,6 @@
-"""One Billion Word Benchmark (Chelba et al. 2013): sentences, packed, each seeing itself alone.
+"""One Billion Word Benchmark (Chelba et al. 2013): a language model of packed, separate sentences.
 
-The data set has no validation set: a hundredth of the training set is one.
+The data set has no validation set: it is 1 % of the training set.
 """
 
 from tfx_jax.config import base

@@ -1,7 +1,7 @@
-"""Minutes on a CPU, no download: translation between any two locales, `quickstart.py:en-fr`.
+"""Translation between any two locales, in minutes on a CPU, no download: `quickstart.py:en-fr`.
 
-The corpus is made on the spot from Unicode CLDR: dates, amounts, durations, names of territories
-and languages, and lists of them.
+The corpus is generated from Unicode CLDR: dates, amounts, durations, names of territories and
+languages, and lists of them.
 """
 
 from tfx_jax.config import base

@@ -2,8 +2,8 @@
 
 The text is input.txt of https://github.com/karpathy/char-rnn, data/tinyshakespeare, in a folder
 given by the environment variable SHAKESPEARE, by default data/tinyshakespeare. `cpu` and `gpu` have
-the sizes and budgets of nanoGPT's two recipes for it. As there, the last tenth is what is validated
-and tested on, and nothing is chosen by it: the last checkpoint is tested.
+the sizes and steps of nanoGPT's two recipes. As there, the last tenth is both validation and test
+data; nothing is selected by it, because the last checkpoint is tested.
 """
 
 import os
@@ -19,7 +19,7 @@ SIZES = {
 
 def get_config(size="cpu"):
   if size not in SIZES:
-    raise ValueError(f"'{size}' is no size; known: {', '.join(SIZES)}")
+    raise ValueError(f"'{size}' is not a size; known: {', '.join(SIZES)}")
   layers, features, heads, length, rows, steps, dropout = SIZES[size]
   config = base()
   config.task.update(name="text", target="text")

@@ -1,6 +1,6 @@
-"""Text of your own: `--config.data.train=FOLDER` (or a file, or a pattern), documents or a stream.
+"""A language model of your own text: `--config.data.train=FOLDER`, or a file or a pattern.
 
-By default the sources of the Python packages installed on the machine, so that it runs anywhere.
+The default data is the source code of the installed Python packages, so that it runs anywhere.
 """
 
 from tfx_jax.config import base

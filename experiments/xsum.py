@@ -1,7 +1,7 @@
-"""XSum (Narayan et al. 2018): BBC articles in one sentence, at the size of base.
+"""XSum (Narayan et al. 2018): one-sentence summaries of BBC articles, base-size Transformer.
 
-The data is TensorFlow Datasets' xsum, prepared as ArrayRecord; where it is missing, the command
-says how to make it.
+The data is xsum of TensorFlow Datasets, prepared as ArrayRecord; if it is missing, the error says
+how to prepare it.
 """
 
 from tfx_jax.config import base
@@ -19,7 +19,7 @@ def get_config():
   config.tokenizer.update(
     kind="bpe", vocab_size=32_000, character_coverage=0.9995, byte_fallback=True
   )
-  # Some articles are longer, and cut; how many is said at the start.
+  # Longer articles are cut; their number is reported at the start.
   config.data.update(source_length=512, target_length=96, long_sources="cut_end", batch_size=64)
   config.model.update(
     encoder_layers=6, decoder_layers=6, features=512, num_heads=8, feed_forward=2048, dropout=0.1
