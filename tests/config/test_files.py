@@ -62,6 +62,30 @@ def test_keys_added_since_have_their_defaults(tmp_path):
   assert config_files.read_config(workdir).to_dict() == config.to_dict()
 
 
+def as_format_1(content, **changes):
+  """Rewrites the content of config.json to what version 0.1 wrote for the same settings."""
+  content["format_version"] = 1
+  content["config"]["model"] |= {"windows": "0 4096", "rotary_scaling": "linear 2"}
+  content["config"]["optimizer"] |= {
+    "settings": ["consistent_rms=0.2"],
+    "groups": ["encoder scale=0.5"],
+  }
+  content["config"]["lora"]["targets"] = ["mlp/up 0-3"]
+  content["config"]["model"] |= changes
+
+
+def test_texts_of_format_1_are_read_as_the_values_they_mean(tmp_path):
+  workdir, config = written(tmp_path, as_format_1)
+  config.model.windows, config.model.rotary_scaling = (0, 4096), ("linear", 2.0)
+  config.optimizer.settings = {"consistent_rms": 0.2}
+  config.optimizer.groups = (("encoder", {"scale": 0.5}),)
+  config.lora.targets = (("mlp/up", (0, 3)),)
+  found = config_files.read_config(workdir)
+  assert found.to_dict() == config.to_dict()
+  config_files.write_config(workdir, found)
+  assert config_files.read_config(workdir).to_dict() == config.to_dict()
+
+
 @pytest.mark.parametrize(
   ("change", "told"),
   [
@@ -71,6 +95,7 @@ def test_keys_added_since_have_their_defaults(tmp_path):
     (lambda content: content.pop("config"), "cannot read"),
     (lambda content: content.update(config=5), "cannot read"),
     (lambda content: content["config"]["train"].update(num_steps="five"), "num_steps"),
+    (lambda content: as_format_1(content, windows="0 all"), "model.windows='0 all'"),
     (lambda content: content["config"].update(train=5), "train"),
   ],
 )

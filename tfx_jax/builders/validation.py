@@ -15,6 +15,7 @@ from tfx_jax.layers.block import NORM_PLACEMENTS
 from tfx_jax.layers.feed_forward import ACTIVATIONS
 from tfx_jax.layers.stack import REMAT_POLICIES
 from tfx_jax.metrics.perplexity import LOSS_METRICS
+from tfx_jax.models.lora import parse_target
 from tfx_jax.models.quantized import WEIGHTS
 from tfx_jax.training.checkpoints import restore
 from tfx_jax.training.optimizer import STATE_DTYPES, arguments
@@ -71,7 +72,8 @@ def validate(config: ConfigDict) -> None:
       f"for model.decoder_layers={layers}"
     )
   _check_optimizer(config)
-  builders.make_adapted(config, None)
+  for target in config.lora.targets:
+    parse_target(target)
   builders.rotary_scaling(config.model.rotary_scaling)
   builders.windows(config.model.windows, config.model.decoder_layers)
 

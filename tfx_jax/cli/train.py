@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from flax import linen as nn
 from ml_collections import ConfigDict
 
 from tfx_jax import builders
@@ -20,6 +19,7 @@ from tfx_jax.data.loader import Loader
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.evaluate import loss_metrics, text_metrics
 from tfx_jax.models.lora import Adapted
+from tfx_jax.models.model import Model
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import count_parameters
 from tfx_jax.parallel import Parallel
@@ -163,15 +163,16 @@ def _open_data(config: ConfigDict, tokenizers: tuple, parallel: Parallel, split:
 def _make_validate(
   config: ConfigDict,
   workdir: str,
-  trained: nn.Module | Adapted,
+  trained: Model,
   tokenizers: tuple,
   parallel: Parallel,
   loader: Loader,
 ) -> Validate:
   """Returns the function that validates by loss and, if asked, by decoded text; it draws curves."""
-  model, merge = trained, lambda params: params
   if isinstance(trained, Adapted):
     model, merge = trained.model, parallel.jit(trained.merge)
+  else:
+    model, merge = trained, lambda params: params
   generator = builders.make_generator(config, model, tokenizers, parallel)
   loss_step = parallel.jit(make_loss_step(builders.make_objective(config, model, parallel)))
   task = builders.make_task(config)

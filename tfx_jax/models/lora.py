@@ -41,7 +41,7 @@ class Adapted:
 
   def __init__(self, model: Model, rank: int, alpha: float, targets: Sequence[Target]):
     self.model, self.rank, self.scale = model, rank, alpha / rank
-    self._targets = [_parse(target) for target in targets]
+    self._targets = [parse_target(target) for target in targets]
 
   def init(self, rngs: jax.Array, batch: Batch) -> dict[str, Params]:
     """Returns new variables, boxed like those of the model."""
@@ -111,8 +111,12 @@ def adapters_only(optimizer: optax.GradientTransformation) -> optax.GradientTran
   return optax.partition({"adapters": optimizer, "base": optax.set_to_zero()}, label)
 
 
-def _parse(target: Target) -> tuple[re.Pattern[str], tuple[int, int] | None]:
-  """Returns the pattern, and the first and last layer if they are given."""
+def parse_target(target: Target) -> tuple[re.Pattern[str], tuple[int, int] | None]:
+  """Returns the pattern of a target, and the first and last layer if they are given.
+
+  Raises:
+    UserError: for a value that is no target.
+  """
   text, layers = (target, None) if isinstance(target, str) else _pair(target)
   try:
     return re.compile(text), layers

@@ -13,7 +13,7 @@ from tfx_jax.data.loader import Loader, Position
 from tfx_jax.errors import UserError
 from tfx_jax.metrics.perplexity import LOSS_METRICS
 from tfx_jax.parallel import Parallel
-from tfx_jax.report.metrics_log import MetricsLog
+from tfx_jax.report.metrics_log import MetricsLog, NoLog
 from tfx_jax.report.progress import Progress
 from tfx_jax.runtime.allocator import give_back_free_memory
 from tfx_jax.runtime.processes import is_first
@@ -68,7 +68,7 @@ def train(
   loader: Loader,
   parallel: Parallel,
   checkpoints: Checkpoints,
-  log: MetricsLog,
+  log: MetricsLog | NoLog,
   skipped: SkippedLog,
   validate: Validate,
   intervals: Intervals,

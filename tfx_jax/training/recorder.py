@@ -14,7 +14,7 @@ from tfx_jax.common.json_object import JsonObject
 from tfx_jax.common.whole_file import write_whole
 from tfx_jax.data.loader import Position
 from tfx_jax.errors import UserError
-from tfx_jax.report.metrics_log import MetricsLog
+from tfx_jax.report.metrics_log import MetricsLog, NoLog
 from tfx_jax.report.progress import Progress
 from tfx_jax.report.records import read_records
 
@@ -81,7 +81,7 @@ class Recorder:
 
   def __init__(
     self,
-    log: MetricsLog,
+    log: MetricsLog | NoLog,
     skipped: "SkippedLog",
     progress: Progress,
     counters: Counters,
