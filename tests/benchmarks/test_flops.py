@@ -13,6 +13,7 @@ from flax import linen as nn
 from support.tiny_run import make_config
 
 from tfx_jax import builders
+from tfx_jax.codecs.codec import Tokens
 from tfx_jax.data.packing import pack
 from tfx_jax.training.objective import TokenObjective
 from tfx_jax.training.state import TrainState, init_params
@@ -38,7 +39,7 @@ def config_of(shape):
 
 
 def model_of(shape):
-  tokenizer = types.SimpleNamespace(vocab_size=shape.vocab_size)
+  tokenizer = types.SimpleNamespace(element=Tokens(shape.vocab_size))
   return builders.make_model(config_of(shape), (tokenizer, tokenizer))
 
 

@@ -1,9 +1,9 @@
-"""From the configuration to the model."""
+"""From the configuration and the codecs to the model."""
 
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,15 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.data import make_layout
-from tfx_jax.codecs.text.tokenizer import Tokenizer
+from tfx_jax.codecs.codec import Element, Frames, Tokens
 from tfx_jax.errors import UserError
 from tfx_jax.layers import norm as norms
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block
 from tfx_jax.layers.copy import CopyAttention
-from tfx_jax.layers.embed import TokenEmbed, padded_size
+from tfx_jax.layers.embed import FrameEmbed, TokenEmbed, padded_size
 from tfx_jax.layers.feed_forward import FeedForward
-from tfx_jax.layers.head import VocabularyHead
+from tfx_jax.layers.head import FrameHead, VocabularyHead
 from tfx_jax.layers.position import (
   AlibiBias,
   BucketBias,
@@ -30,6 +30,7 @@ from tfx_jax.layers.position import (
 from tfx_jax.layers.stack import Stack
 from tfx_jax.models.decoder_only import DecoderOnly
 from tfx_jax.models.encoder_decoder import EncoderDecoder
+from tfx_jax.models.model import Model
 
 NORMS = {"layer_norm": norms.LayerNorm, "rms_norm": norms.RMSNorm}
 POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "bucket", "none")
@@ -39,9 +40,26 @@ ARCHITECTURES = ("encoder_decoder", "decoder_only")
 _SCALINGS = {"linear": 1, "llama3": 4}
 
 
-def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> nn.Module:
-  """The model, for the vocabularies of the tokenizers."""
+class HasElement(Protocol):
+  """A codec, or a plan of one, as far as a model depends on it."""
+
+  @property
+  def element(self) -> Element:
+    """The kind of element that sequences consist of."""
+    ...
+
+
+def make_model(config: ConfigDict, codecs: tuple[HasElement, HasElement]) -> Model:
+  """Returns the model that reads and generates elements of these codecs.
+
+  Raises:
+    UserError: if a copy head shall copy frames.
+  """
   c = config.model
+  source, target = (codec.element for codec in codecs)
+  both_tokens = isinstance(source, Tokens) and isinstance(target, Tokens)
+  if c.copy_head and not both_tokens:
+    raise UserError("model.copy_head=True needs sources and targets of tokens, not of frames")
   dtype, norm, attention = _dtype(c.dtype), _norm(c), _attention(c)
   block = functools.partial(
     Block,
@@ -88,27 +106,15 @@ def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> n
     "sinusoidal": lambda: functools.partial(sinusoidal, features=c.features),
     "learned": functools.partial(LearnedPositions, c.max_positions, c.features),
   }.get(c.position)
-  scale = c.features**0.5 if c.scale_embeddings else 1.0
-  sizes = [padded_size(t.vocab_size, c.vocab_multiple) for t in tokenizers]
-  source, target = (functools.partial(TokenEmbed, size, c.features, scale, dtype) for size in sizes)
-  head = functools.partial(
-    VocabularyHead,
-    c.features,
-    sizes[1],
-    tokenizers[1].vocab_size,
-    c.tie_output,
-    c.output_bias,
-    dtype,
-    c.features**-0.5 if c.scale_logits else 1.0,
-    c.plain_gradients,
-  )
+  head = _head(c, target)
   shared = {"dropout_rate": c.dropout, "embed_norm": norm if c.embedding_norm else None}
   if c.architecture == "decoder_only":
     decoder = stack(block, c.decoder_layers, bidirectional=False)
-    return DecoderOnly(target, position, decoder, head, make_layout(config).window, **shared)
+    window = make_layout(config).window
+    return DecoderOnly(_embed(c, target), position, decoder, head, window, **shared)
   return EncoderDecoder(
-    embed_source=None if c.share_embeddings else source,
-    embed_target=target,
+    embed_source=None if c.share_embeddings and both_tokens else _embed(c, source),
+    embed_target=_embed(c, target),
     position_source=position,
     position_target=position,
     encoder=stack(block, c.encoder_layers, bidirectional=True),
@@ -119,6 +125,30 @@ def make_model(config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]) -> n
     copy_attention=functools.partial(CopyAttention, c.features, dtype) if c.copy_head else None,
     zero_start=c.zero_start,
     **shared,
+  )
+
+
+def _embed(c: ConfigDict, element: Element) -> Callable[[], nn.Module]:
+  if isinstance(element, Frames):
+    return functools.partial(FrameEmbed, element.channels, c.features, _dtype(c.dtype))
+  size = padded_size(element.vocab_size, c.vocab_multiple)
+  scale = c.features**0.5 if c.scale_embeddings else 1.0
+  return functools.partial(TokenEmbed, size, c.features, scale, _dtype(c.dtype))
+
+
+def _head(c: ConfigDict, element: Element) -> Callable[[], nn.Module]:
+  if isinstance(element, Frames):
+    return functools.partial(FrameHead, c.features, element.channels, _dtype(c.dtype))
+  return functools.partial(
+    VocabularyHead,
+    c.features,
+    padded_size(element.vocab_size, c.vocab_multiple),
+    element.vocab_size,
+    c.tie_output,
+    c.output_bias,
+    _dtype(c.dtype),
+    c.features**-0.5 if c.scale_logits else 1.0,
+    c.plain_gradients,
   )
 
 

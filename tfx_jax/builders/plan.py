@@ -1,4 +1,4 @@
-"""From the configuration to the sizes that a step's cost is reckoned from."""
+"""From the configuration to the sizes that a step's cost is estimated from."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.data import make_layout
+from tfx_jax.codecs.codec import Tokens
 from tfx_jax.codecs.text.tokenizer import ByteTokenizer
 from tfx_jax.cost import Size
 from tfx_jax.layers.embed import padded_size
@@ -15,24 +16,24 @@ from tfx_jax.training.objective import default_chunks
 
 @dataclasses.dataclass(frozen=True)
 class PlannedTokenizer:
-  """What a model needs to know of a tokenizer that is not made yet."""
+  """A tokenizer that does not exist yet, as far as a model depends on it."""
 
-  vocab_size: int
+  element: Tokens
 
 
 def planned_tokenizers(config: ConfigDict) -> tuple[PlannedTokenizer, PlannedTokenizer]:
-  """Those that the configuration asks for, as large as they may become."""
+  """Returns the tokenizers of the configuration, with the largest vocabularies they may have."""
   is_bytes = config.tokenizer.kind == "bytes"
   size = ByteTokenizer.vocab_size if is_bytes else config.tokenizer.vocab_size
-  return PlannedTokenizer(size), PlannedTokenizer(size)
+  return PlannedTokenizer(Tokens(size)), PlannedTokenizer(Tokens(size))
 
 
 def make_size(config: ConfigDict, tokenizers: tuple[Any, Any], mesh: Mapping[str, int]) -> Size:
-  """The sizes of the model and its batch, on a mesh of these sizes."""
+  """Returns the sizes of the model and its batch, on a mesh of these sizes."""
   model, data, train = config.model, config.data, config.train
   both = model.architecture == "encoder_decoder"
-  source, target = (padded_size(t.vocab_size, model.vocab_multiple) for t in tokenizers)
-  own = {field.name for field in dataclasses.fields(Size)}
+  source, target = (padded_size(t.element.vocab_size, model.vocab_multiple) for t in tokenizers)
+  fields = {field.name for field in dataclasses.fields(Size)}
   length = make_layout(config).window or data.target_length
   # Each row is read under two dropout masks.
   rows = data.batch_size * (2 if train.r_drop else 1)
@@ -50,4 +51,4 @@ def make_size(config: ConfigDict, tokenizers: tuple[Any, Any], mesh: Mapping[str
     "loss_chunks": train.loss_chunks or chunks,
     "microbatches": train.microbatches,
   }
-  return Size(**{key: value for key, value in model.items() if key in own} | computed)
+  return Size(**{key: value for key, value in model.items() if key in fields} | computed)

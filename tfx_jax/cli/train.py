@@ -67,7 +67,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
   )
   # Without out_shardings the compiler names equal shardings differently, and step 2 recompiles.
   train_step = parallel.jit(
-    builders.make_step(config, trained, optimizer, schedule, parallel),
+    builders.make_step(config, trained, optimizer, schedule, parallel, tokenizers[1].element),
     donate_argnums=0,
     out_shardings=(shardings, None),
   )
@@ -174,7 +174,9 @@ def _make_validate(
   else:
     model, merge = trained, lambda params: params
   generator = builders.make_generator(config, model, tokenizers, parallel)
-  loss_step = parallel.jit(make_loss_step(builders.make_objective(config, model, parallel)))
+  loss_step = parallel.jit(
+    make_loss_step(builders.make_objective(config, model, parallel, tokenizers[1].element))
+  )
   task = builders.make_task(config)
   examples = builders.read_examples(config, "validation", config.train.decode_examples)
 

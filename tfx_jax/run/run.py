@@ -215,7 +215,9 @@ class Run:
     examples = builders.read_examples(self.config, split)
     corpus = builders.make_corpus(self.config, split, self.tokenizers)
     loader = builders.make_loader(self.config, lambda epoch: corpus, self.parallel, self.tokenizers)
-    objective = builders.make_objective(self.config, self.model, self.parallel)
+    objective = builders.make_objective(
+      self.config, self.model, self.parallel, self.tokenizers[1].element
+    )
     loss_step = self.parallel.jit(make_loss_step(objective))
     metrics = loss_metrics(loss_step, self.params, loader, self.parallel)
     task = builders.make_task(self.config)
