@@ -1,7 +1,7 @@
 import numpy as np
 
 from tfx_jax.codecs.text import sentencepiece_model
-from tfx_jax.codecs.text.sentencepiece_model import _fields, draw, essence
+from tfx_jax.codecs.text.sentencepiece_model import draw, essence, fields
 
 SETTINGS = dict(vocab_size=17, character_coverage=1.0, input_sentence_size=0)
 TEXTS = ["haus maus laus", "hund mund rund"]
@@ -31,7 +31,7 @@ def test_the_essence_holds_all_else():
 
 def test_the_number_of_threads_is_pinned():
   model = sentencepiece_model.train(TEXTS, model_type="unigram", **SETTINGS)
-  assert dict(_fields(dict(_fields(model))[2]))[16] == 8
+  assert dict(fields(dict(fields(model))[2]))[16] == 8
 
 
 def test_texts_are_drawn_over_the_whole_stream():

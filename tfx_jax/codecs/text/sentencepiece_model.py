@@ -103,9 +103,9 @@ def essence(model: bytes) -> list[tuple[int, Any]]:
   These are pieces, scores, normalization and algorithm, not the other settings of training.
   """
   kept, trainer = [], dict(_TRAINER_DEFAULTS)
-  for number, value in _fields(model):
+  for number, value in fields(model):
     if number == _TRAINER_SPEC:
-      trainer.update((key, v) for key, v in _fields(value) if key in trainer)
+      trainer.update((key, v) for key, v in fields(value) if key in trainer)
     else:
       kept.append((number, value))
   return [*kept, *sorted(trainer.items())]
@@ -137,7 +137,7 @@ def _in_terms_of_config(message: str, vocab_size: int) -> str:
   return f"sentencepiece could not be trained: {' '.join(message.split())}"
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+def fields(message: bytes) -> Iterator[tuple[int, Any]]:
   """Yields (field number, value) of a protocol buffer: an int, or bytes.
 
   Encoding: https://protobuf.dev/programming-guides/encoding

@@ -3,7 +3,7 @@
 import copy
 import functools
 import hashlib
-import threading
+import random
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,10 +12,8 @@ import sentencepiece
 from tfx_jax.codecs.codec import Codec, Tokens
 from tfx_jax.codecs.special_tokens import BOS, DEFAULT, EOS, PAD, SPECIAL_PIECES, UNK, SpecialTokens
 from tfx_jax.codecs.text import files, sentencepiece_model
+from tfx_jax.codecs.text.segmentation import Segmenter
 from tfx_jax.errors import UserError
-
-# sentencepiece has one random generator for the process.
-_SAMPLING = threading.Lock()
 
 
 class Tokenizer(Codec[str], Protocol):
@@ -115,14 +113,15 @@ class SentencePieceTokenizer(TextCodec):
       rate: for a BPE model, the probability that a merge is left out (Provilkov et al. 2020,
         arXiv:1910.13267); for a unigram model, the power of the segmentations' probabilities that
         they are sampled with (Kudo 2018, arXiv:1804.10959, section 3.3).
-      seed: seed of the random choices, 0 … 2**32 - 2.
+      seed: seed of the random choices.
     """
-    with _SAMPLING:
-      sentencepiece.set_random_generator_seed(seed)
-      # One thread: with more, which of them draws for which text is left to chance as well.
-      return self._processor.encode(
-        list(texts), enable_sampling=True, alpha=rate, nbest_size=-1, num_threads=1
-      )
+    rng = random.Random(seed)
+    normalized = self._processor.normalize(list(texts))
+    return [self._segmenter.sample(text, rate, rng) for text in normalized]
+
+  @functools.cached_property
+  def _segmenter(self) -> Segmenter:
+    return Segmenter(self.model)
 
   def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:  # noqa: D102
     # sentencepiece takes an empty list for one sequence, and returns one text.
