@@ -112,7 +112,7 @@ class Checkpoints:
 
     Args:
       state: the arrays; they may be donated as soon as this returns.
-      progress: how far the run has come; `best_step` is the checkpoint to keep with the latest.
+      progress: progress of the run; `best_step` is the checkpoint to keep with the latest.
 
     Raises:
       UserError: if the previous or this checkpoint cannot be written, as on a full disk.

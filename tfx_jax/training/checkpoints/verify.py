@@ -44,7 +44,7 @@ def read(
   Args:
     manager: manager of the folder of checkpoints.
     step: step of the checkpoint.
-    arguments: how to restore the state, or a part of it.
+    arguments: arguments of Orbax to restore the state, or a part of it.
     strict: whether there must be a manifest; otherwise the checksums are enough.
     settings: settings that the requested arrays follow from, if known.
 
