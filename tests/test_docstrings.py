@@ -1,4 +1,4 @@
-"""Docstrings begin with a verb or a noun phrase, and the files that sources name exist."""
+"""Docstrings begin with verbs or noun phrases; files and modules that texts name exist."""
 
 import ast
 import io
@@ -24,6 +24,8 @@ TEXTS = [
 ]
 # Beginnings of noun clauses: they describe a thing without naming it.
 CLAUSES = re.compile(r"(What|Of|Where|That|Which|Whether|How)\b")
+# The same in a list of arguments, attributes or keys.
+DESCRIPTION = re.compile(r"^ *\*{0,2}\w+: (of|that|what|which|where) ", re.MULTILINE)
 FILE = re.compile(r"(?<![\w./-])(?:[a-z_][\w-]*/)*[a-z_]\w*\.(?:py|md)\b")
 
 
@@ -42,8 +44,12 @@ def public_docstrings(text):
 
 
 def clauses(text):
-  """Lines of public docstrings that begin with a noun clause."""
-  return [line for line, docstring in public_docstrings(text) if CLAUSES.match(docstring)]
+  """Lines of public docstrings with a noun clause for a summary or for an argument."""
+  return [
+    line
+    for line, docstring in public_docstrings(text)
+    if CLAUSES.match(docstring) or DESCRIPTION.search(docstring)
+  ]
 
 
 def prose(text):
@@ -110,6 +116,7 @@ def test_modules_that_a_text_names_exist():
     '"""What a run reads."""',
     'def f():\n  """Of each layer."""',
     'class A:\n  """A class."""\n\n  @property\n  def b(self):\n    """Whether it is."""',
+    'class A:\n  """A class.\n\n  Args:\n    dtype: of the output.\n  """',
     'class A:\n  """A class."""\n\n  async def b(self):\n    """How it\n    is."""',
   ],
 )

@@ -212,8 +212,8 @@ def make_layout(config: ConfigDict, codecs: tuple[Codec, Codec] | None = None) -
 
   Args:
     config: the configuration.
-    codecs: of sources and of targets; None for tokens with the special tokens of tokenizers that
-      are trained here.
+    codecs: codecs of sources and of targets; None for tokens with the special tokens of tokenizers
+      that are trained here.
 
   Raises:
     UserError: for frames in a decoder-only model.

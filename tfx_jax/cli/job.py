@@ -20,9 +20,9 @@ class Job:
   """Inputs of a command.
 
   Attributes:
-    options: of the command line.
-    config: of the experiment or the run, changed by the options `--config.KEY`.
-    workdir: of the run, or of the sweep that holds the runs.
+    options: options of the command line.
+    config: configuration of the experiment or the run, changed by the options `--config.KEY`.
+    workdir: workdir of the run, or of the sweep that holds the runs.
     texts: lines of `--input`, in mode generate.
     cells: combinations of settings, in mode sweep.
   """

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command and returns its exit code; an error that a user can cause is one line.
 
   Args:
-    arguments: of the command line; by default those of the process.
+    arguments: arguments of the command line; by default those of the process.
   """
   replace_missing()
   with tolerant_standard_error():

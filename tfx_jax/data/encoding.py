@@ -84,7 +84,7 @@ def write_pairs(
 
   Args:
     examples: the examples, read once.
-    codecs: of sources and of targets.
+    codecs: codecs of sources and of targets.
     truncation: decides what is kept.
     folder: an empty folder, to write to.
     cache_dir: the folder above it, for errors.

@@ -90,7 +90,7 @@ class EncoderDecoderLayout:
     target_length: T, target elements of a row.
     continues: see `Layout`.
     cut_start: see `Layout`.
-    elements: of sources and of targets.
+    elements: elements of sources and of targets.
   """
 
   source_length: int
@@ -168,7 +168,7 @@ class SequenceLayout:
     length: T, tokens of a row.
     continues: see `Layout`.
     cut_start: see `Layout`.
-    element: of sources and targets.
+    element: element of sources and targets.
   """
 
   length: int

@@ -29,7 +29,7 @@ def pack(
     targets: the target sequences of each row, in the same order.
     source_length: S.
     target_length: T.
-    elements: of sources and of targets.
+    elements: elements of sources and of targets.
 
   Returns:
     `inputs` [B,S] (frames: [B,S,C]), int32 `inputs_segments`, `inputs_positions` [B,S];
@@ -56,7 +56,7 @@ def pack_sequences(
   Args:
     rows: the chains of each row, see `chains`; a source may be empty.
     length: T.
-    element: of sources and targets, which have the same special tokens.
+    element: element of sources and targets, which have the same special tokens.
 
   Returns:
     `decoder_inputs`, `targets`, `targets_segments`, `targets_positions` and `weights` [B,T], as
@@ -80,7 +80,7 @@ def decoder_arrays(
     inputs: the decoder inputs of each row, a sequence for each target.
     targets: the target sequences of each row, of the same lengths.
     length: T.
-    element: of both.
+    element: element of both.
 
   Returns:
     `decoder_inputs`, `targets`, `targets_segments`, `targets_positions` and `weights`, as those of

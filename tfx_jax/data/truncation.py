@@ -1,4 +1,4 @@
-"""Truncation: what is kept of an example whose sequences are longer than allowed."""
+"""Truncation of examples whose sequences are longer than allowed."""
 
 import dataclasses
 from typing import Literal
@@ -36,7 +36,7 @@ class Truncation:
       source: the encoded source; None if the example has none. Then a target that is too long is
         not dropped but split into chunks.
       target: the encoded target.
-      elements: of sources and of targets.
+      elements: elements of sources and of targets.
     """
     if not len(target) or (source is not None and not len(source)):
       return "empty"

@@ -29,14 +29,14 @@ class Attention(nn.Module):
     use_bias: whether the four projections have biases.
     qkv_bias: whether queries, keys and values have biases even if `use_bias` is false (Qwen2).
     scaled: whether scores are divided by sqrt(H); T5 leaves that to its initialisation.
-    dropout_rate: of the attention weights.
+    dropout_rate: dropout rate of the attention weights.
     rows_at_once: number of batch rows whose scores are held at a time, for whole sequences; they
       are computed again in the backward pass. Saves memory and, on a CPU with long rows, time.
       0: all rows.
     rotary: whether queries and keys are rotated by their positions.
     rotary_base: see `rotate`.
     rotary_scaling: see `RotaryScaling`.
-    dtype: of the products; the softmax is float32.
+    dtype: dtype of the products; the softmax is float32.
     plain_gradients: whether JAX derives the gradient, see `gradients.py`.
   """
 

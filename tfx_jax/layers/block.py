@@ -20,9 +20,9 @@ class Context(struct.PyTreeNode):
 
   Attributes:
     positions: int32 [B,T], for rotary positions.
-    mask: of self-attention.
-    memory_mask: of cross-attention, or None.
-    bias: of self-attention's scores, [1,N,T,S] or [1,1,T,S], or None.
+    mask: mask of self-attention.
+    memory_mask: mask of cross-attention, or None.
+    bias: bias of self-attention's scores, [1,N,T,S] or [1,1,T,S], or None.
     slot: index of the cache slot where a decode step writes its keys and values, or None.
   """
 
@@ -43,7 +43,7 @@ class Block(nn.Module):
     cross_attention: makes the cross-attention, or None.
     norm_placement: "pre" (x + f(norm x)), "post" (norm(x + f x)) or "sandwich"
       (x + norm f(norm x)).
-    dropout_rate: of a sublayer's output.
+    dropout_rate: dropout rate of a sublayer's output.
   """
 
   attention: Callable[[], nn.Module]

@@ -93,8 +93,8 @@ class Cache(struct.PyTreeNode):
   step. P, length and width are the shapes of `prompt` and `ancestors`.
 
   Attributes:
-    layers: of each layer, P+length*W keys and values of self-attention and S of the memory; at most
-      one has `attended`.
+    layers: cache of each layer: P+length*W keys and values of self-attention and S of the memory;
+      at most one has `attended`.
     memory_segments: [B,S], 1 where the memory is real, else 0; None without a memory.
     prompt: bool [B,P], true where the prompt is real (prompts are padded on the left).
     ancestors: int32 [B,W,length].

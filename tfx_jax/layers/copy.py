@@ -34,7 +34,7 @@ class CopyAttention(nn.Module):
 
   Attributes:
     features: D.
-    dtype: of the products with the states; softmax and gate are float32.
+    dtype: dtype of the products with the states; softmax and gate are float32.
   """
 
   features: int

@@ -24,12 +24,12 @@ def attend_with_weights(
   """Returns the output of each query and its attention weights; JAX derives the gradient.
 
   Args:
-    dropout_rate: of the weights.
+    dropout_rate: dropout rate of the weights.
     query: [B,K,G,T,H], scaled.
     memory: S keys and values of K heads.
     mask: symbolic, or bool [B,T,S]. A query that sees no key gets the mean of all, never NaN.
     bias: added to the scores, float32 [1,K,G,T,S] or [1,1,1,T,S] for all heads; or None.
-    key: of dropout, or None.
+    key: key of dropout, or None.
 
   Returns:
     the output [B,K,G,T,H] in the dtype of the query, and the weights before dropout, float32

@@ -20,7 +20,7 @@ class TokenEmbed(nn.Module):
     vocab_size: V, padding included.
     features: D.
     scale: factor of the vectors, sqrt(D) in Vaswani et al. (2017), 3.4.
-    dtype: of the output.
+    dtype: dtype of the output.
   """
 
   vocab_size: int
@@ -50,7 +50,7 @@ class FrameEmbed(nn.Module):
   Attributes:
     channels: C.
     features: D.
-    dtype: of the product and the output.
+    dtype: dtype of the product and the output.
   """
 
   channels: int

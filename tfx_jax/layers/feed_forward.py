@@ -28,7 +28,7 @@ class FeedForward(nn.Module):
     gated: whether the activated projection is multiplied with a second, linear one.
     use_bias: whether the projections have biases.
     dropout_rate: after the activation.
-    dtype: of the products.
+    dtype: dtype of the products.
   """
 
   features: int

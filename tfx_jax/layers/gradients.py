@@ -20,7 +20,7 @@ def with_written_gradient(
     function: the plain definition, which JAX can differentiate.
     forward: as `jax.custom_vjp` takes it: arguments -> (result, residuals).
     backward: likewise: (static arguments, residuals, cotangents) -> cotangents of the others.
-    num_static: how many leading arguments are Python values without a gradient.
+    num_static: number of leading arguments that are Python values without a gradient.
   """
   written = jax.custom_vjp(function, nondiff_argnums=tuple(range(num_static)))
   written.defvjp(forward, backward)

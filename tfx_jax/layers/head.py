@@ -20,7 +20,7 @@ class VocabularyHead(nn.Module):
     num_tokens: tokens that exist; logits beyond them are float32's minimum.
     tied: whether the kernel is the embedding table given to the call.
     use_bias: whether each token has a bias.
-    dtype: of the product's operands; logits are float32.
+    dtype: dtype of the product's operands; logits are float32.
     scale: factor of hidden states, D^-0.5 in T5 (Raffel et al. 2020) where the head is tied.
     plain_gradients: whether JAX derives the product's gradient, see `gradients.py`.
   """
@@ -75,7 +75,7 @@ class FrameHead(nn.Module):
   Attributes:
     features: D.
     channels: C.
-    dtype: of the products' operands; results are float32.
+    dtype: dtype of the products' operands; results are float32.
   """
 
   features: int

@@ -30,7 +30,7 @@ class Linear(nn.Module):
     outputs: O.
     names: logical names of the kernel's two axes.
     use_bias: whether a bias is added.
-    dtype: of the product and the output.
+    dtype: dtype of the product and the output.
   """
 
   inputs: int

@@ -17,7 +17,7 @@ class LayerNorm(nn.Module):
     features: D.
     epsilon: added to the variance.
     use_bias: whether a learned offset is added.
-    dtype: of the output.
+    dtype: dtype of the output.
     plain_gradients: whether JAX derives the gradient, see `gradients.py`.
   """
 
@@ -38,7 +38,7 @@ class RMSNorm(nn.Module):
   Attributes:
     features: D.
     epsilon: added to the mean square.
-    dtype: of the output.
+    dtype: dtype of the output.
     plain_gradients: whether JAX derives the gradient, see `gradients.py`.
   """
 

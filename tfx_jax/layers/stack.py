@@ -37,7 +37,7 @@ class Stack(nn.Module):
       0 for all. None: all layers see all.
     scan: whether layers are run by one scanned program (quick to compile) or unrolled (quick to
       run). Decoding is always unrolled.
-    remat: which of a layer's activations are saved for the backward pass, a key of
+    remat: activations of a layer that are saved for the backward pass, a key of
       `REMAT_POLICIES`.
   """
 
@@ -130,7 +130,7 @@ class Stack(nn.Module):
     Args:
       x: [B,W,D].
       context: its `bias` is filled in here.
-      caches: of each layer.
+      caches: cache of each layer.
       query_index: row index of the step, [1].
       key_index: row indices of the caches' slots, [S].
     """

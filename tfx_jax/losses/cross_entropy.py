@@ -161,7 +161,7 @@ def chunked_cross_entropy(
     weights: [B,T].
     chunks: their number.
     plain_gradients: whether JAX derives the gradient, see `layers/gradients.py`.
-    **settings: of `cross_entropy`.
+    **settings: settings of `cross_entropy`.
   """
   inputs = split((hidden, targets, weights), chunks)
   # What the head closes over becomes `consts`, arguments, since a written gradient is of arguments.

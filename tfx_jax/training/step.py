@@ -38,7 +38,7 @@ def make_train_step(
   `grad_norm`, `learning_rate` and `skipped`, 1 or 0.
 
   Args:
-    objective: what is minimised.
+    objective: the objective to minimize.
     optimizer: its updates are added to the parameters.
     schedule: step -> learning rate, to report it.
     seed: seed of dropout.
