@@ -8,6 +8,8 @@ from support.tiny_run import make_config
 
 from tfx_jax import builders
 from tfx_jax.builders.validation import validate
+from tfx_jax.config.defaults import STRUCTURED
+from tfx_jax.config.override import override
 from tfx_jax.errors import UserError
 
 
@@ -209,3 +211,24 @@ def test_usual_and_unusual_configurations_are_valid():
     with pytest.MonkeyPatch.context() as patch:
       patch.setitem(sys.modules, "own", module)
       validate_all(make_config(changes))
+
+
+# Texts that are no value of most structured keys.
+ODD = ("5", "-1", "a", "('a',)", "('a', 'b')", "(('a',),)", "(None,)", "(True,)", "{'a': 1}",
+       "1e999",
+       "{'eps': {'x': 1}}", "(('a', 5),)", "('linear',)", "(('a', (3, 1)),)", "('(',)",
+       "(('a', {'scale': 'x'}),)", "(2**40,)", "(b'a',)")  # fmt: skip
+
+
+@pytest.mark.parametrize("key", STRUCTURED)
+def test_a_structured_value_is_right_or_an_error_of_one_line_that_names_its_key(key):
+  refused = 0
+  for text in ODD:
+    config = make_config({"lora.rank": 2, "model.position": "rotary"})
+    try:
+      override(config, key, text)
+      validate(config)
+    except UserError as error:
+      assert key in str(error) and "\n" not in str(error)
+      refused += 1
+  assert refused >= len(ODD) // 2

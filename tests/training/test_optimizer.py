@@ -213,6 +213,7 @@ def test_groups_follow_paths_of_boxed_parameters_too():
     ({"groups": [("embed", {"scale": "x"})]}, "optimizer.groups: scale='x' is str: use a number"),
     ({"groups": [("(", {"scale": 1})]}, r"optimizer.groups: '\(' is no regular expression"),
     ({"groups": ["a scale=1"]}, "optimizer.groups: 'a scale=1' is not a pair"),
+    ({"groups": [5]}, "optimizer.groups: 5 is not a pair"),
     ({"groups": [("a", "scale=1")]}, "optimizer.groups: 'scale=1' is not a dict"),
     ({"settings": {"beta": 1}}, "optimizer.settings: adamw takes no 'beta'"),
     ({"settings": ("b1=0.5",)}, "optimizer.settings: .* is not a dict"),

@@ -181,7 +181,7 @@ def rotary_scaling(value: Sequence[Any]) -> RotaryScaling | None:
   are_positive = all(
     isinstance(x, int | float) and not isinstance(x, bool) and 0 < x < math.inf for x in numbers
   )
-  if len(numbers) != _SCALINGS.get(kind) or not are_positive:
+  if not isinstance(kind, str) or len(numbers) != _SCALINGS.get(kind) or not are_positive:
     raise UserError(
       f"model.rotary_scaling={value!r}: use ('linear', FACTOR) or "
       "('llama3', FACTOR, LOW, HIGH, LENGTH)"

@@ -177,7 +177,8 @@ def _checked_group(
 ) -> tuple[re.Pattern[str], dict[str, float]]:
   """Returns a group with its pattern compiled."""
   key = "optimizer.groups"
-  if isinstance(group, str) or len(group) != 2 or not isinstance(group[0], str):
+  is_pair = isinstance(group, tuple | list) and len(group) == 2
+  if not is_pair or not isinstance(group[0], str):
     raise UserError(f"{key}: {group!r} is not a pair ('REGEX', {{'NAME': NUMBER}})")
   text, numbers = group
   try:
