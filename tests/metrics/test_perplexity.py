@@ -18,3 +18,7 @@ def test_loss_metrics_per_token_byte_and_word():
   assert scores == pytest.approx(
     {"loss": 3 * math.log(2), "perplexity": 8, "bits_per_byte": 2, "word_perplexity": 64}
   )
+
+
+def test_targets_that_are_not_texts_have_no_metrics_per_byte_and_word():
+  assert loss_metrics(nats=8.0, tokens=4) == {"loss": 2.0, "perplexity": math.exp(2)}

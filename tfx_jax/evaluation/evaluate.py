@@ -44,7 +44,7 @@ def loss_metrics(
     sums.append(loss_step(params, parallel.place(batch)))
     beat()
   whole = functools.reduce(lambda a, b: a.merge(b), parallel.fetch(sums))
-  sizes = loader.report["target_bytes"], loader.report["target_words"]
+  sizes = loader.report.get("target_bytes"), loader.report.get("target_words")
   return perplexity.loss_metrics(float(whole.total), float(whole.count), *sizes)
 
 

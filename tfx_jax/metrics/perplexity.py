@@ -15,25 +15,27 @@ def perplexity(nats_per_token: float) -> float:
 LOSS_METRICS = ("loss", "perplexity", "bits_per_byte", "word_perplexity")
 
 
-def loss_metrics(nats: float, tokens: float, num_bytes: int, words: int) -> dict[str, float]:
+def loss_metrics(
+  nats: float, tokens: float, num_bytes: int | None = None, words: int | None = None
+) -> dict[str, float]:
   """Normalizes a summed cross-entropy by tokens, bytes and words.
 
   Bits per byte (Gao et al., 2020, arXiv:2101.00027) and perplexity per word can be compared between
   models with different tokenizers, the metrics per token cannot.
 
   Args:
-    nats: cross-entropy of all texts in nats.
+    nats: cross-entropy of all targets in nats.
     tokens: number of tokens, EOS counted.
-    num_bytes: size of the texts in UTF-8.
-    words: number of words, separated by white space.
+    num_bytes: size of the targets in UTF-8; None if they are not texts.
+    words: number of words, separated by white space; None if targets are not texts.
 
   Returns:
-    `loss` in nats per token, `perplexity` per token, `bits_per_byte` in bits, `word_perplexity` per
-    word.
+    `loss` in nats per token, `perplexity` per token; for texts also `bits_per_byte` in bits,
+    `word_perplexity` per word.
   """
-  return {
-    "loss": nats / tokens,
-    "perplexity": perplexity(nats / tokens),
-    "bits_per_byte": nats / math.log(2) / num_bytes,
-    "word_perplexity": perplexity(nats / words),
-  }
+  metrics = {"loss": nats / tokens, "perplexity": perplexity(nats / tokens)}
+  if num_bytes is not None:
+    metrics["bits_per_byte"] = nats / math.log(2) / num_bytes
+  if words is not None:
+    metrics["word_perplexity"] = perplexity(nats / words)
+  return metrics
