@@ -157,15 +157,15 @@ RANGES = {
 }
 
 
-def check_range(key: str, value: Any, told: str = "") -> None:
+def check_range(key: str, value: Any, shown_as: str = "") -> None:
   """Checks that a number is in the range of its key; a key without a range takes finite numbers.
 
   Args:
     key: 'section.name'.
     value: value of the key.
-    told: name in the error, if the number was given under another name.
+    shown_as: name in the error, if the number was given under another name.
 
   Raises:
     UserError: naming the key, the value and the range.
   """
-  RANGES.get(key, _FINITE).check(told or key, value)
+  RANGES.get(key, _FINITE).check(shown_as or key, value)
