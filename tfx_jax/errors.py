@@ -4,7 +4,6 @@ import difflib
 import os
 import reprlib
 from collections.abc import Iterable
-from typing import Any
 
 
 class UserError(ValueError):
@@ -18,12 +17,12 @@ class MissingFile(UserError):
   """A file of the user's data does not exist."""
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
   """Returns a value as text for one line of an error, shortened if it is long."""
   return " ".join(reprlib.repr(value).split())
 
 
-def as_path(name: str, value: Any) -> str:
+def as_path(name: str, value: object) -> str:
   """Returns a path given as `str` or `pathlib.Path`.
 
   Raises:

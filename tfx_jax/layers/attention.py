@@ -1,12 +1,12 @@
 """Multi-head attention with as many key/value heads as query heads, or fewer."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from tfx_jax.common.tree import Tree
 from tfx_jax.layers import axes, dot_product
 from tfx_jax.layers.cache import KeyValues
 from tfx_jax.layers.dropout import dropout_key
@@ -111,7 +111,7 @@ class Attention(nn.Module):
       bias = bias.astype(jnp.float32)
       bias = bias.reshape(1, *heads, *bias.shape[2:])  # [1,N,T,S] -> [1,K,G,T,S]
 
-    def attend(query: jax.Array, *others: Any) -> tuple[jax.Array, jax.Array | None]:
+    def attend(query: jax.Array, *others: Tree) -> tuple[jax.Array, jax.Array | None]:
       query = jnp.transpose(query, (0, 2, 3, 1, 4))  # [B,T,K,G,H] -> [B,K,G,T,H]
       inputs = self.dropout_rate, query, *others
       if with_weights:
@@ -178,7 +178,7 @@ class _Projection(nn.Module):
     return kernel, axes.param(self, "bias", nn.initializers.zeros, shape, names)
 
 
-def _map_rows(function: Callable, size: int, arrays: Any, key: jax.Array | None) -> jax.Array:
+def _map_rows(function: Callable, size: int, arrays: Tree, key: jax.Array | None) -> jax.Array:
   """Computes `function(*arrays, key)` for `size` batch rows at a time, of a tree of arrays [B,…].
 
   Saves the inputs only; the backward pass computes the rest again.
@@ -191,7 +191,7 @@ def _map_rows(function: Callable, size: int, arrays: Any, key: jax.Array | None)
   arrays = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(size, chunks, *x.shape[1:]), 0, 1), arrays)
 
   @jax.checkpoint
-  def chunk(number: jax.Array, arrays: Any) -> jax.Array:
+  def chunk(number: jax.Array, arrays: Tree) -> jax.Array:
     return function(*arrays, None if key is None else jax.random.fold_in(key, number))
 
   y = jax.lax.map(lambda numbered: chunk(*numbered), (jnp.arange(chunks), arrays))

@@ -1,12 +1,12 @@
 """One Transformer layer: self-attention, optional cross-attention, feed-forward."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from flax import linen as nn
 from flax import struct
 
+from tfx_jax.common.tree import Tree
 from tfx_jax.layers import axes
 from tfx_jax.layers.cache import KeyValues, LayerCache
 from tfx_jax.layers.dropout import Dropout
@@ -94,7 +94,7 @@ class Block(nn.Module):
       y, _ = self.self_attention.attend(query, key_values, context.mask, context.bias)
       return y, key_values
 
-    def attend_memory(x: jax.Array) -> tuple[jax.Array, tuple[Any, jax.Array | None]]:
+    def attend_memory(x: jax.Array) -> tuple[jax.Array, tuple[Tree, jax.Array | None]]:
       attention = self.memory_attention
       key_values = attention.project_memory(memory) if cache is None else cache.memory_kv
       y, weights = attention.attend(
@@ -129,7 +129,7 @@ class _Residual(nn.Module):
     self.norms = [self.norm() for _ in range(2 if self.placement == "sandwich" else 1)]
     self.dropout = Dropout(self.dropout_rate)
 
-  def __call__(self, x: jax.Array, sublayer: Callable) -> tuple[jax.Array, Any]:
+  def __call__(self, x: jax.Array, sublayer: Callable) -> tuple[jax.Array, Tree]:
     y, extra = sublayer(x if self.placement == "post" else self.norms[0](x))
     if self.placement == "sandwich":
       y = self.norms[1](y)

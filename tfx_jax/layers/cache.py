@@ -9,11 +9,12 @@ table of integers and never the cache; attention reads all slots of a row under 
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+
+from tfx_jax.common.tree import Tree
 
 
 class KeyValues(struct.PyTreeNode):
@@ -204,16 +205,16 @@ class Cache(struct.PyTreeNode):
     return self.replace(layers=tuple(layers), index=self.index + 1, positions=self.positions + 1)
 
 
-def grow(caches: Any, length: int) -> Any:
+def grow(caches: Tree, length: int) -> Tree:
   """Extends the capacity of a `Cache`, or of each in a tree of them, to `length` steps in all."""
   return jax.tree.map(lambda cache: cache.grow(length), caches, is_leaf=_is_cache)
 
 
-def coverage(caches: Any) -> jax.Array:
+def coverage(caches: Tree) -> jax.Array:
   """Coverage [B,W,S] of a `Cache`, or its mean over a tree of them (an ensemble's members)."""
   each = [cache.coverage() for cache in jax.tree.leaves(caches, is_leaf=_is_cache)]
   return functools.reduce(jnp.add, each) / len(each)
 
 
-def _is_cache(x: Any) -> bool:
+def _is_cache(x: object) -> bool:
   return isinstance(x, Cache)

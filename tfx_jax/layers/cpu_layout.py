@@ -8,11 +8,12 @@ Measurements are in `benchmarks/NOTES.md`, "Memory layout of weights for CPU dec
 
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+
+from tfx_jax.common.tree import Tree
 
 # Names in the parameter trees of models.
 _ENCODER, _HEAD, _TARGET_EMBEDDINGS = "encoder_stack", "output", ("target_embed", "token_embed")
@@ -37,7 +38,7 @@ class Transposed(struct.PyTreeNode):
   values: jax.Array
 
 
-def prepare(params: Any) -> Any:
+def prepare(params: Tree) -> Tree:
   """Rewrites a parameter tree for decoding on a CPU; on other devices returns it unchanged.
 
   * Every stack's leaves [L,…] become a list of L trees, so that decode steps do not copy slices.
@@ -54,12 +55,12 @@ def prepare(params: Any) -> Any:
   return _prepare(params, transpose=True) if jax.default_backend() == "cpu" else params
 
 
-def _prepare(tree: Any, *, transpose: bool) -> Any:
+def _prepare(tree: Tree, *, transpose: bool) -> Tree:
   if isinstance(tree, list | tuple):
     return type(tree)(_prepare(subtree, transpose=transpose) for subtree in tree)
   if not isinstance(tree, Mapping):
     return tree
-  prepared: dict[str, Any] = {
+  prepared: dict[str, Tree] = {
     name: _prepare_layers(subtree, transpose)
     if name == STACKED
     else _prepare(subtree, transpose=transpose and name != _ENCODER)
@@ -72,7 +73,7 @@ def _prepare(tree: Any, *, transpose: bool) -> Any:
   return prepared
 
 
-def _prepare_layers(stacked: Any, transpose: bool) -> list[Any]:
+def _prepare_layers(stacked: Tree, transpose: bool) -> list[Tree]:
   """Unstacks leaves [L,…] into L trees, and transposes their wide kernels if `transpose`."""
   layers = unstack(stacked)
   if not transpose or reads_inputs_first():
@@ -85,7 +86,7 @@ def _prepare_layers(stacked: Any, transpose: bool) -> list[Any]:
   return [jax.tree.map_with_path(transposed, layer) for layer in layers]
 
 
-def _head_table(tree: Mapping[str, Any]) -> jax.Array | None:
+def _head_table(tree: Mapping[str, Tree]) -> jax.Array | None:
   """Returns the table [V,D] of the head of a model's parameters; None if `tree` has no such head.
 
   A tied head has no kernel of its own and reads the target embedding's table.
@@ -95,12 +96,12 @@ def _head_table(tree: Mapping[str, Any]) -> jax.Array | None:
   return None if tied is None else tree.get(_HEAD, {}).get("kernel", tied)
 
 
-def is_unstacked(layers: Any) -> bool:
+def is_unstacked(layers: Tree) -> bool:
   """Returns whether `prepare` has made a list of a stack's layers."""
   return isinstance(layers, list)
 
 
-def unstack(layers: Any) -> list[Any]:
+def unstack(layers: Tree) -> list[Tree]:
   """Returns one tree of kernels [I,O], biases … per layer, for leaves [L,…] or prepared layers.
 
   Transposing prepared kernels back costs nothing in a compiled program: XLA's products read either
@@ -114,10 +115,10 @@ def unstack(layers: Any) -> list[Any]:
   return [jax.tree.unflatten(tree, layer) for layer in zip(*slices, strict=True)]
 
 
-def _untransposed(layer: Any) -> Any:
+def _untransposed(layer: Tree) -> Tree:
   """Returns a layer's parameters with `Transposed` kernels [O,I] as plain ones [I,O]."""
 
-  def is_transposed(x: Any) -> bool:
+  def is_transposed(x: object) -> bool:
     return isinstance(x, Transposed)
 
   return jax.tree.map(lambda x: x.values.T if is_transposed(x) else x, layer, is_leaf=is_transposed)

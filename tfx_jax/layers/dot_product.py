@@ -1,11 +1,10 @@
 """Scaled dot-product attention without parameters: from queries, keys and values to outputs."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tfx_jax.common.tree import Tree
 from tfx_jax.layers.cache import KeyValues
 from tfx_jax.layers.dropout import drop
 from tfx_jax.layers.gradients import with_written_gradient
@@ -45,11 +44,11 @@ def attend_with_weights(
   return y.reshape(query.shape), weights  # [B,K,G·T,H] -> [B,K,G,T,H]
 
 
-def _plain(dropout_rate: float, *inputs: Any) -> jax.Array:
+def _plain(dropout_rate: float, *inputs: Tree) -> jax.Array:
   return attend_with_weights(dropout_rate, *inputs)[0]
 
 
-def _forward(dropout_rate: float, *inputs: Any) -> tuple:
+def _forward(dropout_rate: float, *inputs: Tree) -> tuple:
   y, weights = attend_with_weights(dropout_rate, *inputs)
   return y, (inputs, weights, y)
 
@@ -110,6 +109,6 @@ def _dot(x: jax.Array, axis: int, y: jax.Array, other: int, dtype: jnp.dtype) ->
   return jax.lax.dot_general(x, y, dimensions, preferred_element_type=dtype)
 
 
-def _no_gradient(tree: Any) -> Any:
+def _no_gradient(tree: Tree) -> Tree:
   """Returns the cotangents that JAX expects of integers, booleans and keys."""
   return jax.tree.map(lambda x: np.zeros(x.shape, jax.dtypes.float0), tree)

@@ -6,9 +6,10 @@ JAX.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
+
+from tfx_jax.common.tree import Tree
 
 
 def with_written_gradient(
@@ -25,7 +26,7 @@ def with_written_gradient(
   written = jax.custom_vjp(function, nondiff_argnums=tuple(range(num_static)))
   written.defvjp(forward, backward)
 
-  def chosen(*args: Any, plain_gradients: bool = False) -> Any:
+  def chosen(*args: Tree, plain_gradients: bool = False) -> Tree:
     return (function if plain_gradients else written)(*args)
 
   return chosen

@@ -1,12 +1,13 @@
 """A stack of layers whose parameters are stacked [L,…], whether it is scanned or unrolled."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from tfx_jax.common.tree import Tree
 from tfx_jax.errors import UserError
 from tfx_jax.layers import axes, cpu_layout
 from tfx_jax.layers.block import Context
@@ -88,7 +89,7 @@ class Stack(nn.Module):
 
     def layer(
       x: jax.Array,
-      params: Any,
+      params: Tree,
       key: jax.Array | None,
       window: jax.Array | None,
       keep_attended: bool,
@@ -185,11 +186,11 @@ class _Layers(nn.Module):
   num_layers: int
 
   @nn.compact
-  def __call__(self, *example: Any) -> Any:
+  def __call__(self, *example: Tree) -> Tree:
     if not self.is_initializing():
       return self.get_variable("params", cpu_layout.STACKED)
 
-    def init(key: jax.Array) -> Any:
+    def init(key: jax.Array) -> Tree:
       block, keys = self.block(parent=None), jax.random.split(key, self.num_layers)
       params = jax.vmap(lambda key: block.init(key, *example)["params"])(keys)
       return jax.tree.map(

@@ -1,16 +1,16 @@
 """Training losses as sums over tokens: a caller that needs a mean divides once, at the end."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tfx_jax.common.tree import Tree
 from tfx_jax.layers.gradients import with_written_gradient
 
 # Hidden states, an array or a tree of arrays [B,T,…] -> logits [B,T,V].
-Head = Callable[[Any], jax.Array]
+Head = Callable[[Tree], jax.Array]
 
 
 def cross_entropy(
@@ -140,7 +140,7 @@ def _divergence(logits: jax.Array) -> jax.Array:
 
 def chunked_cross_entropy(
   head: Head,
-  hidden: Any,
+  hidden: Tree,
   targets: jax.Array,
   weights: jax.Array,
   *,
@@ -168,7 +168,7 @@ def chunked_cross_entropy(
   head, consts = jax.closure_convert(head, jax.tree.map(lambda x: x[0], inputs[0]))
 
   def chunk_sums(
-    consts: tuple, hidden: Any, targets: jax.Array, weights: jax.Array
+    consts: tuple, hidden: Tree, targets: jax.Array, weights: jax.Array
   ) -> tuple[jax.Array, jax.Array]:
     logits = head(hidden, *consts)
     return cross_entropy(logits, targets, weights, **settings, plain_gradients=plain_gradients)
@@ -205,7 +205,7 @@ def chunked_cross_entropy(
   return total(tuple(consts), inputs, plain_gradients=plain_gradients)
 
 
-def split(tree: Any, chunks: int) -> Any:
+def split(tree: Tree, chunks: int) -> Tree:
   """Cuts arrays [B,T,…] into `chunks` along T: [chunks,B,T/chunks,…].
 
   Strided, so that where T is sharded each device has an equal part of every chunk.
