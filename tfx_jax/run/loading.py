@@ -13,6 +13,7 @@ from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError, as_path
 from tfx_jax.generation.inputs import as_texts
 from tfx_jax.models.ensemble import combine
+from tfx_jax.models.lora import Adapted
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import Quantized, quantize
 from tfx_jax.pretrained.export import EXECUTION_SETTINGS
@@ -171,10 +172,18 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
       ema=config.train.ema_decay > 0,
       settings=builders.state_settings(config),
     )
-  parts = {"model": model, "tokenizers": tokenizers, "parallel": parallel}
-  if config.lora.rank:
-    parts["adapters"], params = params["adapters"], parallel.jit(trained.merge)(params)
-  return Run(config, params, step, **parts)
+  adapters = None
+  if isinstance(trained, Adapted):
+    adapters, params = params["adapters"], parallel.jit(trained.merge)(params)
+  return Run(
+    config,
+    params,
+    step,
+    model=model,
+    tokenizers=tokenizers,
+    parallel=parallel,
+    adapters=adapters,
+  )
 
 
 def _read_foreign(folder: str) -> pretrained.Pretrained:
