@@ -373,7 +373,7 @@ def test_a_validation_that_is_not_finite_is_never_the_best_and_is_told(parts, tm
   assert counters.stopped_early and not counters.finite
   told = [line for line in capsys.readouterr().err.splitlines() if "not the best" in line]
   assert [line[line.index("step") :] for line in told] == [
-    f"step {step}: not the best, for loss is {values[step]}" for step in (2, 6, 8, 10)
+    f"step {step}: not the best, since loss is {values[step]}" for step in (2, 6, 8, 10)
   ]
 
 

@@ -73,7 +73,7 @@ class EncoderDecoder(nn.Module):
     context = _context(batch["targets_segments"], batch["targets_positions"], batch)
     x = self._embed_target(batch["decoder_inputs"], context.positions)
     hidden, _ = self.decoder_stack(x, context, memory)
-    hidden = self._point(hidden, copied, context.memory_mask)
+    hidden = self._point(hidden, copied, context)
     if self.is_initializing():
       self.logits(jax.tree.map(lambda x: x[:, :1], hidden), batch["inputs"])
     return hidden
@@ -86,8 +86,9 @@ class EncoderDecoder(nn.Module):
       context: the source tokens, int32 [B,S]; only a copy head reads them.
     """
     table = self.target_embed.table() if self.output.tied else None
-    if self.copy_attention is None:
+    if not isinstance(hidden, Pointed):
       return self.output(hidden, table)
+    assert context is not None, "a copy head needs the source tokens"
     return with_copies(self.output(hidden.states, table), hidden, context)
 
   def encode(self, batch: SourceBatch) -> jax.Array:
@@ -131,7 +132,7 @@ class EncoderDecoder(nn.Module):
     hidden, layers = self.decoder_stack(
       x, context, memory, keep=True, alignment_layer=alignment_layer
     )
-    hidden = self._point(hidden, copied, context.memory_mask)
+    hidden = self._point(hidden, copied, context)
     is_prompt = prompt["prompt_segments"] > 0
     memory_segments = (prompt["inputs_segments"] > 0).astype(jnp.int32)
     cache = Cache.create(layers, memory_segments, is_prompt, length, width, copied)
@@ -141,6 +142,7 @@ class EncoderDecoder(nn.Module):
   def decode(self, elements: jax.Array, parents: jax.Array, cache: Cache) -> tuple[Output, Cache]:
     """Decodes one step: `elements` [B,W] or [B,W,C] continue beams `parents` [B,W]."""
     cache = cache.reorder(parents)
+    assert cache.memory_segments is not None
     positions = jnp.broadcast_to(cache.positions[:, None], parents.shape)  # [B] -> [B,W]
     context = Context(
       positions,
@@ -155,7 +157,7 @@ class EncoderDecoder(nn.Module):
       cache.query_index(),
       cache.key_index(),
     )
-    hidden = self._point(hidden, cache.copied, context.memory_mask)
+    hidden = self._point(hidden, cache.copied, context)
     source = None if cache.copied is None else cache.copied.tokens
     return self.logits(hidden, source), cache.step(layers)
 
@@ -164,8 +166,11 @@ class EncoderDecoder(nn.Module):
       return None
     return self.pointer.project_memory(memory, batch["inputs"])
 
-  def _point(self, hidden: jax.Array, copied: CopyMemory | None, mask: Mask) -> Hidden:
-    return hidden if copied is None else self.pointer(hidden, copied, mask)
+  def _point(self, hidden: jax.Array, copied: CopyMemory | None, context: Context) -> Hidden:
+    if copied is None:
+      return hidden
+    assert isinstance(context.memory_mask, Mask)
+    return self.pointer(hidden, copied, context.memory_mask)
 
   def _embed_target(self, elements: jax.Array, positions: jax.Array) -> jax.Array:
     x = self.target_embed(elements)  # [B,T] or [B,T,C] -> [B,T,D]

@@ -1,5 +1,6 @@
 """Several models as one: their probabilities of the next token are averaged."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,7 +63,8 @@ class BoundEnsemble:
 
   def attention(self, batch: Batch, layer: int) -> jax.Array:
     """Returns the mean of the members' attention to the source, [B,T,S]."""
-    return sum(m.attention(batch, layer) for m in self.members) / len(self.members)
+    weights = [member.attention(batch, layer) for member in self.members]
+    return functools.reduce(jnp.add, weights) / len(weights)
 
   def prefill(
     self, prompt: Prompt, length: int, width: int, alignment_layer: int | None = None
@@ -95,7 +97,7 @@ def combine(
   return ensemble, ensemble.params(params)
 
 
-def _log_mean(logits: Sequence[jax.Array]) -> jax.Array:
+def _log_mean(logits: Sequence[Any]) -> jax.Array:
   """Returns the logarithm of the mean of the probabilities, [...,V]."""
   # Vocabularies are padded to a multiple of each model's own: only common entries are tokens.
   size = min(x.shape[-1] for x in logits)

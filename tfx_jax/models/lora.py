@@ -58,23 +58,24 @@ class Adapted:
 
   def merge(self, params: Mapping[str, Params]) -> Params:
     """Returns parameters of the model, with the adapters added to its kernels."""
-    kernels = traverse_util.flatten_dict(params["base"], sep="/")
-    adapters = traverse_util.flatten_dict(params["adapters"], sep="/")
+    kernels: Any = traverse_util.flatten_dict(params["base"], sep="/")
+    adapters: Any = traverse_util.flatten_dict(params["adapters"], sep="/")
     for path in sorted({name.rpartition("/")[0] for name in adapters}):
       a, b = adapters[f"{path}/a"], adapters[f"{path}/b"]
       kernel = kernels[f"{path}/kernel"]
       product = jnp.einsum("nir,nro->nio", _flat(a, last=1), _flat(b, first=2)) * self.scale
-      first, last = self._layers(path, kernel.shape[0])
-      product = product.reshape(last - first, *kernel.shape[1:])
-      kernels[f"{path}/kernel"] = kernel.at[first:last].add(product.astype(kernel.dtype))
+      first, end = self._layers(path, kernel.shape[0])
+      product = product.reshape(end - first, *kernel.shape[1:])
+      kernels[f"{path}/kernel"] = kernel.at[first:end].add(product.astype(kernel.dtype))
     return traverse_util.unflatten_dict(kernels, sep="/")
 
   def _adapters(self, key: jax.Array, base: Params) -> dict[str, Params]:
     adapters = {}
-    for name, box in traverse_util.flatten_dict(base).items():
+    boxes: Any = traverse_util.flatten_dict(base)
+    for name, box in boxes.items():
       *path, last = name
       joined = "/".join(path)
-      if last != "kernel" or "stacked" not in path or not self._layers(joined, 1 << 30):
+      if last != "kernel" or "stacked" not in path or not self._is_target(joined):
         continue
       shape, names = box.value.shape, box.names
       first, end = self._layers(joined, shape[0])
@@ -91,15 +92,16 @@ class Adapted:
       raise UserError("lora.targets: no kernel's path holds one of the patterns")
     return traverse_util.unflatten_dict(adapters)
 
-  def _layers(self, path: str, count: int) -> tuple[int, int] | None:
-    """Returns the adapted layers of a kernel, the first and the one after the last, or None."""
-    for pattern, layers in self._targets:
-      if pattern.search(path):
-        first, last = layers or (0, count - 1)
-        if last >= count:
-          raise UserError(f"lora.targets: {path} has no layer {last}, only 0-{count - 1}")
-        return first, last + 1
-    return None
+  def _is_target(self, path: str) -> bool:
+    return any(pattern.search(path) for pattern, _ in self._targets)
+
+  def _layers(self, path: str, count: int) -> tuple[int, int]:
+    """Returns the adapted layers of a target's kernel, the first and the one after the last."""
+    layers = next(layers for pattern, layers in self._targets if pattern.search(path))
+    first, last = layers or (0, count - 1)
+    if last >= count:
+      raise UserError(f"lora.targets: {path} has no layer {last}, only 0-{count - 1}")
+    return first, last + 1
 
 
 def adapters_only(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:

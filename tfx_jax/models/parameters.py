@@ -18,7 +18,7 @@ def example_batch(
   """
   shape = (1, 8)
   numbers = ("inputs_segments", "inputs_positions", "targets_segments", "targets_positions")
-  batch = {name: np.zeros(shape, np.int32) for name in numbers}
+  batch: dict[str, np.ndarray] = {name: np.zeros(shape, np.int32) for name in numbers}
   batch["weights"] = np.zeros(shape, np.float32)
   for name, element in (
     ("inputs", source_shape),

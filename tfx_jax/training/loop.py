@@ -105,7 +105,7 @@ def train(
     if checkpoints.latest() != step:
       checkpoints.save(state, dataclasses.asdict(counters))
 
-  with caught_signals() as stop_at, _prefetch(loader, counters.position) as next_batch:
+  with caught_signals() as stop_at, _prefetch(loader, Position(*counters.position)) as next_batch:
 
     def between_batches() -> None:
       beat()
@@ -145,7 +145,7 @@ def train(
         raise UserError(_hopeless(counters, step))
       if caught or finished:
         break
-      position = counters.position
+      position = Position(*counters.position)
       batch, counters.position = next_batch()
       state, metrics = train_step(state, parallel.place(batch))
       step += 1
@@ -180,9 +180,9 @@ def _judge(counters: Counters, step: int, value: Any, intervals: Intervals) -> b
 def _prefetch(loader: Loader, position: Position) -> Iterator[Callable]:
   """Yields a function that returns the next batch and the position after it, loaded in advance."""
   with ThreadPoolExecutor(1) as executor:
-    future = executor.submit(loader.batch, Position(*position))
+    future = executor.submit(loader.batch, position)
 
-    def next_batch() -> tuple[dict, Position]:
+    def next_batch() -> tuple[Mapping[str, Any], Position]:
       nonlocal future
       batch, position = future.result()
       future = executor.submit(loader.batch, position)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from tfx_jax.losses.cross_entropy import chunked_cross_entropy
 from tfx_jax.losses.frames import absolute_error, stop_cross_entropy
-from tfx_jax.models.model import Batch, BoundModel, FrameOutput, Model, Params
+from tfx_jax.models.model import Batch, BoundModel, FrameOutput, Hidden, Model, Params
 
 Tree = TypeVar("Tree")
 
@@ -77,12 +77,19 @@ class TokenObjective:
     if r_drop:
       batch = _twice(batch)
     bound = _bind(self.model, params, key)
+
+    def head(hidden: Hidden) -> jax.Array:
+      logits = bound.logits(hidden, batch.get("inputs"))
+      assert not isinstance(logits, FrameOutput), "the model's targets are frames"
+      return logits
+
+    rows, length = batch["targets"].shape
     objective, nll = chunked_cross_entropy(
-      lambda hidden: bound.logits(hidden, batch.get("inputs")),
+      head,
       bound(batch),
       batch["targets"],
       batch["weights"],
-      chunks=self._loss_chunks or default_chunks(*batch["targets"].shape, *self._device_parts),
+      chunks=self._loss_chunks or default_chunks(rows, length, *self._device_parts),
       label_smoothing=self._label_smoothing,
       z_loss=self._z_loss,
       r_drop=r_drop,

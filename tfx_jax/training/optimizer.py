@@ -4,7 +4,7 @@ import inspect
 import math
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -87,7 +87,7 @@ def make_optimizer(
   takes = arguments(name)
   common = {key: value for key, value in common.items() if key in takes}
   common |= _checked("optimizer.settings", settings, name, takes)
-  groups = [_checked_group(group, name, takes) for group in groups]
+  checked = [_checked_group(group, name, takes) for group in groups]
 
   def make(changes: Mapping[str, float]) -> optax.GradientTransformation:
     changes = dict(changes)
@@ -97,10 +97,10 @@ def make_optimizer(
     return _named(name, lambda step: schedule(step) * scale, takes, common | changes)
 
   optimizer = make({})
-  if groups:
-    makers = {str(number): make(changes) for number, (_, changes) in enumerate(groups)}
-    labels = _labels([pattern for pattern, _ in groups])
-    optimizer = optax.partition(makers | {"rest": optimizer}, labels)
+  if checked:
+    optimizers: dict[Hashable, optax.GradientTransformation] = {"rest": optimizer}
+    optimizers |= {str(number): make(changes) for number, (_, changes) in enumerate(checked)}
+    optimizer = optax.partition(optimizers, _labels([pattern for pattern, _ in checked]))
   if clip_norm:
     optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
   return in_bfloat16(optimizer) if state_dtype == "bfloat16" else optimizer
@@ -152,7 +152,9 @@ def _named(
     settings = settings | {mask: decays}
   if "muon_weight_dimension_numbers" in takes:
     settings = settings | {"muon_weight_dimension_numbers": matrix_axes}
-  return _factory(name)(schedule, **settings)
+  factory = _factory(name)
+  assert factory is not None  # `arguments` has checked it.
+  return factory(schedule, **settings)
 
 
 def _factory(name: str) -> Callable | None:

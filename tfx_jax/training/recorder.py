@@ -40,7 +40,7 @@ class Counters:
     seconds: wall time so far, over all sessions, with validation and compilation.
   """
 
-  position: tuple[int, int] = Position()
+  position: Position = dataclasses.field(default_factory=Position)
   evaluated: int = 0
   best_step: int | None = None
   best_value: float | None = None

@@ -27,7 +27,7 @@ def in_bfloat16(optimizer: optax.GradientTransformation) -> optax.GradientTransf
     rounded = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if _is_rounded(x) else x, state)
     return RoundedState(jnp.zeros((), jnp.int32), rounded)
 
-  def update(updates: Any, state: RoundedState, params: Any = None) -> tuple[Any, RoundedState]:
+  def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, RoundedState]:
     wide = jax.tree.map(
       lambda x: x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x, state.inner
     )

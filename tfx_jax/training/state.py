@@ -1,5 +1,6 @@
 """The training state: parameters, optimizer state and step, created sharded."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,7 +36,7 @@ def begin_with(state: TrainState, params: Params, shardings: TrainState) -> Trai
   params = jax.device_put(params, shardings.params)
   # A copy, since the training step donates both.
   ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
-  return state.replace(params=params, ema=ema)
+  return dataclasses.replace(state, params=params, ema=ema)
 
 
 def update_ema(ema: Params, params: Params, decay: float, step: jax.Array) -> Params:
@@ -43,13 +44,13 @@ def update_ema(ema: Params, params: Params, decay: float, step: jax.Array) -> Pa
 
   The decay rises as (1 + step) / (10 + step) to `decay`, so that initial values soon lose weight.
   """
-  decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-  return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, ema, params)
+  rate = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+  return jax.tree.map(lambda old, new: rate * old + (1 - rate) * new, ema, params)
 
 
 def init_params(model: Model, seed: int, batch: Mapping[str, Any]) -> Params:
   """Returns new, boxed parameters; `batch` gives only the shapes of its arrays, rows aside."""
-  zeros = {name: jnp.zeros((1, *x.shape[1:]), x.dtype) for name, x in batch.items()}
+  zeros: Any = {name: jnp.zeros((1, *x.shape[1:]), x.dtype) for name, x in batch.items()}
   return model.init(jax.random.key(seed), zeros)["params"]
 
 
