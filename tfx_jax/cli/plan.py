@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +12,9 @@ from ml_collections import ConfigDict
 
 from tfx_jax import builders
 from tfx_jax.cli.console import say, show, table
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.common.names import trusting
+from tfx_jax.common.tree import Tree
 from tfx_jax.config import files as config_files
 from tfx_jax.cost import Cost, cost
 from tfx_jax.errors import UserError
@@ -90,7 +91,7 @@ def _rows(estimate: Cost, compiled: dict, devices: int) -> tuple[list[str], list
   return ["", "by formula", "by shape", "by XLA"], rows
 
 
-def _compile_elsewhere(config: ConfigDict, devices: int) -> dict[str, Any]:
+def _compile_elsewhere(config: ConfigDict, devices: int) -> JsonObject:
   """Returns the result of `compile_step` in a process that has as many CPU devices."""
   flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
   with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +108,7 @@ def _compile_elsewhere(config: ConfigDict, devices: int) -> dict[str, Any]:
   return json.loads(done.stdout)
 
 
-def compile_step(config: ConfigDict) -> dict[str, Any]:
+def compile_step(config: ConfigDict) -> JsonObject:
   """Compiles the training step for the devices of this process, without making arrays.
 
   Returns:
@@ -155,7 +156,7 @@ def _state_bytes(state: TrainState) -> dict[str, int]:
   return found | ({} if state.ema is None else {"moving average": _shard_bytes(state.ema)})
 
 
-def _shard_bytes(tree: Any) -> int:
+def _shard_bytes(tree: Tree) -> int:
   """Returns the bytes of one device's shards of a tree."""
   return sum(
     int(np.prod(x.sharding.shard_shape(x.shape))) * x.dtype.itemsize for x in jax.tree.leaves(tree)

@@ -5,12 +5,12 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from tfx_jax.builders.validation import validate
 from tfx_jax.cli.console import say, show, table
 from tfx_jax.cli.train import check, train
 from tfx_jax.cli.workdir import check_workdir, final_metrics, held, read_counters, read_log
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.common.whole_file import write_whole
 from tfx_jax.config.files import recorded_config
 from tfx_jax.errors import UserError
@@ -93,7 +93,7 @@ def _result(cell: Cell, folder: str, error: str = "") -> Result:
   return Result(cell.settings, status, error, totals, _metrics(final or {}))
 
 
-def _metrics(final: dict[str, Any]) -> dict[str, float]:
+def _metrics(final: JsonObject) -> dict[str, float]:
   """Returns the metrics in the line of a final evaluation."""
   others = ("step", "checkpoint_step", "parameters")
   return {

@@ -4,7 +4,6 @@ import functools
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -19,7 +18,7 @@ from tfx_jax.data.loader import Loader
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.evaluate import loss_metrics, text_metrics
 from tfx_jax.models.lora import Adapted
-from tfx_jax.models.model import Model
+from tfx_jax.models.model import Model, Params
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import count_parameters
 from tfx_jax.parallel import Parallel
@@ -181,7 +180,7 @@ def _make_validate(
   examples = builders.read_examples(config, "validation", config.train.decode_examples)
 
   def validate(
-    params: Any, step: int, decode: bool, between_batches: Callable[[], None]
+    params: Params, step: int, decode: bool, between_batches: Callable[[], None]
   ) -> dict[str, float | str]:
     params = merge(params)
     figures: dict[str, float | str] = {**loss_metrics(loss_step, params, loader, parallel)}
@@ -201,7 +200,7 @@ def _draw(workdir: str) -> None:
     draw_curves(workdir)
 
 
-def _describe(workdir: str, params: Any, parallel: Parallel) -> None:
+def _describe(workdir: str, params: Params, parallel: Parallel) -> None:
   from clu import parameter_overview
 
   if not is_first():

@@ -3,12 +3,12 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from tfx_jax import builders
 from tfx_jax.cli.console import say
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
 from tfx_jax.report.metrics_log import MetricsLog, NoLog
@@ -138,7 +138,7 @@ def read_counters(workdir: str) -> tuple[int, Counters]:
   return (saved[0], Counters.from_saved(saved[1])) if saved else (0, Counters())
 
 
-def read_log(workdir: str) -> list[dict[str, Any]]:
+def read_log(workdir: str) -> list[JsonObject]:
   """Returns the lines of metrics.jsonl, see `read_metrics`.
 
   Raises:
@@ -152,7 +152,7 @@ def read_log(workdir: str) -> list[dict[str, Any]]:
 
 def final_metrics(
   config: ConfigDict, workdir: str, step: int, counters: Counters
-) -> dict[str, Any] | None:
+) -> JsonObject | None:
   """Returns the metrics of the final evaluation, if training has ended at `step`; else None.
 
   Resumed training truncates the log, so that an evaluation in it belongs to the end of the run.

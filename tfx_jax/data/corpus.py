@@ -9,11 +9,11 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
 from tfx_jax.codecs.codec import Codec
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.data.cache import cache_errors, remove_old
 from tfx_jax.data.chains import chain_offsets
 from tfx_jax.data.encoding import OFFSET, file_paths, write_pairs
@@ -41,7 +41,7 @@ class Corpus:
 
   sources: Ragged
   targets: Ragged
-  report: dict[str, Any]
+  report: JsonObject
   folder: str = ""
 
   @functools.cached_property
@@ -113,7 +113,7 @@ def _key(fingerprint: str, codecs: Sequence[Codec], truncation: Truncation) -> s
   return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def _publish(building: str, folder: str, report: dict[str, Any]) -> None:
+def _publish(building: str, folder: str, report: JsonObject) -> None:
   """Renames the finished folder to its final name, at once."""
   with open(os.path.join(building, _REPORT), "w") as file:
     json.dump(report, file)
@@ -142,7 +142,7 @@ def _open(folder: str) -> Corpus | None:
   return Corpus(sources, targets, report, folder)
 
 
-def _map_side(folder: str, side: str, report: dict[str, Any]) -> Ragged:
+def _map_side(folder: str, side: str, report: JsonObject) -> Ragged:
   values, offsets = file_paths(folder, side)
   shape = (report[f"{side}_elements"], *report[f"{side}_shape"])
   return Ragged(

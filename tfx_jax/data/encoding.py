@@ -5,12 +5,12 @@ import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from tfx_jax.codecs.codec import Codec, Element, Elements
 from tfx_jax.common.heartbeat import beat
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.data.cache import cache_errors
 from tfx_jax.data.example import Example, Pair
 from tfx_jax.data.truncation import Truncation
@@ -33,7 +33,7 @@ class _Side:
     self.paths = file_paths(folder, name)
     self.size = self.written = 0
 
-  def encode(self, values: Sequence[Any]) -> Sequence[Elements]:
+  def encode(self, values: Sequence[object]) -> Sequence[Elements]:
     """Returns the sequence of each value, an empty one for None and for blank texts."""
     kept = ["" if isinstance(value, str) and not value.strip() else value for value in values]
     present = [value for value in kept if value is not None]
@@ -55,7 +55,7 @@ class _Side:
     self.written += len(sequences)
 
   @property
-  def facts(self) -> dict[str, Any]:
+  def facts(self) -> JsonObject:
     """Entries of the report: length, dtype and shape of the file of elements."""
     return {
       f"{self.name}_elements": self.size,
@@ -79,7 +79,7 @@ def write_pairs(
   truncation: Truncation,
   folder: str,
   cache_dir: str,
-) -> dict[str, Any]:
+) -> JsonObject:
   """Writes all pairs that are kept, and returns the report, see `Corpus`.
 
   Args:

@@ -1,8 +1,9 @@
 """Batches as a function of (seed, position), for one process of several."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.layout import Layout
 from tfx_jax.data.packing import Arrays
@@ -71,7 +72,7 @@ class Loader:
       yield self._arrays(part + [self._layout.empty] * (self._batch_size - len(part)))
 
   @property
-  def report(self) -> Mapping[str, Any]:
+  def report(self) -> JsonObject:
     """The report of the first epoch's corpus, see `Corpus`."""
     return self._corpora(0).report
 

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from absl import logging
 
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.report.events import Events
 from tfx_jax.report.writing import writing
 
@@ -50,7 +51,7 @@ class MetricsLog:
       metrics: numbers (or arrays of one number) and strings, by name.
     """
     values = {n: v.item() if hasattr(v, "item") else v for n, v in metrics.items()}
-    line: dict[str, Any] = {"step": int(step), "split": split}
+    line: JsonObject = {"step": int(step), "split": split}
     not_finite = {}
     for name, value in values.items():
       if isinstance(value, float) and not math.isfinite(value):

@@ -4,7 +4,6 @@ import functools
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from absl import logging
 
@@ -87,7 +86,7 @@ def format_hint(format: str, path: str, fields: Sequence[str]) -> str:
   return f"; {path} ends in {ending}: did you mean data.format={likely}?"
 
 
-def _lookup(value: Any, field: str) -> str:
+def _lookup(value: object, field: str) -> str:
   """Returns the text of a dotted field of a JSON object."""
   rest = field
   while rest:

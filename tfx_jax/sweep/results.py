@@ -3,7 +3,9 @@
 import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from tfx_jax.common.json_object import JsonObject
 
 # Totals of a run: title of the column, and format.
 COLUMNS = {
@@ -122,7 +124,7 @@ def as_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
   return header, cells
 
 
-def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def as_json(rows: Sequence[Row]) -> list[JsonObject]:
   """Returns the rows with the spread of each total and metric, and with their runs."""
   described = []
   for row in rows:

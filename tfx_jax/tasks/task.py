@@ -1,10 +1,11 @@
 """The contract of a task, also for one of your own: `task.name=package.module:Name`."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from tfx_jax.data.example import Example
 from tfx_jax.metrics.corpus import CorpusMetric
+from tfx_jax.sources.source import Record
 
 
 class Task(Protocol):
@@ -31,16 +32,16 @@ class Task(Protocol):
     """Returns the fields of a record that a split ('train', 'validation', 'test') needs."""
     ...
 
-  def examples(self, record: Mapping[str, Any]) -> Iterator[Example]:
+  def examples(self, record: Record) -> Iterator[Example]:
     """Yields the examples of a record to train on."""
     ...
 
-  def eval_examples(self, record: Mapping[str, Any]) -> Iterator[Example]:
+  def eval_examples(self, record: Record) -> Iterator[Example]:
     """Yields the examples of a record to generate outputs for, in validation and test."""
     ...
 
   def score(
-    self, predictions: Sequence[Any], examples: Sequence[Example]
+    self, predictions: Sequence[object], examples: Sequence[Example]
   ) -> dict[str, float | str]:
     """Returns the metrics of `predictions`, one for each of `examples`, by name."""
     ...

@@ -3,8 +3,8 @@
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
 
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.common.whole_file import write_whole
 from tfx_jax.errors import UserError
 
@@ -25,7 +25,7 @@ def read(path: str) -> bytes:
     raise UserError(f"cannot read the tokenizer {path}: {error.strerror}") from error
 
 
-def save(folder: str, spec: dict[str, Any], models: Mapping[str, bytes] | None = None) -> None:
+def save(folder: str, spec: JsonObject, models: Mapping[str, bytes] | None = None) -> None:
   """Writes the models, contents of files by name, and then the spec that makes them a tokenizer.
 
   Raises:

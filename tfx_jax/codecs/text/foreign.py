@@ -4,13 +4,13 @@ import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import sentencepiece
 
 from tfx_jax.codecs.special_tokens import SpecialTokens
 from tfx_jax.codecs.text import files
 from tfx_jax.codecs.text.tokenizer import TextCodec, Tokenizer, fingerprint_of
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.errors import UserError
 
 _CONTENT = "huggingface.json"
@@ -182,7 +182,7 @@ class MarianTokenizer(TextCodec):
     return {"source.spm": source, "target.spm": target, "vocab.json": vocabulary, **self._beside}
 
 
-def load(folder: str, spec: dict[str, Any]) -> Tokenizer:
+def load(folder: str, spec: JsonObject) -> Tokenizer:
   """Returns the tokenizer that was saved to a folder."""
   special_tokens = _special_tokens(spec)
   if spec["kind"] == "huggingface":
@@ -195,10 +195,10 @@ def load(folder: str, spec: dict[str, Any]) -> Tokenizer:
   return MarianTokenizer(models, vocabulary, *settings)
 
 
-def _special_tokens(spec: dict[str, Any]) -> SpecialTokens:
+def _special_tokens(spec: JsonObject) -> SpecialTokens:
   """Special tokens from a spec; those written by earlier versions have other names."""
   saved = spec["special_tokens"] if "special_tokens" in spec else spec["marks"]
-  fields: dict[str, Any] = {
+  fields: JsonObject = {
     str(_OLD_FIELDS.get(name, name)): tuple(value) if isinstance(value, list) else value
     for name, value in saved.items()
   }
@@ -211,7 +211,7 @@ def beside(folder: str) -> dict[str, bytes]:
   return {name: files.read(path) for name, path in paths.items() if os.path.isfile(path)}
 
 
-def _spec(kind: str, tokenizer: Tokenizer) -> dict[str, Any]:
+def _spec(kind: str, tokenizer: Tokenizer) -> JsonObject:
   return {
     "kind": kind,
     "fingerprint": tokenizer.fingerprint,
