@@ -1,6 +1,7 @@
 """Chats with a person: answers are written while they are generated."""
 
 import contextlib
+import io
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TextIO
@@ -14,6 +15,7 @@ from tfx_jax.run.loading import load
 from tfx_jax.run.run import Run
 from tfx_jax.runtime.standard_streams import standard_input
 from tfx_jax.tasks.conversation import Conversation
+from tfx_jax.tasks.dialogue import DialogueTask
 
 HELP = "/reset forgets what was said, /quit ends; Ctrl-C stops an answer"
 # Removed from both ends of a turn; other white space belongs to the turn.
@@ -37,7 +39,7 @@ def chat(config: ConfigDict, workdir: str, turns: Iterable[str], target: TextIO)
   """
   run = load(workdir, config=config)
   task = builders.make_task(config)
-  if not hasattr(task, "source_of"):
+  if not isinstance(task, DialogueTask):
     raise UserError(f"--mode=chat needs a run of task.name='dialogue', not '{config.task.name}'")
   conversation = Conversation(task.source_of, run.reads_whole)
   say(HELP)
@@ -59,7 +61,8 @@ def typed() -> Iterator[str]:
   stdin = standard_input()
   if not stdin.isatty():
     # Only a line feed ends a line; a byte order mark at the start is skipped.
-    stdin.reconfigure(encoding="utf-8-sig", errors="replace", newline="\n")
+    if isinstance(stdin, io.TextIOWrapper):
+      stdin.reconfigure(encoding="utf-8-sig", errors="replace", newline="\n")
     yield from (line.strip(_BLANK) for line in stdin)
     return
   with contextlib.suppress(ImportError):

@@ -30,7 +30,7 @@ class Ensemble:
     return {"params": self.params([m.init(key, batch)["params"] for m, key in pairs])}
 
   def bind(
-    self, variables: Mapping[str, Params], *, rngs: Mapping[str, jax.Array] | None = None
+    self, variables: Mapping[str, Params], *, rngs: dict[str, jax.Array] | None = None
   ) -> "BoundEnsemble":
     """Returns the ensemble with parameters."""
     params = variables["params"]

@@ -49,7 +49,7 @@ class Adapted:
     return {"params": {"base": base, "adapters": self._adapters(rngs, base)}}
 
   def bind(
-    self, variables: Mapping[str, Params], *, rngs: Mapping[str, jax.Array] | None = None
+    self, variables: Mapping[str, Params], *, rngs: dict[str, jax.Array] | None = None
   ) -> BoundModel:
     """Returns the model with merged kernels; `base` has no gradient."""
     params = variables["params"]

@@ -10,13 +10,13 @@ from typing import Any, Protocol, TypedDict
 
 import jax
 
-from tfx_jax.layers.copy import Pointed
 from tfx_jax.layers.head import FrameOutput
 
 # A tree of arrays whose structure is the model's own.
 Params = Any
-# [B,T,D]; with a copy head, what it points at, too; in an ensemble, a tuple of its members'.
-Hidden = jax.Array | Pointed | tuple["Hidden", ...]
+# Hidden states, known only to the model that returned them: [B,T,D]; with a copy head `Pointed`; in
+# an ensemble a tuple of its members'.
+Hidden = Any
 # The state of decoding: a `tfx_jax.layers.cache.Cache`, in an ensemble a tuple of its members'.
 Cache = Any
 
@@ -132,7 +132,7 @@ class Model(Protocol):
     ...
 
   def bind(
-    self, variables: Mapping[str, Params], *, rngs: Mapping[str, jax.Array] | None = None
+    self, variables: Mapping[str, Params], *, rngs: dict[str, jax.Array] | None = None
   ) -> BoundModel:
     """Returns the model with parameters; dropout is active if `rngs` has a key for it."""
     ...

@@ -33,7 +33,7 @@ class Quantized:
     return {"params": quantize(nn.unbox(self.model.init(rngs, batch)["params"]))}
 
   def bind(
-    self, variables: Mapping[str, Params], *, rngs: Mapping[str, jax.Array] | None = None
+    self, variables: Mapping[str, Params], *, rngs: dict[str, jax.Array] | None = None
   ) -> BoundModel:
     """Returns the model with parameters, given those that `quantize` returns."""
     return self.model.bind({"params": dequantize(variables["params"])}, rngs=rngs)

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError, nearest
@@ -25,6 +25,19 @@ class Turn(NamedTuple):
 
   speaker: int
   text: str
+
+
+@runtime_checkable
+class DialogueTask(Protocol):
+  """The methods of a task that a conversation needs."""
+
+  def source_of(self, turns: Sequence[Turn], speaker: int) -> str:
+    """Returns the source of the next turn, by `speaker`."""
+    ...
+
+  def clean(self, text: str) -> str:
+    """Returns a person's text as the turns of the training data are written."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,3 @@
+from typing import Any
+
+def get_parameter_overview(params: Any, *, include_stats: bool | str = ...) -> str: ...
