@@ -144,7 +144,8 @@ def _texts(config: ConfigDict, sides: tuple[int, ...]) -> Iterator[str]:
   """Yields the texts of the training examples: of their sources (0), their targets (1) or both."""
   examples = make_task(config).examples
   for example in itertools.chain.from_iterable(map(examples, make_source(config, "train"))):
-    yield from (example[side] for side in sides if isinstance(example[side], str))
+    values = (example.source, example.target)
+    yield from (text for side in sides if isinstance(text := values[side], str))
 
 
 def saved_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Tokenizer]:

@@ -1,13 +1,13 @@
 """From the configuration to the optimizer, the objective, the training step and its intervals."""
 
 from collections.abc import Callable
-from typing import Any
 
 import optax
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.named import arguments_of
 from tfx_jax.codecs.codec import Element, Frames
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.models.lora import Adapted, adapters_only
 from tfx_jax.models.model import Model
 from tfx_jax.parallel import Parallel
@@ -73,7 +73,7 @@ def make_intervals(config: ConfigDict) -> Intervals:
   return Intervals(**arguments_of(Intervals, config.train))
 
 
-def state_settings(config: ConfigDict) -> dict[str, Any]:
+def state_settings(config: ConfigDict) -> JsonObject:
   """Returns the settings that decide which arrays a state has, saved with checkpoints."""
   sections = ("model", "tokenizer", "optimizer", "lora")
   values = config.to_dict()

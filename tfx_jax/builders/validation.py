@@ -1,6 +1,6 @@
 """Checks of a configuration, before any time is spent on it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -114,7 +114,7 @@ def _check_keys(config: Mapping, base: Mapping, prefix: str) -> None:
       raise UserError(f"config key '{prefix}{key}' is missing; start from tfx_jax.config.base()")
 
 
-def _same_type(value: Any, expected: Any) -> bool:
+def _same_type(value: object, expected: object) -> bool:
   if isinstance(expected, bool) or isinstance(value, bool):
     return isinstance(value, bool) and isinstance(expected, bool)
   if isinstance(expected, float):
@@ -175,7 +175,7 @@ def _check_architecture(config: ConfigDict) -> None:
       )
 
 
-def _choice(key: str, value: str, choices: Any) -> None:
+def _choice(key: str, value: str, choices: Iterable[str]) -> None:
   if value not in choices:
     raise UserError(f"{key}='{value}'{nearest(value, choices)}")
 

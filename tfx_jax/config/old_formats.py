@@ -1,10 +1,11 @@
 """Values that older versions wrote into config.json."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from tfx_jax.common.json_object import JsonObject
 
 
-def from_format_1(sections: Mapping[str, Any]) -> dict[str, Any]:
+def from_format_1(sections: JsonObject) -> JsonObject:
   """Returns the sections of format 1, with Python values for structured settings.
 
   Format 1 had texts for them: '0 0 4096', 'llama3 8 1 4 8192', 'NAME=NUMBER',
@@ -13,7 +14,7 @@ def from_format_1(sections: Mapping[str, Any]) -> dict[str, Any]:
   Raises:
     ValueError: naming the key, for a text that is none of these.
   """
-  converted: dict[str, Any] = dict(sections)
+  converted: JsonObject = dict(sections)
   for key, convert in _CONVERT.items():
     section, name = key.split(".")
     values = converted.get(section)

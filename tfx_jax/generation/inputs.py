@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from absl import logging
 
@@ -32,7 +32,7 @@ def tokens_of(codec: Codec) -> Tokens:
   return codec.element
 
 
-def as_list(name: str, values: Any, kind: str = "texts") -> list:
+def as_list(name: str, values: object, kind: str = "texts") -> list:
   """Returns the items of any iterable but a text.
 
   Args:
@@ -48,7 +48,7 @@ def as_list(name: str, values: Any, kind: str = "texts") -> list:
   return list(values)
 
 
-def as_text(name: str, value: Any) -> str:
+def as_text(name: str, value: object) -> str:
   """Returns one text.
 
   Raises:
@@ -59,7 +59,7 @@ def as_text(name: str, value: Any) -> str:
   return str(value)
 
 
-def as_texts(name: str, values: Any) -> list[str]:
+def as_texts(name: str, values: object) -> list[str]:
   """Returns the texts of any iterable.
 
   Raises:
@@ -69,7 +69,7 @@ def as_texts(name: str, values: Any) -> list[str]:
   return [as_text(f"{name}[{number}]", text) for number, text in enumerate(texts)]
 
 
-def as_ids(name: str, values: Any) -> list[int]:
+def as_ids(name: str, values: object) -> list[int]:
   """Returns the token ids of any iterable of integers, NumPy's included.
 
   Raises:
@@ -104,7 +104,7 @@ def check_ids(name: str, ids: Iterable[int], codec: Codec, excluded: Sequence[in
       raise UserError(f"{name} holds {i}: use ids below {size}{also}")
 
 
-def as_targets(name: str, values: Any, tokenizer: Tokenizer, layout: Layout) -> list[list[int]]:
+def as_targets(name: str, values: object, tokenizer: Tokenizer, layout: Layout) -> list[list[int]]:
   """Returns the tokens of targets: texts end as in the layout, ids are taken as they are.
 
   Raises:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import numpy as np
 
+from tfx_jax.common.tree import Tree
 from tfx_jax.decoding import beam, diverse, frames, sample
 from tfx_jax.decoding.coverage import coverage_penalty
 from tfx_jax.decoding.loop import NO_TOKEN, Output
@@ -194,7 +195,7 @@ class Search:
       return SearchResult(self.state.tokens, self.state.log_prob, self.state.log_prob)
     return SearchResult(self.state.done_tokens, self.state.done_score, self.state.done_log_prob)
 
-  def _fetch(self, tree: Any) -> Any:
+  def _fetch(self, tree: Tree) -> Tree:
     return self._programs.parallel.fetch(tree)
 
 

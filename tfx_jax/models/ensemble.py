@@ -2,12 +2,12 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from tfx_jax.models.model import Batch, BoundModel, Model, Params, Prompt
+from tfx_jax.layers.head import FrameOutput
+from tfx_jax.models.model import Batch, BoundModel, Cache, Hidden, Model, Output, Params, Prompt
 
 
 class Ensemble:
@@ -52,11 +52,11 @@ class BoundEnsemble:
   def __init__(self, members: Sequence[BoundModel]):
     self.members = tuple(members)
 
-  def __call__(self, batch: Batch) -> tuple[Any, ...]:
+  def __call__(self, batch: Batch) -> tuple[Hidden, ...]:
     """Returns the hidden states of each member."""
     return tuple(member(batch) for member in self.members)
 
-  def logits(self, hidden: tuple[Any, ...], context: jax.Array | None = None) -> jax.Array:
+  def logits(self, hidden: tuple[Hidden, ...], context: jax.Array | None = None) -> jax.Array:
     """Returns log-probabilities [B,T,V] of such hidden states; all members have one context."""
     pairs = zip(self.members, hidden, strict=True)
     return _log_mean([member.logits(states, context) for member, states in pairs])
@@ -68,15 +68,15 @@ class BoundEnsemble:
 
   def prefill(
     self, prompt: Prompt, length: int, width: int, alignment_layer: int | None = None
-  ) -> tuple[jax.Array, tuple[Any, ...]]:
+  ) -> tuple[jax.Array, tuple[Cache, ...]]:
     """Encodes prompts once; the cache is a tuple of the members' caches."""
     results = [m.prefill(prompt, length, width, alignment_layer) for m in self.members]
     logits, caches = zip(*results, strict=True)
     return _log_mean(logits), caches
 
   def decode(
-    self, elements: jax.Array, parents: jax.Array, cache: tuple[Any, ...]
-  ) -> tuple[jax.Array, tuple[Any, ...]]:
+    self, elements: jax.Array, parents: jax.Array, cache: tuple[Cache, ...]
+  ) -> tuple[jax.Array, tuple[Cache, ...]]:
     """Decodes one step; the cache is a tuple of the members' caches."""
     pairs = zip(self.members, cache, strict=True)
     results = [member.decode(elements, parents, state) for member, state in pairs]
@@ -97,9 +97,10 @@ def combine(
   return ensemble, ensemble.params(params)
 
 
-def _log_mean(logits: Sequence[Any]) -> jax.Array:
+def _log_mean(logits: Sequence[Output]) -> jax.Array:
   """Returns the logarithm of the mean of the probabilities, [...,V]."""
   # Vocabularies are padded to a multiple of each model's own: only common entries are tokens.
-  size = min(x.shape[-1] for x in logits)
-  log_probs = [jax.nn.log_softmax(x.astype(jnp.float32))[..., :size] for x in logits]
-  return jax.nn.logsumexp(jnp.stack(log_probs), axis=0) - jnp.log(len(logits))
+  arrays = [x for x in logits if not isinstance(x, FrameOutput)]
+  size = min(x.shape[-1] for x in arrays)
+  log_probs = [jax.nn.log_softmax(x.astype(jnp.float32))[..., :size] for x in arrays]
+  return jax.nn.logsumexp(jnp.stack(log_probs), axis=0) - jnp.log(len(arrays))

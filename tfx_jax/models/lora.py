@@ -107,7 +107,7 @@ class Adapted:
 def adapters_only(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
   """Returns the optimizer for the adapters only; `base` is constant and has no state."""
 
-  def label(params: Mapping[str, Any]) -> dict[str, Any]:
+  def label(params: Mapping[str, Params]) -> dict[str, Params]:
     return {side: jax.tree.map(lambda _, side=side: side, tree) for side, tree in params.items()}
 
   return optax.partition({"adapters": optimizer, "base": optax.set_to_zero()}, label)
@@ -126,7 +126,7 @@ def parse_target(target: Target) -> tuple[re.Pattern[str], tuple[int, int] | Non
     raise UserError(f"lora.targets: '{text}' is no regular expression ({error})") from error
 
 
-def _pair(target: Sequence[Any]) -> tuple[str, tuple[int, int]]:
+def _pair(target: Sequence[object]) -> tuple[str, tuple[int, int]]:
   match target:
     case (str(text), (int(first), int(last))) if 0 <= first <= last:
       return text, (first, last)

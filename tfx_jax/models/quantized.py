@@ -1,7 +1,6 @@
 """Weights stored as int8 with a scale for each output channel: a quarter of the memory."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +46,7 @@ def quantize(params: Params) -> Params:
   the nearest.
   """
 
-  def rounded(path: tuple, x: jax.Array) -> Any:
+  def rounded(path: tuple, x: jax.Array) -> Params:
     names = [key.key for key in path]
     if names[-1] not in MATRICES:
       return x
@@ -70,7 +69,7 @@ def count_parameters(params: Params) -> int:
   return int(sum(np.prod(x.shape) for x in jax.tree.leaves(jax.eval_shape(dequantize, params))))
 
 
-def _is_matrix(x: Any) -> bool:
+def _is_matrix(x: object) -> bool:
   return isinstance(x, Mapping) and x.keys() == {_VALUES, _SCALE}
 
 

@@ -12,6 +12,7 @@ from tfx_jax.common.heartbeat import beat
 from tfx_jax.data.loader import Loader, Position
 from tfx_jax.errors import UserError
 from tfx_jax.metrics.perplexity import LOSS_METRICS
+from tfx_jax.models.model import Params
 from tfx_jax.parallel import Parallel
 from tfx_jax.report.metrics_log import MetricsLog, NoLog
 from tfx_jax.report.progress import Progress
@@ -22,7 +23,7 @@ from tfx_jax.training.checkpoints.checkpoint import Checkpoints
 from tfx_jax.training.recorder import SKIPPED, Counters, Recorder, SkippedLog
 from tfx_jax.training.state import TrainState
 
-Validate = Callable[[Any, int, bool, Callable[[], None]], dict[str, float | str]]
+Validate = Callable[[Params, int, bool, Callable[[], None]], dict[str, float | str]]
 
 
 class Stopped(Exception):
@@ -156,19 +157,22 @@ def train(
   return state, counters, caught
 
 
-def _judge(counters: Counters, step: int, value: Any, intervals: Intervals) -> bool:
+def _judge(counters: Counters, step: int, value: float | str | None, intervals: Intervals) -> bool:
   """Updates the counters with a validation's metric, if there is one; returns whether it is best.
 
   A value that is not finite is worse than any other.
   """
   counters.evaluated = step
-  if value is None:
+  if value is None or isinstance(value, str):
     return False
   lower_is_better = intervals.best_metric in LOSS_METRICS
   best = counters.best_value
   counters.finite = math.isfinite(value)
-  first = best is None or not math.isfinite(best)
-  if counters.finite and (first or (value < best if lower_is_better else value > best)):
+  if best is None or not math.isfinite(best):
+    is_better = True
+  else:
+    is_better = value < best if lower_is_better else value > best
+  if counters.finite and is_better:
     counters.best_step, counters.best_value, counters.worse = step, float(value), 0
     return True
   counters.worse += 1

@@ -13,6 +13,7 @@ import optax
 import optax.contrib
 
 from tfx_jax.common.ranges import check_range
+from tfx_jax.common.tree import Tree
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.models.model import Params
 from tfx_jax.models.parameters import MATRICES, input_axes
@@ -119,19 +120,19 @@ def arguments(name: str) -> set[str]:
   return takes
 
 
-def decays(params: Params) -> Any:
+def decays(params: Params) -> Tree:
   """Returns a tree of bools, true where weight decay applies: kernels and embeddings."""
   return jax.tree.map_with_path(lambda path, _: _names(path)[-1] in MATRICES, params)
 
 
-def matrix_axes(params: Params) -> Any:
+def matrix_axes(params: Params) -> Tree:
   """Returns for Muon the input and output axes of each layer's kernel [L,…]; None for the others.
 
   Muon updates the others, embeddings, head, biases and norms, with Adam (Jordan et al. 2024,
   https://kellerjordan.github.io/posts/muon).
   """
 
-  def axes(path: tuple, x: Any) -> optax.contrib.MuonDimensionNumbers | None:
+  def axes(path: tuple, x: Tree) -> optax.contrib.MuonDimensionNumbers | None:
     names = _names(path)
     if names[-1] != "kernel" or "stacked" not in names:
       return None
@@ -190,10 +191,10 @@ def _checked_group(
   return pattern, _checked(key, numbers, name, takes | {"scale"})
 
 
-def _labels(patterns: Sequence[re.Pattern]) -> Callable[[Any], Any]:
+def _labels(patterns: Sequence[re.Pattern]) -> Callable[[Tree], Tree]:
   """Returns a function that labels parameters with the number of the first match, or 'rest'."""
 
-  def label(path: tuple, _: Any) -> str:
+  def label(path: tuple, _: Tree) -> str:
     name = "/".join(_names(path))
     return next((str(n) for n, pattern in enumerate(patterns) if pattern.search(name)), "rest")
 

@@ -5,12 +5,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 from absl import logging
 
 from tfx_jax.common.json_object import JsonObject
+from tfx_jax.common.tree import Tree
 from tfx_jax.common.whole_file import write_whole
 from tfx_jax.data.loader import Position
 from tfx_jax.errors import UserError
@@ -89,12 +89,12 @@ class Recorder:
   ):
     self._log, self._skipped, self._progress = log, skipped, progress
     self._counters, self._every = counters, every
-    self._pending: tuple[int, Position, Mapping[str, Any], float | None] | None = None
+    self._pending: tuple[int, Position, Mapping[str, Tree], float | None] | None = None
     # Time and tokens since the last line, without the first step of a session, which compiles.
     self._clock: float | None = None
     self._elapsed = self._tokens = 0.0
 
-  def add(self, step: int, position: Position, metrics: Mapping[str, Any]) -> None:
+  def add(self, step: int, position: Position, metrics: Mapping[str, Tree]) -> None:
     """Adds the metrics of the step just started, and fetches those of the step before."""
     self.flush()
     ended = time.perf_counter() if metrics["loss"].total.is_ready() else None
@@ -134,7 +134,7 @@ class Recorder:
       self._write(step, metrics, rate, speed)
 
   def _write(
-    self, step: int, metrics: Mapping[str, Any], rate: float, speed: Mapping[str, float]
+    self, step: int, metrics: Mapping[str, Tree], rate: float, speed: Mapping[str, float]
   ) -> None:
     loss, objective, weight = self._counters.window
     line = {

@@ -1,17 +1,19 @@
 """Optimizer state in bfloat16, half the memory, for any optimizer."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from tfx_jax.common.tree import Tree
 
 
 class RoundedState(NamedTuple):
   """State of an optimizer with its arrays in bfloat16, and the number of updates so far."""
 
   count: jax.Array
-  inner: Any
+  inner: Tree
 
 
 def in_bfloat16(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -22,12 +24,12 @@ def in_bfloat16(optimizer: optax.GradientTransformation) -> optax.GradientTransf
   arXiv:1502.02551, section 3.1). Scalars, such as counts, are stored unchanged.
   """
 
-  def init(params: Any) -> RoundedState:
+  def init(params: Tree) -> RoundedState:
     state = optimizer.init(params)
     rounded = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if _is_rounded(x) else x, state)
     return RoundedState(jnp.zeros((), jnp.int32), rounded)
 
-  def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, RoundedState]:
+  def update(updates: Tree, state: Tree, params: Tree = None) -> tuple[Tree, RoundedState]:
     wide = jax.tree.map(
       lambda x: x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x, state.inner
     )

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from tfx_jax.common.tree import Tree
 from tfx_jax.models.model import Model, Params
 from tfx_jax.parallel import Parallel
 
@@ -48,13 +48,13 @@ def update_ema(ema: Params, params: Params, decay: float, step: jax.Array) -> Pa
   return jax.tree.map(lambda old, new: rate * old + (1 - rate) * new, ema, params)
 
 
-def init_params(model: Model, seed: int, batch: Mapping[str, Any]) -> Params:
+def init_params(model: Model, seed: int, batch: Mapping[str, Tree]) -> Params:
   """Returns new, boxed parameters; `batch` gives only the shapes of its arrays, rows aside."""
-  zeros: Any = {name: jnp.zeros((1, *x.shape[1:]), x.dtype) for name, x in batch.items()}
+  zeros: Tree = {name: jnp.zeros((1, *x.shape[1:]), x.dtype) for name, x in batch.items()}
   return model.init(jax.random.key(seed), zeros)["params"]
 
 
-def plan_params(model: Model, batch: Mapping[str, Any], parallel: Parallel) -> tuple[Params, Any]:
+def plan_params(model: Model, batch: Mapping[str, Tree], parallel: Parallel) -> tuple[Params, Tree]:
   """Returns the shapes of the unboxed parameters, and the sharding of each."""
   boxed = jax.eval_shape(lambda: init_params(model, 0, batch))
   return nn.unbox(boxed), parallel.shardings(boxed)
@@ -64,10 +64,10 @@ def plan_state(
   model: Model,
   optimizer: optax.GradientTransformation,
   seed: int,
-  batch: Mapping[str, Any],
+  batch: Mapping[str, Tree],
   parallel: Parallel,
   ema: bool = False,
-) -> tuple[Callable[[], TrainState], Any]:
+) -> tuple[Callable[[], TrainState], Tree]:
   """Returns a function that creates a new state on the devices, shard by shard, and its shardings.
 
   With `ema` the state holds a moving average of the parameters.
@@ -84,20 +84,20 @@ def plan_state(
   return parallel.jit(lambda: nn.unbox(boxed()), out_shardings=shardings), shardings
 
 
-def _with_known_axes(opt_state: Any, params: Any) -> Any:
+def _with_known_axes(opt_state: Tree, params: Tree) -> Tree:
   """Removes axis names from an optimizer's abstract state where no parameter has its shape.
 
   Optimizers create their state from boxed parameters, so it is boxed, too. Smaller arrays, such as
   sums over an axis, are not sharded; the box of a parameter without state is removed.
   """
 
-  def is_box(x: Any) -> bool:
+  def is_box(x: Tree) -> bool:
     return isinstance(x, nn.Partitioned)
 
   boxes = jax.tree.leaves(params, is_leaf=is_box)
   known = {(box.names, box.value.shape) for box in boxes}
 
-  def named(x: Any) -> Any:
+  def named(x: Tree) -> Tree:
     if not is_box(x):
       return x
     if not jax.tree.leaves(x.value):

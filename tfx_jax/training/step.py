@@ -1,13 +1,13 @@
 """The training step: sums of objective and gradient first, one division, one update."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from clu.metrics import Average, LastValue, Metric
 
+from tfx_jax.common.tree import Tree
 from tfx_jax.models.model import Batch, Params
 from tfx_jax.training.objective import Objective, Sums
 from tfx_jax.training.optimizer import Schedule
@@ -99,7 +99,7 @@ def _accumulate(
     lambda x: jnp.swapaxes(x.reshape(-1, microbatches, *x.shape[1:]), 0, 1), batch
   )
 
-  def add(total: Any, microbatch: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+  def add(total: Tree, microbatch: tuple[Batch, jax.Array]) -> tuple[Tree, None]:
     rows, number = microbatch
     result = gradient(params, rows, jax.random.fold_in(key, number))
     return jax.tree.map(jnp.add, total, result), None
