@@ -14,6 +14,8 @@ import numpy as np
 from tfx_jax.codecs.special_tokens import DEFAULT, SpecialTokens
 
 Value = TypeVar("Value")
+# A value of a codec that is not known here: a text, an image, a sound.
+AnyValue = Any
 # A sequence of elements: token ids [n], or frames, float32 [n,C].
 Elements = Sequence[int] | np.ndarray
 

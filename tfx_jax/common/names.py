@@ -86,7 +86,7 @@ def imported(key: str, name: str, known: Iterable[str]) -> Callable[..., Any]:
 
 
 def check_parameters(
-  key: str, name: str, function: Callable[..., Any], parameters: Sequence[str]
+  key: str, name: str, function: Callable[..., object], parameters: Sequence[str]
 ) -> None:
   """Checks that a class or function can be called with these parameters as keywords.
 

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import numbers
-from typing import Any
 
 from tfx_jax.errors import UserError
 
@@ -29,7 +28,7 @@ class Range:
   high: float
   whole: bool = False
 
-  def check(self, key: str, value: Any) -> None:
+  def check(self, key: str, value: float) -> None:
     """Checks that a value is a number inside, and 0 or large enough for float32.
 
     Raises:
@@ -157,7 +156,7 @@ RANGES = {
 }
 
 
-def check_range(key: str, value: Any, shown_as: str = "") -> None:
+def check_range(key: str, value: float, shown_as: str = "") -> None:
   """Checks that a number is in the range of its key; a key without a range takes finite numbers.
 
   Args:

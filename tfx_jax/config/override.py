@@ -2,7 +2,6 @@
 
 import ast
 import re
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -41,7 +40,7 @@ def override(config: ConfigDict, key: str, text: str, option: str = "--config") 
   parent[name] = parse(f"{option}.{key}", text, place)
 
 
-def _parse(option: str, text: str, old: Any) -> Any:
+def _parse(option: str, text: str, old: object) -> object:
   """Returns the value of a text, of the type of `old`."""
   if isinstance(old, str):
     return text
@@ -59,7 +58,7 @@ def _parse(option: str, text: str, old: Any) -> Any:
   return value
 
 
-def _parse_structured(option: str, text: str, old: Any) -> Any:
+def _parse_structured(option: str, text: str, old: object) -> object:
   """Returns a tuple, or a dict where `old` is a section; names in a tuple need no quotes."""
   if isinstance(old, str):
     return text
@@ -76,14 +75,14 @@ def _parse_structured(option: str, text: str, old: Any) -> Any:
   return as_tuples(value) if isinstance(value, list | tuple) else (value,)
 
 
-def as_tuples(value: Any) -> Any:
+def as_tuples(value: object) -> object:
   """Returns a value with tuples in place of its lists, at any depth."""
   if isinstance(value, list | tuple):
     return tuple(as_tuples(item) for item in value)
   return {k: as_tuples(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def _literal(text: str) -> Any:
+def _literal(text: str) -> object:
   """Returns the value of a Python literal; any other text as it is."""
   try:
     return ast.literal_eval(text.strip(_BLANK))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from tfx_jax.codecs.codec import Codec, Element, Elements
+from tfx_jax.codecs.codec import AnyValue, Codec, Element, Elements
 from tfx_jax.common.heartbeat import beat
 from tfx_jax.common.json_object import JsonObject
 from tfx_jax.data.cache import cache_errors
@@ -33,7 +33,7 @@ class _Side:
     self.paths = file_paths(folder, name)
     self.size = self.written = 0
 
-  def encode(self, values: Sequence[object]) -> Sequence[Elements]:
+  def encode(self, values: Sequence[AnyValue]) -> Sequence[Elements]:
     """Returns the sequence of each value, an empty one for None and for blank texts."""
     kept = ["" if isinstance(value, str) and not value.strip() else value for value in values]
     present = [value for value in kept if value is not None]

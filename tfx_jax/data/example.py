@@ -1,8 +1,8 @@
 """One example of a task."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tfx_jax.codecs.codec import Elements
+from tfx_jax.codecs.codec import AnyValue, Elements
 
 # An encoded example: a source and a target, special tokens included.
 Pair = tuple[Elements, Elements]
@@ -20,12 +20,12 @@ class Example(NamedTuple):
     references: outputs that a generated one is scored against, if not only the target.
   """
 
-  source: Any | None
-  target: Any
+  source: AnyValue | None
+  target: AnyValue
   kind: str = ""
-  references: tuple[Any, ...] = ()
+  references: tuple[AnyValue, ...] = ()
 
   @property
-  def judged_by(self) -> tuple[Any, ...]:
+  def judged_by(self) -> tuple[AnyValue, ...]:
     """The references, or else the target."""
     return self.references or (self.target,)

@@ -6,7 +6,7 @@ that loading, generation and scoring do not depend on which one it is.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from tfx_jax.codecs.codec import Element, Elements, Tokens
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.packing import TOKENS, Arrays, lay_out, pack, pack_sequences
 from tfx_jax.data.plan import plan
-from tfx_jax.data.rows import ChainRow, ChainRows, PairRow, PairRows, Rows
+from tfx_jax.data.rows import ChainRow, ChainRows, PairRow, PairRows, Row, Rows
 
 
 class Layout(Protocol):
@@ -32,7 +32,7 @@ class Layout(Protocol):
   def cut_start(self) -> bool: ...  # noqa: D102
 
   @property
-  def empty(self) -> Any:
+  def empty(self) -> Row:
     """A row without sequences, which fills batches up."""
     ...
 
@@ -49,7 +49,7 @@ class Layout(Protocol):
     """Returns rows that hold everything once."""
     ...
 
-  def arrays(self, rows: Sequence[Any], /) -> Arrays:
+  def arrays(self, rows: Sequence[Row], /) -> Arrays:
     """Returns the batch of some rows."""
     ...
 

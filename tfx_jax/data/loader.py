@@ -1,13 +1,13 @@
 """Batches as a function of (seed, position), for one process of several."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tfx_jax.common.json_object import JsonObject
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.layout import Layout
 from tfx_jax.data.packing import Arrays
-from tfx_jax.data.rows import Rows
+from tfx_jax.data.rows import Row, Rows
 from tfx_jax.errors import UserError
 
 
@@ -103,5 +103,5 @@ class Loader:
       self._epochs[epoch] = self._layout.epoch(self._corpora(epoch), self._seed, epoch)
     return self._epochs[epoch]
 
-  def _arrays(self, rows: list[Any]) -> Arrays:
+  def _arrays(self, rows: list[Row]) -> Arrays:
     return self._layout.arrays([rows[number] for number in self._local])

@@ -18,12 +18,16 @@ PairRow = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]
 ChainRow = Sequence[Sequence[Pair]]
 
 
+# One row of a batch, as the layout of these rows knows it.
+Row = Any
+
+
 class Rows(Protocol):
   """A sequence of rows, each as the layout's `arrays` takes it."""
 
   def __len__(self) -> int: ...
 
-  def __getitem__(self, number: int, /) -> Any: ...
+  def __getitem__(self, number: int, /) -> Row: ...
 
   def examples(self, number: int, /) -> Sequence[int] | np.ndarray:
     """Returns the numbers in the corpus of the examples that are in a row, or partly in it."""

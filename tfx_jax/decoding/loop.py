@@ -1,18 +1,20 @@
 """The loop of every search: a step of the model, then one more element for each hypothesis."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
+
+from tfx_jax.common.tree import Tree
 
 # Fills the places of a sequence that hold no token.
 NO_TOKEN = -1
 
 # The model's state, any tree of arrays. Searches only hand it from one step to the next.
-Cache = Any
+Cache = Tree
 # Logits [B,W,V]; for frames, the frames [B,W,C] and their stop logits [B,W].
-Output = Any
+Output = Tree
 # step(elements [B,W] or [B,W,C], parents [B,W], cache) -> output, cache.
 Step = Callable[[jax.Array, jax.Array, Cache], tuple[Output, Cache]]
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfx_jax.codecs.codec import Codec
+from tfx_jax.codecs.codec import AnyValue, Codec
 from tfx_jax.common.heartbeat import beat
 from tfx_jax.data.layout import Layout
 from tfx_jax.decoding.frames import FrameSettings, FrameState
@@ -30,7 +30,7 @@ class FrameOutput(NamedTuple):
       speech this is usually a fault, such as a model that repeats itself.
   """
 
-  value: Any
+  value: AnyValue
   elements: np.ndarray
   hit_max_length: bool
 
@@ -71,7 +71,7 @@ class FrameGenerator:
   def __call__(
     self,
     params: Params,
-    values: Sequence[Any],
+    values: Sequence[AnyValue],
     on_batch: Callable[[int], None] = lambda count: None,
     **changes: Any,
   ) -> list[FrameOutput]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfx_jax.codecs.codec import Codec
+from tfx_jax.codecs.codec import AnyValue, Codec
 from tfx_jax.common.heartbeat import beat
 from tfx_jax.data.layout import Layout
 from tfx_jax.generation import batches, inputs
@@ -54,7 +54,7 @@ class Output(NamedTuple):
     tokens: ids, EOS included.
   """
 
-  value: Any
+  value: AnyValue
   score: float
   log_prob: float
   tokens: list[int]
@@ -100,7 +100,7 @@ class Generator:
   def __call__(
     self,
     params: Params,
-    values: Sequence[Any],
+    values: Sequence[AnyValue],
     on_batch: Callable[[int], None] = lambda count: None,
     prefixes: Prefixes | None = None,
     **changes: Any,
@@ -167,7 +167,7 @@ class Generator:
     return chunks()
 
   def _request(
-    self, values: Sequence[Any], prefixes: Prefixes | None, settings: GenerateSettings
+    self, values: Sequence[AnyValue], prefixes: Prefixes | None, settings: GenerateSettings
   ) -> Request:
     """Returns the request of a call; constraints are made anew only where settings differ."""
     limits = self._constraints

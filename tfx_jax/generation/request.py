@@ -3,9 +3,9 @@
 import functools
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tfx_jax.codecs.codec import Codec, Elements
+from tfx_jax.codecs.codec import AnyValue, Codec, Elements
 from tfx_jax.data.layout import Layout
 from tfx_jax.errors import UserError
 from tfx_jax.generation.inputs import cut_long, is_text, tokens_of
@@ -38,13 +38,13 @@ class Request(NamedTuple):
     """Number of tokens that every output begins with before the first generated one."""
     return self.codec.element.prefix_length
 
-  def decode(self, number: int, outputs: Sequence[Sequence[int]]) -> list[Any]:
+  def decode(self, number: int, outputs: Sequence[Sequence[int]]) -> list[AnyValue]:
     """Returns the values of some outputs of input `number`, given as tokens."""
     return self.decode_all([number], [outputs])[0]
 
   def decode_all(
     self, numbers: Iterable[int], outputs: Sequence[Sequence[Sequence[int]]]
-  ) -> list[list[Any]]:
+  ) -> list[list[AnyValue]]:
     """Returns the values of some outputs of each of the inputs `numbers`.
 
     All are decoded by one call: a call of sentencepiece takes longer than a dozen texts.
@@ -78,7 +78,7 @@ class Request(NamedTuple):
 
 
 def encode_inputs(
-  layout: Layout, codec: Codec, values: Sequence[Any], max_source_length: int
+  layout: Layout, codec: Codec, values: Sequence[AnyValue], max_source_length: int
 ) -> list[Elements]:
   """Returns the sequence that the model is given of each input, cut if it is too long.
 

@@ -5,10 +5,11 @@ between. Attention reads the whole capacity of the cache, generated or not, and 
 much shorter than the longest that is allowed. So the cache starts small and grows during a search.
 """
 
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from tfx_jax.common.tree import Tree
 from tfx_jax.decoding import beam, diverse, frames, sample
@@ -199,7 +200,7 @@ class Search:
     return self._programs.parallel.fetch(tree)
 
 
-def traced(value: Any, dtype: Any) -> jax.Array:
+def traced(value: npt.ArrayLike, dtype: npt.DTypeLike) -> jax.Array:
   """Returns a NumPy array as an argument of a program, which puts it on the devices."""
   return cast(jax.Array, np.asarray(value, dtype))
 

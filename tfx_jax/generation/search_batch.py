@@ -3,10 +3,10 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from tfx_jax.decoding import beam, diverse, sample
 from tfx_jax.decoding.rules import Rules
@@ -62,7 +62,9 @@ def make_search_batch(
   return batch, SearchShape(capacity, settings.width, settings.pool, alignment_layer)
 
 
-def _place(parallel: Parallel, values: Sequence | np.ndarray, dtype: Any = np.int32) -> jax.Array:
+def _place(
+  parallel: Parallel, values: Sequence | np.ndarray, dtype: npt.DTypeLike = np.int32
+) -> jax.Array:
   """Returns an array with one entry a row, split over the mesh by row."""
   return parallel.place_whole({"values": np.asarray(values, dtype)})["values"]
 
@@ -119,7 +121,7 @@ def search_settings(
 def _truncation(settings: GenerateSettings, rows: tuple[int, ...]) -> Truncation:
   """Returns the truncation of each row's distribution; what is switched off is None."""
 
-  def by_row(value: float, dtype: Any, used: bool) -> jax.Array | None:
+  def by_row(value: float, dtype: npt.DTypeLike, used: bool) -> jax.Array | None:
     return traced(np.full(rows, value), dtype) if used else None
 
   return Truncation(

@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import optax
 from flax import linen as nn
 from flax import traverse_util
 
+from tfx_jax.common.tree import Tree
 from tfx_jax.errors import UserError
 from tfx_jax.models.model import Batch, BoundModel, Model, Params
 from tfx_jax.models.parameters import input_axes
@@ -58,8 +58,8 @@ class Adapted:
 
   def merge(self, params: Mapping[str, Params]) -> Params:
     """Returns parameters of the model, with the adapters added to its kernels."""
-    kernels: Any = traverse_util.flatten_dict(params["base"], sep="/")
-    adapters: Any = traverse_util.flatten_dict(params["adapters"], sep="/")
+    kernels: Tree = traverse_util.flatten_dict(params["base"], sep="/")
+    adapters: Tree = traverse_util.flatten_dict(params["adapters"], sep="/")
     for path in sorted({name.rpartition("/")[0] for name in adapters}):
       a, b = adapters[f"{path}/a"], adapters[f"{path}/b"]
       kernel = kernels[f"{path}/kernel"]
@@ -71,7 +71,7 @@ class Adapted:
 
   def _adapters(self, key: jax.Array, base: Params) -> dict[str, Params]:
     adapters = {}
-    boxes: Any = traverse_util.flatten_dict(base)
+    boxes: Tree = traverse_util.flatten_dict(base)
     for name, box in boxes.items():
       *path, last = name
       joined = "/".join(path)

@@ -4,12 +4,12 @@ import dataclasses
 import enum
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from flax import traverse_util
 
+from tfx_jax.common.tree import Tree
 from tfx_jax.errors import UserError
 from tfx_jax.models.model import Params
 
@@ -155,7 +155,7 @@ def write(entries: Iterable[Entry], params: Params, ids: Sequence[int]) -> dict[
   return tensors
 
 
-def _flat(params: Params) -> dict[str, Any]:
+def _flat(params: Params) -> dict[str, Tree]:
   """Returns the leaves of a tree by their paths."""
   return dict(traverse_util.flatten_dict(params, sep="/"))
 

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tfx_jax.common.json_object import JsonObject
 from tfx_jax.common.whole_file import whole_file
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class _Curve(NamedTuple):
   steps: Sequence[float]
   values: Sequence[float]
-  style: Mapping[str, Any]
+  style: Mapping[str, str | float]
 
 
 class _Panel(NamedTuple):
@@ -60,7 +60,9 @@ def draw_curves(workdir: str) -> str | None:
   return path
 
 
-def _curves(lines: Sequence[JsonObject], split: str, name: str, **style: Any) -> list[_Curve]:
+def _curves(
+  lines: Sequence[JsonObject], split: str, name: str, **style: str | float
+) -> list[_Curve]:
   """Returns the curve of a metric, or none if no line of the split has it."""
   chosen = [r for r in lines if r.get("split") == split and is_number(r.get(name))]
   return [_Curve([r["step"] for r in chosen], [r[name] for r in chosen], style)] if chosen else []

@@ -13,7 +13,7 @@ import hashlib
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 import babel
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.sources.cldr_text import SECONDS, Item, Locale, Side, Style, inventory
 
+Choice = TypeVar("Choice")
 SIZES = {"train": 30_000, "validation": 500, "test": 1_000}
 MAX_CHARACTERS = 120
 KINDS = {  # kind of sentence -> the groups that its items are drawn from, with equal probability
@@ -164,7 +165,7 @@ class _Draw:
     self.split, self.items = split, items
     self._rng = random.Random(seed)
 
-  def pick(self, choices: Sequence) -> Any:
+  def pick(self, choices: Sequence[Choice]) -> Choice:
     """Returns one of the choices; `random.choice` may change between versions of Python."""
     return choices[int(self._rng.random() * len(choices))]
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.metrics.corpus import CORPUS_METRICS, CorpusMetric, corpus_metric
@@ -67,7 +67,7 @@ class Scored:
     }
 
   @property
-  def _scoring(self) -> dict[str, Any]:
+  def _scoring(self) -> JsonObject:
     return {
       "tokenize": self.bleu_tokenize,
       "lowercase": self.lowercase,

@@ -6,10 +6,10 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from tfx_jax.common.heartbeat import beat
 from tfx_jax.data.loader import Loader, Position
+from tfx_jax.data.packing import Arrays
 from tfx_jax.errors import UserError
 from tfx_jax.metrics.perplexity import LOSS_METRICS
 from tfx_jax.models.model import Params
@@ -186,7 +186,7 @@ def _prefetch(loader: Loader, position: Position) -> Iterator[Callable]:
   with ThreadPoolExecutor(1) as executor:
     future = executor.submit(loader.batch, position)
 
-    def next_batch() -> tuple[Mapping[str, Any], Position]:
+    def next_batch() -> tuple[Arrays, Position]:
       nonlocal future
       batch, position = future.result()
       future = executor.submit(loader.batch, position)
