@@ -93,9 +93,9 @@ def base() -> ConfigDict:
         "target_length": 64,
         # What to do with a longer source: drop the example, or cut_end or cut_start of the source.
         "long_sources": "drop",
-        # Whether a source ends with an end token. A text that shows by itself where the target
-        # begins needs none. Without it, a decoder-only model learns all answers of a dialogue from
-        # one sequence.
+        # Whether a source ends with an end token. It is not needed where the text itself marks
+        # where the target begins. Without it, a decoder-only model learns all answers of a dialogue
+        # from one sequence.
         "end_sources": True,
         # Decoder-only models of texts: whether to join all texts and cut rows from them at any
         # place, a different one in every epoch.
@@ -124,7 +124,7 @@ def base() -> ConfigDict:
         # Most lines to train on; a joint tokenizer is trained on lines of both sides.
         "max_sentences": 1_000_000,
         # Strings that are always one piece, as in ("<1>", " <2>"): a space in front belongs to the
-        # piece. bytes and characters spell them.
+        # piece. Tokenizers of kind bytes and characters split them.
         "symbols": (),
         # An existing tokenizer to use: a folder of ours, or a SentencePiece .model.
         "path": "",
@@ -242,8 +242,8 @@ def base() -> ConfigDict:
         # dtype of the optimizer's state: float32, or bfloat16 with random rounding, which halves
         # the memory of moments and averages.
         "state_dtype": "float32",
-        # More arguments of the optimizer, such as {"consistent_rms": 0.2} for muon; to be assigned,
-        # not updated.
+        # More arguments of the optimizer. Set the whole dict, for muon for example
+        # config.optimizer.settings = {"consistent_rms": 0.2}.
         "settings": {},
         # Other arguments for parameters whose path matches a pattern; the first match counts:
         # (("embedding", {"weight_decay": 0.0}), ("encoder", {"scale": 0.5})). scale multiplies the
@@ -314,7 +314,7 @@ def base() -> ConfigDict:
         "split": "test",
         # Examples to print and to write into samples/.
         "num_samples": 10,
-        # Resamples of the test of --baseline.
+        # Bootstrap resamples of the comparison with --baseline.
         "bootstrap_samples": 1000,
       },
       "generate": {

@@ -11,7 +11,7 @@ from tfx_jax.data.example import Pair
 
 # Arrays of a batch, by the keys of `tfx_jax.models.model.Batch`.
 Arrays = dict[str, np.ndarray]
-# Tokens with the special tokens of tokenizers that are trained here; no size is read here.
+# The default element has the special tokens of our own tokenizers; its size is not used here.
 TOKENS = Tokens(vocab_size=0)
 
 
@@ -22,7 +22,7 @@ def pack(
   target_length: int,
   elements: tuple[Element, Element] = (TOKENS, TOKENS),
 ) -> Arrays:
-  """Lays rows of sequences out as a batch.
+  """Arranges rows of sequences as a batch.
 
   Args:
     sources: the source sequences of each row, special tokens included.
@@ -34,9 +34,9 @@ def pack(
   Returns:
     `inputs` [B,S] (frames: [B,S,C]), int32 `inputs_segments`, `inputs_positions` [B,S];
     `decoder_inputs`, `targets` [B,T] (frames: [B,T,C]), int32 `targets_segments`,
-    `targets_positions` [B,T]; float32 `weights` [B,T]. Each target is shifted by itself: its first
-    decoder input is BOS or a frame of zeros, whatever precedes it in the row. The prefix of all
-    targets has no weight.
+    `targets_positions` [B,T]; float32 `weights` [B,T]. Each target is shifted right separately: its
+    first decoder input is BOS or a frame of zeros, whatever precedes it in the row. The first
+    `prefix_length` elements of each target have weight 0.
   """
   inputs = lay_out(sources, source_length, elements[0])
   arrays = decoder_arrays(_shifted(targets, elements[1]), targets, target_length, elements[1])
@@ -51,7 +51,7 @@ def pack(
 def pack_sequences(
   rows: Sequence[Sequence[Sequence[Pair]]], length: int, element: Tokens = TOKENS
 ) -> Arrays:
-  """Lays rows of sequences out for a decoder-only model, each source in front of its target.
+  """Arranges rows of sequences for a decoder-only model, each source in front of its target.
 
   Args:
     rows: the chains of each row, see `chains`; a source may be empty.
@@ -74,7 +74,7 @@ def decoder_arrays(
   length: int,
   element: Element = TOKENS,
 ) -> Arrays:
-  """Lays decoder inputs and the targets that are predicted from them out in rows of `length`.
+  """Arranges decoder inputs and their targets in rows of `length`.
 
   Args:
     inputs: the decoder inputs of each row, a sequence for each target.

@@ -4,11 +4,11 @@ A hypothesis is a sequence of tokens that ends with EOS. Its score is
 
     log_prob / penalty(length),    penalty(n) = ((c + n) / (c + 1)) ** length_penalty.
 
-Both count EOS. log_prob is the log-probability under the rules of `decoding/rules.py`. It differs
-from the model's own only if the rules penalize repetition or presence. c = 5 gives the penalty of
-Wu et al. (2016, arXiv:1609.08144, eq. 14), c = 0 the plain power. The caller may add a term to the
-score of each hypothesis when it ends, such as the coverage penalty of the same equation. This term
-must not be above 0.
+Both log_prob and the length include EOS. log_prob is the log-probability under the rules of
+`decoding/rules.py`. It differs from the model's own only if the rules penalize repetition or
+presence. c = 5 gives the penalty of Wu et al. (2016, arXiv:1609.08144, eq. 14), c = 0 the plain
+power. The caller may add a term to the score of each hypothesis when it ends, such as the coverage
+penalty of the same equation. This term must not be above 0.
 
 At every step the continuations of a row's W live beams are ranked. Those among the best W that end
 with EOS enter the pool, which keeps the R hypotheses with the best scores. The best W of those that
@@ -17,8 +17,8 @@ search.
 
 A row stops when no live beam can change its pool any more. This does not change the result:
 
-1. Let p be the log-probability of a live beam. No hypothesis that continues it has more, because
-   each further token adds a log-probability, which is at most 0.
+1. Let p be the log-probability of a live beam. Every continuation has at most this log-probability,
+   because each further token adds a log-probability, which is at most 0.
 2. The term that the caller adds is at most 0, so it cannot raise a score.
 3. Such a hypothesis is at least one token longer than the beam, and at most `max_length` long. The
    penalty is monotone in the length, so p / penalty is greatest at one of these two lengths.
@@ -26,7 +26,7 @@ A row stops when no live beam can change its pool any more. This does not change
    worst of R pooled hypotheses scores at least that much for every live beam, none can replace it.
 
 This holds for any length penalty, negative ones included. With `early_stopping` a row stops as soon
-as its pool is full, and the result may be another one.
+as its pool is full, and the result may differ from that of the full search.
 """
 
 import dataclasses
@@ -47,12 +47,12 @@ EndPenalty = Callable[[Cache], jax.Array]
 
 @struct.dataclass
 class BeamSettings:
-  """Settings of a beam search. They are traced: other numbers compile no other program.
+  """Settings of a beam search. They are traced: to change a value does not recompile.
 
   Attributes:
     rules: constraints on the next token.
     length_penalty: exponent, scalar.
-    penalty_offset: c of the penalty, scalar.
+    penalty_offset: c of the penalty, scalar; `generation/settings.py` names its values.
     prompt_length: scalar, tokens that every output began with before the first generated one. They
       count in the length, with log-probability 0.
     early_stopping: bool scalar, whether a row stops as soon as its pool is full.

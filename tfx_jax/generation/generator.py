@@ -63,8 +63,8 @@ class Output(NamedTuple):
 class Generator:
   """Generates values with a model; programs are compiled when first needed and then kept.
 
-  There are few of them: prompts are padded to one of five lengths, batches are full or an eighth
-  of it, and the capacity of caches is 16 tokens, doubled where outputs reach its end.
+  Few programs are needed: prompts are padded to one of five lengths, batches have `batch_size` rows
+  or an eighth of it, and caches have a capacity of 16 tokens, which is doubled when it is full.
 
   Args:
     model: the model.
@@ -91,7 +91,7 @@ class Generator:
     self._parallel, self._layout = parallel, layout
     self._source_codec, self._target_codec = source_codec, target_codec
     self._programs = SearchPrograms(model, parallel)
-    # Made here so that errors come before any training.
+    # Made here so that a bad setting fails before training starts.
     self._constraints = constraints.make_constraints(target_codec, settings)
     is_text = inputs.is_text(target_codec)
     self._output_type = Hypothesis if is_text else Output
@@ -214,7 +214,7 @@ def _filled(
 
 
 def _best(outputs: list[Any], settings: GenerateSettings) -> list[Any]:
-  """Returns the `num_return` best outputs, best first; of equal texts the most likely."""
+  """Returns the `num_return` best outputs, best first; mbr and diverse beams have no equals."""
   ordered = sorted(outputs, key=lambda output: -output.score)
   if settings.search == "mbr":
     ranks = mbr.rank([output.text for output in ordered])

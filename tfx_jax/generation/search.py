@@ -23,7 +23,7 @@ from tfx_jax.models.model import Cache, Model, Params, Prompt
 from tfx_jax.models.quantized import dequantize
 from tfx_jax.parallel import Parallel
 
-# Steps that a new cache has capacity for; it is doubled, up to the longest output.
+# Initial capacity of a cache in steps. It is doubled when it is full, up to the longest output.
 FIRST_LENGTH = 16
 
 SearchSettings = (
@@ -201,7 +201,7 @@ class Search:
 
 
 def traced(value: npt.ArrayLike, dtype: npt.DTypeLike) -> jax.Array:
-  """Returns a NumPy array as an argument of a program, which puts it on the devices."""
+  """Returns a value as an array, so that `jit` traces it and does not compile it in."""
   return cast(jax.Array, np.asarray(value, dtype))
 
 
@@ -214,7 +214,7 @@ def check_scores(name: str, scores: np.ndarray) -> None:
   if np.isnan(scores).any() or not np.isfinite(scores).any():
     raise UserError(
       f"{name}: the model's scores are not finite: its parameters are damaged (NaN or infinity), "
-      "or a number of generate is too great"
+      "or a number of section generate is too large"
     )
 
 

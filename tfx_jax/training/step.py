@@ -1,4 +1,4 @@
-"""The training step: sums of objective and gradient first, one division, one update."""
+"""The training step: sums over microbatches, one division by the weight, one update."""
 
 from collections.abc import Callable
 
@@ -34,8 +34,8 @@ def make_train_step(
   Where a sum, the norm of the gradient or that of the update is not finite, the step is skipped: it
   is counted, and all else stays as it was.
 
-  Metrics are the objective's own and `objective`, means by their sums and weights, and of this step
-  `grad_norm`, `learning_rate` and `skipped`, 1 or 0.
+  Metrics are weighted means of the objective's own metrics and of `objective`; and, for this step
+  alone, `grad_norm`, `learning_rate` and `skipped`, 1 or 0.
 
   Args:
     objective: the objective to minimize.
@@ -62,6 +62,7 @@ def make_train_step(
     params = optax.apply_updates(state.params, updates)
     ema = update_ema(state.ema, params, ema_decay, state.step) if ema_decay else None
     norm = optax.tree.norm(grads)
+    # These sums have no common unit; what matters is whether all of them are finite.
     totals = sums.objective + sum(total for total, _ in sums.metrics.values())
     # An optimizer may compute 0 / 0 from a gradient that is finite.
     finite = jnp.isfinite(totals + norm + optax.tree.norm(updates))
@@ -94,7 +95,7 @@ def _accumulate(
   """Returns the sums of `gradient` over all microbatches, each with a key of its own."""
   if microbatches == 1:
     return gradient(params, batch, key)
-  # [B,…] -> [M,B/M,…], strided, so that each device's rows stay where they are.
+  # [B,…] -> [M,B/M,…]. Microbatch m takes rows m, m+M, …, so that no row changes its device.
   microbatched = jax.tree.map(
     lambda x: jnp.swapaxes(x.reshape(-1, microbatches, *x.shape[1:]), 0, 1), batch
   )
