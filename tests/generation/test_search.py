@@ -14,11 +14,13 @@ def layers(params, stack="decoder_stack"):
 def test_parameters_are_prepared_by_one_program_with_layers_apart(name, request):
   run = request.getfixturevalue(name)
   programs = SearchPrograms(run.model, run.parallel)
-  # All models share the function, and its cache.
+  # All models share the function and its cache, which may know these shapes already.
   before = programs.prepare.jitted._cache_size()
   prepared = programs.prepare(params=run.params)
+  compiled = programs.prepare.jitted._cache_size()
   programs.prepare(params=run.params)
-  assert programs.prepare.jitted._cache_size() == before + 1
+  assert before <= compiled <= before + 1
+  assert programs.prepare.jitted._cache_size() == compiled
   assert isinstance(layers(prepared), list)
   assert len(layers(prepared)) == run.config.model.decoder_layers
   if name == "small":

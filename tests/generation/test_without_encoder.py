@@ -136,8 +136,8 @@ def test_a_pair_beyond_the_window_is_not_scored(decoder):
   ("changes", "told"),
   [
     ({"tokenizer.joint": False, "model.share_embeddings": False}, "needs tokenizer.joint=True"),
-    ({"generate.coverage_penalty": 0.2}, "generate.coverage_penalty=0.2 looks at"),
-    ({"generate.alignments": True}, "generate.alignments=True looks at"),
+    ({"generate.coverage_penalty": 0.2}, "generate.coverage_penalty=0.2 uses the decoder"),
+    ({"generate.alignments": True}, "generate.alignments=True uses the decoder"),
     ({"data.stream": True}, "data.stream=True needs"),
     ({"data.stream": True, "model.architecture": "encoder_decoder"}, "data.stream=True needs"),
     ({"model.position": "learned", "model.max_positions": 40}, "the length of a row=48 is more"),
