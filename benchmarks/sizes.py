@@ -36,10 +36,10 @@ def make_config(size: str, dtype: str, overrides: list[str]) -> Any:
     feed_forward=feed_forward, dropout=DROPOUT, attention_dropout=DROPOUT,
     activation_dropout=DROPOUT, dtype=dtype,
   )  # fmt: skip
+  config.optimizer.settings = {}
   config.optimizer.update(
-    name="adamw", settings=(), learning_rate=3e-4, schedule="constant", warmup_steps=1,
-    clip_norm=0.0,
-  )  # fmt: skip
+    name="adamw", learning_rate=3e-4, schedule="constant", warmup_steps=1, clip_norm=0.0
+  )
   for word in overrides:
     key, _, text = word.removeprefix("--config.").partition("=")
     override(config, key, text)
