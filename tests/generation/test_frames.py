@@ -40,7 +40,9 @@ def run(request):
     """Output [B,T,…] for the sources and the elements so far, shifted by one."""
     with parallel.context():
       rows = [([np.asarray(s)], [np.asarray(t)]) for s, t in zip(sources, targets, strict=True)]
-      return jax.device_get(output(layout.arrays(rows)))
+      # Empty rows make the batch divisible by the devices of the mesh.
+      rows += [layout.empty] * (-len(rows) % parallel.mesh.size)
+      return jax.tree.map(lambda x: x[: len(sources)], jax.device_get(output(layout.arrays(rows))))
 
   kind = FrameGenerator if is_frames else Generator
   return types.SimpleNamespace(
