@@ -20,7 +20,7 @@ from tfx_jax.models.model import Model, Params
 from tfx_jax.parallel import Parallel
 
 
-class FrameOutput(NamedTuple):
+class FrameResult(NamedTuple):
   """One output.
 
   Attributes:
@@ -74,7 +74,7 @@ class FrameGenerator:
     values: Sequence[AnyValue],
     on_batch: Callable[[int], None] = lambda count: None,
     **changes: Any,
-  ) -> list[FrameOutput]:
+  ) -> list[FrameResult]:
     """Returns the output of each input; that of an empty input has no frames.
 
     Args:
@@ -90,7 +90,7 @@ class FrameGenerator:
     _check(settings)
     prompts = encode_inputs(self._layout, self._source_codec, values, settings.max_source_length)
     none = np.zeros((0, *self._target_codec.element.shape), np.float32)
-    outputs = [FrameOutput(None, none, False) for _ in values]
+    outputs = [FrameResult(None, none, False) for _ in values]
     params = self._programs.prepare(params=params)
 
     def search(group: batches.Group) -> FrameState:
@@ -124,7 +124,7 @@ class FrameGenerator:
     capacity = batches.max_length(group.length, 0, settings)
     return SearchBatch(prompt, by_row["active"], frames), SearchShape(capacity)
 
-  def _outputs(self, state: FrameState, members: Collection[int]) -> list[FrameOutput]:
+  def _outputs(self, state: FrameState, members: Collection[int]) -> list[FrameResult]:
     """Returns the outputs of the inputs `members`, which are the first rows of a final state.
 
     Raises:
@@ -141,12 +141,12 @@ class FrameGenerator:
         )
     values = self._target_codec.decode(elements)
     return [
-      FrameOutput(value, frames, bool(hit))
+      FrameResult(value, frames, bool(hit))
       for value, frames, (*_, hit) in zip(values, elements, rows, strict=True)
     ]
 
 
-def hit_max_length_share(outputs: Sequence[FrameOutput]) -> float:
+def hit_max_length_share(outputs: Sequence[FrameResult]) -> float:
   """Returns the share of outputs, 0..1, that were ended by their greatest length."""
   return sum(output.hit_max_length for output in outputs) / max(len(outputs), 1)
 
