@@ -1,5 +1,7 @@
 """Corpus metrics computed by sacreBLEU (Post, 2018, arXiv:1804.08771): BLEU and chrF."""
 
+import functools
+import importlib.metadata
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -98,19 +100,25 @@ def bleu_moses(language: str) -> CorpusMetric:
       languages. For any other it uses the abbreviations of English and splits apostrophes off on
       both sides.
   """
-  import sacremoses
   from sacrebleu.metrics.bleu import BLEU
 
   language = language.replace("-", "_").split("_")[0].lower()
+  version = importlib.metadata.version("sacremoses")
+  done = f"|moses:punct+tok+lc|lang:{language}|sacremoses:{version}"
+  # `force` turns off sacreBLEU's warning that the texts look tokenized, which they are.
+  return CorpusMetric(
+    BLEU(tokenize="none", force=True), lambda text: _moses_tokenizer(language)(text), done
+  )
+
+
+@functools.cache
+def _moses_tokenizer(language: str) -> Callable[[str], str]:
+  """Returns text -> its lowercased Moses tokens; sacremoses is slow to import."""
+  import sacremoses
+
   normalizer = sacremoses.MosesPunctNormalizer(language)
   tokenizer = sacremoses.MosesTokenizer(language)
-
-  def prepare(text: str) -> str:
-    return str(tokenizer.tokenize(normalizer.normalize(text), return_str=True)).lower()
-
-  done = f"|moses:punct+tok+lc|lang:{language}|sacremoses:{sacremoses.__version__}"
-  # `force` turns off sacreBLEU's warning that the texts look tokenized, which they are.
-  return CorpusMetric(BLEU(tokenize="none", force=True), prepare, done)
+  return lambda text: str(tokenizer.tokenize(normalizer.normalize(text), return_str=True)).lower()
 
 
 def check(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
