@@ -46,6 +46,7 @@ def _program(mesh: Mesh | None) -> _Program:
   return jax.jit(lambda leaves: [_checksum(x) for x in leaves], out_shardings=replicated)
 
 
+@jax.jit  # traced once for each shape, of which a model has few
 def _checksum(x: jax.Array) -> tuple[jax.Array, jax.Array]:
   words = _words(x)
   mixed = _mix(words ^ _hash_of_index(words.shape))
