@@ -36,7 +36,7 @@ from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.training.checkpoints.checkpoint import Checkpoints
-from tfx_jax.training.checkpoints.restore import restore_params
+from tfx_jax.training.checkpoints.selection import restore_params
 from tfx_jax.training.state import plan_params, plan_state
 
 TIMES = ("tokens_per_second",)

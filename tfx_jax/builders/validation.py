@@ -17,7 +17,7 @@ from tfx_jax.layers.stack import REMAT_POLICIES
 from tfx_jax.metrics.perplexity import LOSS_METRICS
 from tfx_jax.models.lora import parse_target
 from tfx_jax.models.quantized import WEIGHTS
-from tfx_jax.training.checkpoints import restore
+from tfx_jax.training.checkpoints.selection import SELECTIONS
 from tfx_jax.training.optimizer import STATE_DTYPES, arguments
 
 CHOICES = {
@@ -55,8 +55,8 @@ def validate(config: ConfigDict) -> None:
   _check_copying(config)
   _check_best_metric(config)
   which = config.evaluate.checkpoint
-  if which not in restore.SELECTIONS and not which.isdigit():
-    raise UserError(f"evaluate.checkpoint='{which}': use {', '.join(restore.SELECTIONS)} or a step")
+  if which not in SELECTIONS and not which.isdigit():
+    raise UserError(f"evaluate.checkpoint='{which}': use {', '.join(SELECTIONS)} or a step")
   if which == "ema" and not config.train.ema_decay:
     raise UserError("evaluate.checkpoint='ema' needs train.ema_decay above 0")
   if which == "average" and config.evaluate.average_last > config.train.keep_checkpoints:

@@ -18,7 +18,7 @@ from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import Quantized, quantize
 from tfx_jax.pretrained.export import EXECUTION_SETTINGS
 from tfx_jax.run.run import Run
-from tfx_jax.training.checkpoints.restore import restore_params
+from tfx_jax.training.checkpoints.selection import restore_params
 from tfx_jax.training.state import plan_params
 
 

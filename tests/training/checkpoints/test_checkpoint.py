@@ -10,7 +10,7 @@ from support.saved_state import Run, bits
 
 from tfx_jax.errors import UserError
 from tfx_jax.training.checkpoints.checkpoint import Checkpoints
-from tfx_jax.training.checkpoints.restore import restore_params
+from tfx_jax.training.checkpoints.selection import restore_params
 
 
 def folders(workdir):

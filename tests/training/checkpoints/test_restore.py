@@ -11,7 +11,8 @@ from support.saved_state import Run, bits
 from tfx_jax.errors import UserError
 from tfx_jax.training.checkpoints import checkpoint
 from tfx_jax.training.checkpoints.checkpoint import Checkpoints
-from tfx_jax.training.checkpoints.restore import read_progress, restore_params
+from tfx_jax.training.checkpoints.restore import read_progress
+from tfx_jax.training.checkpoints.selection import restore_params
 
 
 def test_the_progress_is_read_without_the_state(tmp_path, save):

@@ -18,7 +18,8 @@ from tfx_jax.parallel import Parallel
 from tfx_jax.training.checkpoints import checkpoint
 from tfx_jax.training.checkpoints.checkpoint import Checkpoints
 from tfx_jax.training.checkpoints.manifest import MANIFEST, find_damage, write_manifest
-from tfx_jax.training.checkpoints.restore import read_progress, restore_params
+from tfx_jax.training.checkpoints.restore import read_progress
+from tfx_jax.training.checkpoints.selection import restore_params
 from tfx_jax.training.checkpoints.verify import Damaged
 from tfx_jax.training.state import TrainState
 

@@ -4,17 +4,12 @@ import os
 from collections.abc import Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from tfx_jax.common.json_object import JsonObject
 from tfx_jax.errors import UserError
 from tfx_jax.models.model import Params
-from tfx_jax.parallel import Shardings
 from tfx_jax.training.checkpoints.verify import Damaged, read, read_progress_of
-
-# Values of `evaluate.checkpoint`; it may also be a step.
-SELECTIONS = ("best", "latest", "ema", "average")
 
 
 def read_progress(workdir: str) -> tuple[int, JsonObject] | None:
@@ -22,10 +17,9 @@ def read_progress(workdir: str) -> tuple[int, JsonObject] | None:
 
   Checkpoints whose progress cannot be read are skipped. The arrays are not read.
   """
-  folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
-  if not os.path.isdir(folder):
+  if not os.path.isdir(_folder(workdir)):
     return None
-  with ocp.CheckpointManager(folder) as manager:
+  with ocp.CheckpointManager(_folder(workdir)) as manager:
     for step in sorted(manager.all_steps(), reverse=True):
       try:
         return step, read_progress_of(manager, step)
@@ -34,57 +28,57 @@ def read_progress(workdir: str) -> tuple[int, JsonObject] | None:
   return None
 
 
-def restore_params(
+def best_step(workdir: str, step: int) -> int | None:
+  """Returns the step of the best validation that was known when `step` was saved, or None.
+
+  Raises:
+    UserError: if the checkpoint is damaged.
+  """
+  with ocp.CheckpointManager(_folder(workdir)) as manager:
+    try:
+      return read_progress_of(manager, step).get("best_step")
+    except Damaged as error:
+      raise _damaged(workdir, step, error) from error
+
+
+def restore_mean(
   workdir: str,
-  which: str,
-  abstract_params: Params,
-  shardings: Shardings,
-  *,
-  average_last: int = 1,
-  ema: bool = False,
+  steps: Sequence[int],
+  field: str,
+  target: Params,
   settings: Mapping[str, object] | None = None,
-) -> tuple[Params, int]:
-  """Returns the parameters of one checkpoint, or the mean of several, and the newest one's step.
+) -> Params:
+  """Returns the mean over checkpoints of one field of their states, such as "params".
 
   Args:
     workdir: working directory of the run.
-    which: "latest", "best", "ema", "average" or a step.
-    abstract_params: shapes and dtypes of the parameters.
-    shardings: sharding of each of them.
-    average_last: number of latest checkpoints that "average" is the mean of; all, if there are
-      fewer.
-    ema: whether the run keeps a moving average. If so it was validated, and "best" returns it.
+    steps: steps of the checkpoints; one is returned as it is.
+    field: name of the field.
+    target: shapes, dtypes and shardings of the arrays.
     settings: settings that the shapes follow from, see `Checkpoints`.
 
   Raises:
-    UserError: if there is no such checkpoint, it is damaged, or it was saved with other settings.
+    UserError: if a checkpoint is damaged, or was saved with other settings.
   """
-  folder = os.path.abspath(os.path.join(workdir, "checkpoints"))
-  if not os.path.isdir(folder):
-    raise UserError(f"{workdir} holds no checkpoints: train it first")
-  target = jax.tree.map(
-    lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-    abstract_params,
-    shardings,
-  )
-  with ocp.CheckpointManager(folder) as manager:
-    steps = sorted(manager.all_steps())
-    if not steps:
-      raise UserError(f"{workdir} holds no checkpoints: train it first")
-    if which == "ema" and not ema:
-      raise UserError(f"{workdir} holds no moving average: it has train.ema_decay=0")
-    if which == "average":
-      chosen = steps[-average_last:]
-    else:
-      chosen = [_choose(manager, steps, which, workdir)]
-    field = "ema" if which == "ema" or (which == "best" and ema) else "params"
-    total = None
-    for step in chosen:
-      params = _restore_field(manager, step, field, target, workdir, settings)
-      total = params if total is None else jax.tree.map(jnp.add, total, params)
-  if len(chosen) > 1:
-    total = jax.tree.map(lambda x: x / len(chosen), total)
-  return total, chosen[-1]
+  # All are of one run, so they have the shapes of the first.
+  first, *others = steps
+  with ocp.CheckpointManager(_folder(workdir)) as manager:
+    total = _restore_field(manager, first, field, target, workdir, settings or {})
+    if not others:
+      return total
+    add = jax.jit(
+      lambda total, params, factor: jax.tree.map(lambda x, y: (x + y) * factor, total, params),
+      out_shardings=jax.tree.map(lambda x: x.sharding, target),
+      donate_argnums=0,
+    )
+    for step in others:
+      params = _restore_field(manager, step, field, target, workdir, None)
+      total = add(total, params, 1 / len(steps) if step == others[-1] else 1.0)
+  return total
+
+
+def _folder(workdir: str) -> str:
+  return os.path.abspath(os.path.join(workdir, "checkpoints"))
 
 
 def _restore_field(
@@ -106,24 +100,6 @@ def _restore_field(
     return read(manager, step, arguments, settings=settings)[0][field]
   except Damaged as error:
     raise _damaged(workdir, step, error) from error
-
-
-def _choose(manager: ocp.CheckpointManager, steps: Sequence[int], which: str, workdir: str) -> int:
-  """Returns the step that `which` names."""
-  if which == "best":
-    try:
-      which = str(read_progress_of(manager, steps[-1]).get("best_step") or "latest")
-    except Damaged as error:
-      raise _damaged(workdir, steps[-1], error) from error
-  if which in ("latest", "ema"):
-    return steps[-1]
-  known = {str(step): step for step in steps}
-  if which not in known:
-    raise UserError(
-      f"{workdir} holds no checkpoint '{which}': set evaluate.checkpoint to "
-      f"{', '.join(SELECTIONS)} or one of the steps {', '.join(known)}"
-    )
-  return known[which]
 
 
 def _damaged(workdir: str, step: int, error: Damaged) -> UserError:

@@ -46,7 +46,8 @@ def read(
     step: step of the checkpoint.
     arguments: arguments of Orbax to restore the state, or a part of it.
     strict: whether there must be a manifest; otherwise the checksums are enough.
-    settings: settings that the requested arrays follow from, if known.
+    settings: settings that the requested arrays follow from; None if the shapes are known to be
+      those that were saved.
 
   Raises:
     Damaged: on all processes, if something is not what was saved.
@@ -56,7 +57,8 @@ def read(
   damage = _from_first(find_damage(folder_of(manager, step)) if first else None)
   if damage and damage != MISSING:
     raise Damaged(damage)
-  _check_shapes(manager, step, arguments.item, settings or {})
+  if settings is not None:
+    _check_shapes(manager, step, arguments.item, settings)
   reason, state, progress = None, None, {}
   try:
     items = ocp.args.Composite(state=arguments, progress=ocp.args.JsonRestore())
