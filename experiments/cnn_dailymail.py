@@ -1,4 +1,4 @@
-"""CNN and Daily Mail news and their highlights (See et al. 2017), with a base-size Transformer.
+"""Highlights of CNN and Daily Mail news (See et al. 2017), base-size Transformer.
 
 The data is cnn_dailymail of TensorFlow Datasets, prepared as ArrayRecord; if it is missing, the
 error says how to prepare it. Highlights have one sentence a line. The tokenizer keeps line ends, so

@@ -1,4 +1,4 @@
-"""DialogSum (Chen et al. 2021): summaries of dialogues, `dialogsum.py:encoder_decoder`.
+"""DialogSum (Chen et al. 2021): summaries of dialogues, `dialogsum:encoder_decoder`.
 
 The argument is the architecture: encoder_decoder (the default) or decoder_only. The files are those
 of https://github.com/cylnlp/dialogsum, DialogSum_Data/dialogsum.SPLIT.jsonl, gzipped, in a folder

@@ -1,4 +1,4 @@
-"""Answers in everyday conversations: `dialogue.py:decoder_only` or `dialogue.py:encoder_decoder`.
+"""Answers in everyday conversations: `dialogue:decoder_only` or `:encoder_decoder`.
 
 Training data: the dialogues of DialogSum (Chen et al. 2021, https://github.com/cylnlp/dialogsum)
 and the English ones of XDailyDialog (Liu et al. 2023,

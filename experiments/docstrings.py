@@ -2,7 +2,7 @@
 
 The first line of a docstring is generated from the rest of it, see tfx_jax/sources/docstrings.py.
 The corpus depends on the installed packages, so metrics can be compared on one machine only.
-`docstrings.py:json+email+numpy` uses only these packages.
+`docstrings:json+email+numpy` uses only these packages.
 """
 
 from tfx_jax.config import base

@@ -1,6 +1,7 @@
-"""One Billion Word Benchmark (Chelba et al. 2013): a language model of packed, separate sentences.
+"""One Billion Word Benchmark (Chelba et al. 2013): a language model of sentences.
 
-The data set has no validation set: it is 1 % of the training set.
+Sentences are packed, and each sees only itself. The data set has no validation
+set: it is 1 % of the training set.
 """
 
 from tfx_jax.config import base

@@ -1,4 +1,4 @@
-"""Multi30k captions (Elliott et al. 2016), any pair of en, de, fr, cs: `multi30k.py:en-de`.
+"""Multi30k captions (Elliott et al. 2016), pairs of en, de, fr, cs: `multi30k:en-de`.
 
 The files are those of https://github.com/multi30k/dataset, data/task1/raw, in a folder given by
 the environment variable MULTI30K, by default data/multi30k.

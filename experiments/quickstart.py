@@ -1,4 +1,4 @@
-"""Translation between any two locales, in minutes on a CPU, no download: `quickstart.py:en-fr`.
+"""Translation of any two locales in minutes on a CPU, no download: `quickstart:en-fr`.
 
 The corpus is generated from Unicode CLDR: dates, amounts, durations, names of territories and
 languages, and lists of them.

@@ -1,4 +1,4 @@
-"""Shakespeare by characters: `shakespeare.py:cpu` and `:gpu`.
+"""Shakespeare by characters: `shakespeare:cpu` and `:gpu`.
 
 The text is input.txt of https://github.com/karpathy/char-rnn, data/tinyshakespeare, in a folder
 given by the environment variable SHAKESPEARE, by default data/tinyshakespeare. `cpu` and `gpu` have

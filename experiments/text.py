@@ -1,4 +1,4 @@
-"""A language model of your own text: `--config.data.train=FOLDER`, or a file or a pattern.
+"""A language model of your own text: `--config.data.train=FOLDER`, a file, a pattern.
 
 The default data is the source code of the installed Python packages, so that it runs anywhere.
 """

@@ -1,4 +1,4 @@
-"""Translation of your own parallel text: give `data.train`, `data.validation` and `data.test`."""
+"""Translation of your own parallel text: give `--config.data.train=…` and the others."""
 
 from tfx_jax.config import base
 

@@ -1,4 +1,4 @@
-"""WMT translation of English and German as in Vaswani et al. 2017: `wmt.py:wmt17,de-en,big`.
+"""WMT of English and German as in Vaswani et al. 2017: `wmt:wmt17,de-en,big`.
 
 The argument chooses, in any order: the data set (wmt14, wmt17), the direction (en-de, de-en) and
 the size (base, big); the first of each is the default. The data is that of TensorFlow Datasets,

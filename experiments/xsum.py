@@ -1,4 +1,4 @@
-"""XSum (Narayan et al. 2018): one-sentence summaries of BBC articles, base-size Transformer.
+"""XSum (Narayan et al. 2018): BBC news in one sentence, base-size Transformer.
 
 The data is xsum of TensorFlow Datasets, prepared as ArrayRecord; if it is missing, the error says
 how to prepare it.

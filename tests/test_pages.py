@@ -67,9 +67,12 @@ COMMANDS = [*commands()]
 
 
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=[" ".join(c[1])[:60] for c in COMMANDS])
-def test_a_command_on_a_page_is_one_that_the_program_takes(page, words, code_of_the_page):
+def test_a_command_on_a_page_is_one_that_the_program_takes(
+  page, words, code_of_the_page, monkeypatch
+):
+  monkeypatch.chdir(ROOT)
   options = parse(words)
-  config = read_experiment(str(ROOT / options.config)) if options.config else base()
+  config = read_experiment(options.config) if options.config else base()
   for key, text in options.overrides:
     override(config, key, text)
   if options.config and config.data.train:

@@ -3,8 +3,9 @@
 import pytest
 
 from tfx_jax.cli import modes
-from tfx_jax.cli.help import help_text
+from tfx_jax.cli.help import BEGINNING, help_text
 from tfx_jax.cli.options import DECLARED, MODES, Options, parse
+from tfx_jax.config.experiment import experiments, summary
 from tfx_jax.errors import UserError
 
 
@@ -22,6 +23,8 @@ from tfx_jax.errors import UserError
       ["--config=a.py", "--config.b.c=d=e", "--config.f"],
       Options(mode="train", config="a.py", overrides=[("b.c", "d=e"), ("f", "True")]),
     ),
+    (["train", "wmt:big", "--workdir=w"], Options(mode="train", config="wmt:big", workdir="w")),
+    (["plan", "a.py", "--config=a.py"], Options(mode="plan", config="a.py")),
     (["sweep", "--sweep.seed=1,2"], Options(mode="sweep", sweeps=[("seed", "1,2")])),
   ],
 )
@@ -44,6 +47,12 @@ def test_the_mode_is_the_first_word_or_an_option(arguments, options):
     (["--workdir=w", "--restarts=x"], "argument --restarts: invalid int value: 'x'"),
     (["--workdir=w", "--mode=eval"], "there is no mode 'eval', did you mean 'evaluate'?"),
     (["generat", "--workdir=w"], "there is no mode 'generat', did you mean 'generate'?"),
+    (
+      ["quickstart:en-fr"],
+      "quickstart:en-fr is an experiment, no mode: tfx train quickstart:en-fr",
+    ),
+    (["train", "wmt", "--config=xsum"], "wmt and --config=xsum are both given: leave one out"),
+    (["train", "wmt", "xsum"], "unknown argument xsum"),
     (["evaluate", "--mode=train"], "evaluate and --mode=train are both given: leave one out"),
     (["--workdir=w", "--baselin=v"], "unknown argument --baselin=v, did you mean '--baseline'?"),
     (["--workdir=w", "--baseline=v"], "--baseline needs --mode=evaluate"),
@@ -68,6 +77,14 @@ def test_the_help_of_a_mode_lists_what_it_takes(mode):
     assert (option["help"] in shown) == (mode in option["modes"]), name
   assert max(map(len, shown.splitlines())) <= 100
   assert shown.splitlines()[2] in help_text()
+
+
+@pytest.mark.parametrize("mode", ["", *BEGINNING])
+def test_the_help_of_what_begins_with_an_experiment_lists_them_whole(mode):
+  lines = help_text(mode).splitlines()
+  for name, path in experiments().items():
+    (line,) = [line for line in lines if line.startswith(f"  {name} ")]
+    assert line.endswith(summary(path).replace("`", "")) and len(line) <= 100
 
 
 def test_every_mode_has_a_command():

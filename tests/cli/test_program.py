@@ -64,7 +64,7 @@ def refusal(capture, *arguments):
 @pytest.mark.parametrize(
   ("arguments", "told"),
   [
-    ([], "give --config=FILE.py, or --workdir=DIR of a run"),
+    ([], "give --config=EXPERIMENT, or --workdir=DIR of a run"),
     (["--confg=x.py"], "unknown argument --confg=x.py, did you mean '--config'?"),
     (["--config=missing.py"], "--config=missing.py: there is no file missing.py"),
     (["train", "--config=missing.py"], "--config=missing.py: there is no file missing.py"),
@@ -72,7 +72,7 @@ def refusal(capture, *arguments):
     (["generate", "--workdir=missing"], "missing holds no run"),
     (["--workdir=missing", "--mode=generate"], "missing holds no run"),
     (["--workdir=missing", "--mode=evaluate"], "missing holds no run"),
-    (["--workdir=w", "--mode=sweep", "--sweep.seed=1"], "--mode=sweep needs --config=FILE.py"),
+    (["--workdir=w", "--mode=sweep", "--sweep.seed=1"], "--mode=sweep needs --config=EXPERIMENT"),
   ],
 )
 def test_arguments_that_mean_nothing(arguments, told, capfd, no_training):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tfx_jax.config.experiment import read_experiment
+from tfx_jax.config.experiment import experiments, read_experiment
 from tfx_jax.errors import UserError
 
 
@@ -73,3 +73,19 @@ def test_an_experiment_that_is_none_is_told_in_one_line(tmp_path):
   assert failure(read_experiment, text).endswith(f"{text} is not a Python file")
   path = experiment(tmp_path, "def get_config():\n  return 5\n")
   assert failure(read_experiment, f"{path}:big").startswith(f"--config={path}:big: ")
+
+
+def test_an_experiment_of_the_package_goes_by_its_name(tmp_path, monkeypatch):
+  path = experiments()["quickstart"]
+  assert experiments().keys() == {p.stem for p in path.parent.glob("*.py")}
+  monkeypatch.chdir(tmp_path)
+  for name in ("quickstart", "quickstart:en-fr"):
+    given = name.replace("quickstart", str(path))
+    assert read_experiment(name).to_dict() == read_experiment(given).to_dict()
+  assert failure(read_experiment, "quickstrt") == (
+    "--config=quickstrt: there is no experiment 'quickstrt', did you mean 'quickstart'?"
+  )
+  assert failure(read_experiment, "experiments/wmt.py:big") == (
+    "--config=experiments/wmt.py:big: there is no file experiments/wmt.py; --config=wmt:big comes "
+    "with tfx_jax"
+  )

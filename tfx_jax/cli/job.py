@@ -63,9 +63,11 @@ def _read_config(options: Options) -> ConfigDict:
   if options.config:
     return read_experiment(options.config)
   if options.mode == "sweep":
-    raise UserError("--mode=sweep needs --config=FILE.py")
+    raise UserError("--mode=sweep needs --config=EXPERIMENT")
   if not options.workdir:
-    raise UserError("give --config=FILE.py, or --workdir=DIR of a run; --help says more")
+    raise UserError(
+      "give --config=EXPERIMENT, or --workdir=DIR of a run; --help lists the experiments"
+    )
   config = config_files.read_config(options.workdir, [key for key, _ in options.overrides])
   on_hub = options.workdir.startswith("hf://")
   if config is None and (on_hub or os.path.exists(f"{options.workdir}/config.json")):
@@ -73,12 +75,12 @@ def _read_config(options: Options) -> ConfigDict:
 
     config = loading.read_config(options.workdir)
   if config is None:
-    raise UserError(f"{options.workdir} holds no run; give --config=FILE.py to begin one there")
+    raise UserError(f"{options.workdir} holds no run; give --config=EXPERIMENT to begin one there")
   return config
 
 
 def run_name(config: str) -> str:
-  """Returns the name of an experiment's run: 'experiments/wmt.py:big' -> 'wmt-big'."""
+  """Returns the name of an experiment's run: 'wmt:big' -> 'wmt-big'."""
   path, _, argument = config.partition(":")
   name = os.path.splitext(os.path.basename(path))[0]
   return f"{name}-{argument}" if argument else name

@@ -2,10 +2,12 @@
 
 import argparse
 import dataclasses
+import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from tfx_jax.config.experiment import experiments
 from tfx_jax.errors import UserError, nearest
 
 MODES = {
@@ -39,7 +41,7 @@ class Options:
   mode: str = ""
   help: bool = False
   config: str = _option(
-    "", "FILE.py[:ARGUMENT]", "Experiment file; its get_config is called with ARGUMENT."
+    "", "NAME[:ARGUMENT]", "Experiment, by name or FILE.py; its get_config takes ARGUMENT."
   )
   workdir: str = _option(
     "", "DIR", "Folder of the run; by default runs/ and the experiment's name."
@@ -79,7 +81,8 @@ DECLARED: Mapping[str, Mapping[str, Any]] = {
 def parse(arguments: Sequence[str]) -> Options:
   """Returns the options in the arguments of the command line.
 
-  The mode is the first word, or `--mode`; without either it is train.
+  The mode is the first word, or `--mode`; without either it is train. A second word is the
+  experiment, as if it were given by `--config`.
 
   Raises:
     UserError: for an unknown option, one that the mode does not take, or a value of another type.
@@ -112,7 +115,7 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 def _parse_words(words: Sequence[str]) -> argparse.Namespace:
-  """Returns the options that are given; a first word that is no option is the mode."""
+  """Returns the options given; words before the first of them are the mode and the experiment."""
   parser = argparse.ArgumentParser(
     add_help=False, allow_abbrev=False, exit_on_error=False, argument_default=argparse.SUPPRESS
   )
@@ -123,7 +126,7 @@ def _parse_words(words: Sequence[str]) -> argparse.Namespace:
       parser.add_argument(f"--{name}", action="store_true")
     elif name not in ("overrides", "sweeps"):
       parser.add_argument(f"--{name}", type=option["kind"])
-  first = words[:1] if words and not words[0].startswith("-") else []
+  first = list(itertools.takewhile(lambda word: not word.startswith("-"), words[:2]))
   try:
     options, unknown = parser.parse_known_args(words[len(first) :])
   except argparse.ArgumentError as error:
@@ -131,12 +134,14 @@ def _parse_words(words: Sequence[str]) -> argparse.Namespace:
   if unknown:
     known = [f"--{name}" for name in ("mode", "help", *DECLARED)]
     raise UserError(f"unknown argument {unknown[0]}{nearest(unknown[0].split('=')[0], known)}")
-  if first and getattr(options, "mode", first[0]) != first[0]:
-    raise UserError(f"{first[0]} and --mode={options.mode} are both given: leave one out")
-  if first:
-    options.mode = first[0]
+  for name, word in zip(("mode", "config"), first, strict=False):
+    if getattr(options, name, word) != word:
+      raise UserError(f"{word} and --{name}={getattr(options, name)} are both given: leave one out")
+    setattr(options, name, word)
   if not hasattr(options, "mode"):
     options.mode = "" if hasattr(options, "help") else "train"
   if options.mode and options.mode not in MODES:
+    if options.mode.partition(":")[0] in experiments():
+      raise UserError(f"{options.mode} is an experiment, no mode: tfx train {options.mode}")
     raise UserError(f"there is no mode '{options.mode}'{nearest(options.mode, MODES)}")
   return options
