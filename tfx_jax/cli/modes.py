@@ -1,4 +1,7 @@
-"""From the name of a mode to the command that runs it."""
+"""From the name of a mode to the command that runs it.
+
+Each command is imported only to be run: training needs libraries that are slow to import.
+"""
 
 import os
 from collections.abc import Callable, Mapping
@@ -7,7 +10,6 @@ import jax
 
 from tfx_jax import builders
 from tfx_jax.builders.validation import validate
-from tfx_jax.cli import chat, evaluate, generate, plan, prepare, sweep, train
 from tfx_jax.cli.job import Job
 from tfx_jax.cli.text_files import writing
 from tfx_jax.errors import UserError
@@ -31,34 +33,63 @@ def run(job: Job) -> int:
     raise UserError("--mode=chat runs in one process only")
   if processes.several() and options.mode == "generate" and options.input == "-":
     raise UserError("--input=- is of one process only: use --input=FILE, which all can read")
-  if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
-    compilation_cache.use(os.path.join(builders.cache_folder(), "xla"))
+  compilation_cache.use(builders.cache_folder())
   if options.mode != "sweep":  # which checks each of its configurations
     validate(job.config)
   return MODES[options.mode](job)
 
 
+def _train(job: Job) -> int:
+  from tfx_jax.cli.train import train
+
+  return train(job.config, job.workdir)
+
+
+def _evaluate(job: Job) -> int:
+  from tfx_jax.cli.evaluate import evaluate
+
+  return evaluate(job.config, job.workdir, job.options.baseline)
+
+
 def _generate(job: Job) -> int:
+  from tfx_jax.cli.generate import generate
+
   with writing(job.options.output if processes.is_first() else os.devnull) as target:
-    return generate.generate(job.config, job.workdir, job.texts, target)
+    return generate(job.config, job.workdir, job.texts, target)
 
 
 def _chat(job: Job) -> int:
+  from tfx_jax.cli.chat import chat, typed
+
   with writing("-") as target:
-    return chat.chat(job.config, job.workdir, chat.typed(), target)
+    return chat(job.config, job.workdir, typed(), target)
+
+
+def _prepare(job: Job) -> int:
+  from tfx_jax.cli.prepare import prepare
+
+  return prepare(job.config, job.workdir)
+
+
+def _sweep(job: Job) -> int:
+  from tfx_jax.cli.sweep import sweep
+
+  return sweep(job.cells, job.workdir)
 
 
 def _plan(job: Job) -> int:
+  from tfx_jax.cli.plan import plan
+
   devices = job.options.devices
-  return plan.plan(job.config, jax.device_count() if devices is None else devices)
+  return plan(job.config, jax.device_count() if devices is None else devices)
 
 
 MODES: Mapping[str, Callable[[Job], int]] = {
-  "train": lambda job: train.train(job.config, job.workdir),
-  "evaluate": lambda job: evaluate.evaluate(job.config, job.workdir, job.options.baseline),
+  "train": _train,
+  "evaluate": _evaluate,
   "generate": _generate,
   "chat": _chat,
-  "prepare": lambda job: prepare.prepare(job.config, job.workdir),
-  "sweep": lambda job: sweep.sweep(job.cells, job.workdir),
+  "prepare": _prepare,
+  "sweep": _sweep,
   "plan": _plan,
 }

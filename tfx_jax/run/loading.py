@@ -18,6 +18,7 @@ from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import Quantized, quantize
 from tfx_jax.pretrained.export import EXECUTION_SETTINGS
 from tfx_jax.run.run import Run
+from tfx_jax.runtime import compilation_cache
 from tfx_jax.training.checkpoints.selection import restore_params
 from tfx_jax.training.state import plan_params
 
@@ -30,6 +31,8 @@ def load(
   trust: bool = False,
 ) -> Run:
   """Opens a trained run, or an ensemble of several as one run.
+
+  From then on JAX caches compiled programs on disk, see `runtime/compilation_cache.py: use`.
 
   Args:
     workdir: workdir of the training, or a folder of Hugging Face with config.json, safetensors and
@@ -52,6 +55,7 @@ def load(
   if isinstance(ensemble, str):
     ensemble = (ensemble,)
   members = None if ensemble is None else as_texts("load: ensemble", ensemble)
+  compilation_cache.use(builders.cache_folder())
   with trusting(trust):
     return _open_all(workdir, checkpoint, config, members)
 
