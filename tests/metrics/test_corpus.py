@@ -1,5 +1,7 @@
 import collections
 import math
+import subprocess
+import sys
 
 import pytest
 import sacrebleu
@@ -166,3 +168,14 @@ def test_plain_texts_as_references_are_refused():
     score("bleu", ["abc"], ["abc"])
   with pytest.raises(ValueError, match="2 predictions but 1"):
     score("bleu", ["a", "b"], [["a"]])
+
+
+def test_sacremoses_is_imported_when_texts_are_scored():
+  code = (
+    "import sys; from tfx_jax.metrics.corpus import corpus_metric;"
+    "metric = corpus_metric('bleu_moses'); before = 'sacremoses' in sys.modules;"
+    "print(before, metric.score(['a b c d'], [['A b c d']])[0], 'sacremoses' in sys.modules)"
+  )
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+  before, score, after = done.stdout.split()
+  assert (before, after) == ("False", "True") and float(score) == pytest.approx(100)

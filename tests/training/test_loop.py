@@ -23,7 +23,8 @@ from tfx_jax.errors import UserError
 from tfx_jax.parallel import Parallel
 from tfx_jax.report.metrics_log import MetricsLog
 from tfx_jax.training.checkpoints.checkpoint import Checkpoints
-from tfx_jax.training.loop import Intervals, train
+from tfx_jax.training.intervals import Intervals
+from tfx_jax.training.loop import train
 from tfx_jax.training.recorder import Counters, SkippedLog
 from tfx_jax.training.state import TrainState
 

@@ -11,7 +11,7 @@ from tfx_jax.common.json_object import JsonObject
 from tfx_jax.models.lora import Adapted, adapters_only
 from tfx_jax.models.model import Model
 from tfx_jax.parallel import Parallel
-from tfx_jax.training.loop import Intervals
+from tfx_jax.training.intervals import Intervals
 from tfx_jax.training.objective import FrameObjective, Objective, TokenObjective
 from tfx_jax.training.optimizer import Schedule, make_optimizer, make_schedule
 from tfx_jax.training.step import make_train_step
