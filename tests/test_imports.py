@@ -18,7 +18,7 @@ PARTS = (*LEARNED, "sources", "tasks", "training", "generation", "parallel", "co
 PROGRAM = ("run", "builders", "config", "evaluation", "sweep", *PARTS)
 MAY_IMPORT = {
   "experiments": ("config",),
-  "__init__": ("run",),
+  "__init__": ("cli", "run"),
   "main": ("cli",),
   "cli": PROGRAM,
   "run": ("builders", "config", "evaluation", "pretrained", *PARTS),

@@ -8,18 +8,12 @@ from typing import TextIO
 
 from ml_collections import ConfigDict
 
-from tfx_jax import builders
 from tfx_jax.cli.console import BREAKS, say
-from tfx_jax.errors import UserError
+from tfx_jax.run.chat import BLANK, Chat
 from tfx_jax.run.loading import load
-from tfx_jax.run.run import Run
 from tfx_jax.runtime.standard_streams import standard_input
-from tfx_jax.tasks.conversation import Conversation
-from tfx_jax.tasks.dialogue import DialogueTask
 
 HELP = "/reset forgets what was said, /quit ends; Ctrl-C stops an answer"
-# Removed from both ends of a turn; other white space belongs to the turn.
-_BLANK = " \t\r\n"
 
 
 def chat(config: ConfigDict, workdir: str, turns: Iterable[str], target: TextIO) -> int:
@@ -37,13 +31,9 @@ def chat(config: ConfigDict, workdir: str, turns: Iterable[str], target: TextIO)
   Raises:
     UserError: if the run's task has no dialogues.
   """
-  run = load(workdir, config=config)
-  task = builders.make_task(config)
-  if not isinstance(task, DialogueTask):
-    raise UserError(f"--mode=chat needs a run of task.name='dialogue', not '{config.task.name}'")
-  conversation = Conversation(task.source_of, run.reads_whole)
+  conversation = load(workdir, config=config).chat()
   say(HELP)
-  for number, line in enumerate(turns):
+  for line in turns:
     if line == "/reset":
       conversation.reset()
       say("(forgotten)")
@@ -52,7 +42,7 @@ def chat(config: ConfigDict, workdir: str, turns: Iterable[str], target: TextIO)
     elif line.startswith("/"):
       say(f"{line} is no command: {HELP}")
     elif line:
-      _answer(run, conversation, task.clean(line), number, target)
+      _answer(conversation, line, target)
   return 0
 
 
@@ -63,13 +53,13 @@ def typed() -> Iterator[str]:
     # Only a line feed ends a line; a byte order mark at the start is skipped.
     if isinstance(stdin, io.TextIOWrapper):
       stdin.reconfigure(encoding="utf-8-sig", errors="replace", newline="\n")
-    yield from (line.strip(_BLANK) for line in stdin)
+    yield from (line.strip(BLANK) for line in stdin)
     return
   with contextlib.suppress(ImportError):
     import readline  # noqa: F401  (it lets lines be edited)
   while True:
     try:
-      yield _ask("> ").strip(_BLANK)
+      yield _ask("> ").strip(BLANK)
     except (EOFError, KeyboardInterrupt):
       say("")
       return
@@ -83,28 +73,18 @@ def _ask(prompt: str) -> str:
   return input()
 
 
-def _answer(run: Run, conversation: Conversation, line: str, number: int, target: TextIO) -> None:
-  """Writes the answer to a turn, and adds both to the conversation."""
-  source, forgotten = conversation.ask(line)
-  if forgotten:
+def _answer(conversation: Chat, line: str, target: TextIO) -> None:
+  """Writes the answer to a turn while it is generated."""
+  chunks = conversation.stream(line)
+  if forgotten := conversation.forgotten:
     say(f"(the first {forgotten} turn(s) of what I remembered no longer fit, and are forgotten)")
-  answer = ""
   try:
-    for chunk in _chunks(run, source, number):
-      answer += chunk
-      target.write(chunk.translate(BREAKS))
-      target.flush()
+    with contextlib.closing(chunks):
+      for chunk in chunks:
+        target.write(chunk.translate(BREAKS))
+        target.flush()
   except KeyboardInterrupt:
     say(" (stopped)")
   finally:
     target.write("\n")
     target.flush()
-  conversation.answer(answer.strip(_BLANK))
-
-
-def _chunks(run: Run, source: str, number: int) -> Iterator[str]:
-  """Yields the answer while it is generated, or, with beams, all of it at the end."""
-  if run.generator.settings.streams:
-    yield from run.stream(source, number, num_return=1)
-  else:
-    yield run.generate([source])[0][0].text

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tfx_jax.report.progress import bars
 from tfx_jax.runtime.processes import is_first
 from tfx_jax.runtime.standard_streams import standard_output
 
@@ -49,7 +50,5 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def bar(total: int, title: str) -> Any:
   """Returns a progress bar of texts, which is shown on a terminal only."""
-  from tqdm.auto import tqdm
-
   disable = None if is_first() else True
-  return tqdm(total=total, desc=title, unit=" texts", file=sys.stderr, disable=disable)
+  return bars()(total=total, desc=title, unit=" texts", file=sys.stderr, disable=disable)

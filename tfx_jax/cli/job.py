@@ -47,15 +47,20 @@ def read_job(options: Options) -> Job:
   if options.mode == "sweep":
     cells = make_grid(config, options.sweeps, [key for key, _ in options.overrides])
   workdir = options.workdir or os.path.join("runs", run_name(options.config))
+  complete(config, workdir, options.mode)
+  texts = read_lines(options.input) if options.mode == "generate" else []
+  return Job(options, config, workdir, texts, cells)
+
+
+def complete(config: ConfigDict, workdir: str, mode: str) -> None:
+  """Sets what an earlier session of the run and `train.init_from` decide, and reports it."""
   for line in config_files.keep_old_defaults(config, workdir):
     print(f"as when this run began: {line}", file=sys.stderr)
-  if config.train.init_from and options.mode in ("train", "prepare"):
+  if config.train.init_from and mode in ("train", "prepare"):
     from tfx_jax.run import loading
 
     for line in loading.adopt(config, workdir):
       print(f"by train.init_from: {line}", file=sys.stderr)
-  texts = read_lines(options.input) if options.mode == "generate" else []
-  return Job(options, config, workdir, texts, cells)
 
 
 def _read_config(options: Options) -> ConfigDict:

@@ -23,6 +23,7 @@ from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import count_parameters
 from tfx_jax.parallel import Parallel
 from tfx_jax.report.curves import draw_curves
+from tfx_jax.report.live import LiveReport
 from tfx_jax.report.samples import write_samples
 from tfx_jax.run.loading import load
 from tfx_jax.runtime.processes import first_goes_ahead, is_first
@@ -85,6 +86,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
     counters = Counters.from_saved(saved)
     say(f"resuming at step {int(state.step):,}")
 
+  live = LiveReport() if is_first() else None
   log = open_log(workdir, resume_at=counters.log_bytes)
   try:
     state, counters, caught = train_loop(
@@ -96,7 +98,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
       checkpoints=checkpoints,
       log=log,
       skipped=SkippedLog(workdir, int(state.step), loader.examples),
-      validate=_make_validate(config, workdir, trained, tokenizers, parallel, validation),
+      validate=_make_validate(config, workdir, trained, tokenizers, parallel, validation, live),
       intervals=builders.make_intervals(config),
     )
   except UserError:
@@ -104,7 +106,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
     raise
   finally:
     log.close()
-  _draw(workdir)
+  _draw(workdir, live)
   if caught:
     say(
       f"stopped by {signal.Signals(caught).name} at step {int(state.step):,}; "
@@ -166,6 +168,7 @@ def _make_validate(
   tokenizers: tuple,
   parallel: Parallel,
   loader: Loader,
+  live: LiveReport | None,
 ) -> Validate:
   """Returns the function that validates by loss and, if asked, by decoded text; it draws curves."""
   if isinstance(trained, Adapted):
@@ -187,17 +190,19 @@ def _make_validate(
     if decode:
       texts, rows = text_metrics(generator, params, task, examples, lambda _: between_batches())
       figures |= texts
-      if is_first():
-        write_samples(workdir, step, "validation", rows, 0)
-    _draw(workdir)
+      if live:
+        shown = config.evaluate.num_samples
+        live.text(write_samples(workdir, step, "validation", rows, shown))
+    _draw(workdir, live)
     return figures
 
   return validate
 
 
-def _draw(workdir: str) -> None:
-  if is_first():
-    draw_curves(workdir)
+def _draw(workdir: str, live: LiveReport | None) -> None:
+  """Draws the curves, in the process that has a report."""
+  if live and (path := draw_curves(workdir)):
+    live.picture(path)
 
 
 def _describe(workdir: str, params: Params, parallel: Parallel) -> None:

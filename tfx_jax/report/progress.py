@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Any, TextIO
 
 
 class Progress:
@@ -40,8 +40,7 @@ class Progress:
     if not shown:
       return
     if "ipykernel" in sys.modules or _is_screen(sys.stderr):
-      from tqdm.auto import tqdm
-
+      tqdm = bars()
       # tqdm's default smooths over a second or so, too little for pauses such as validations.
       self._bar = tqdm(
         total=total,
@@ -113,6 +112,18 @@ class Progress:
   def _description(self) -> str:
     known = self._METRICS.items()
     return " ".join(f.format(self._metrics[name]) for name, f in known if name in self._metrics)
+
+
+def bars() -> Any:
+  """Returns tqdm's class of bars: widgets in a notebook that has ipywidgets, otherwise text."""
+  import warnings
+
+  from tqdm import TqdmWarning
+
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore", TqdmWarning)  # of a notebook without ipywidgets
+    from tqdm.auto import tqdm
+  return tqdm
 
 
 def _is_screen(stream: TextIO) -> bool:

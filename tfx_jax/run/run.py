@@ -23,6 +23,8 @@ from tfx_jax.models.quantized import dequantize
 from tfx_jax.parallel import Parallel
 from tfx_jax.pretrained.export import write_huggingface, write_safetensors
 from tfx_jax.report.heat_map import draw_heat_map
+from tfx_jax.run.chat import Chat
+from tfx_jax.tasks.dialogue import DialogueTask
 from tfx_jax.training.step import make_loss_step
 
 
@@ -90,6 +92,28 @@ class Run:
     except TypeError:
       raise UserError(f"stream: number={shown(number)}: use a whole number") from None
     return self.generator.stream(self.params, text, number, **settings)
+
+  def chat(self, **settings: Any) -> Chat:
+    """Begins a conversation: `chat.say(text)` returns the answer.
+
+    Args:
+      **settings: changes of `config.generate` for the conversation.
+
+    Raises:
+      UserError: if the run's task has no dialogues; for an unknown setting or a bad value.
+    """
+    task = builders.make_task(self.config)
+    if not isinstance(task, DialogueTask):
+      name = self.config.task.name
+      raise UserError(f"a chat needs a run of task.name='dialogue', not '{name}'")
+    streams = self.generator.settings.replace(**settings).streams
+
+    def chunks(source: str, number: int) -> Iterator[str]:
+      if streams:
+        return self.stream(source, number, **{"num_return": 1} | settings)
+      return iter([self.generate([source], **settings)[0][0].text])
+
+    return Chat(task, self.reads_whole, chunks)
 
   def reads_whole(self, text: str) -> bool:
     """Returns whether an input is short enough to be read without being cut."""
