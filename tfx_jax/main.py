@@ -1,6 +1,6 @@
 """The program: `python -m tfx_jax.main MODE …`, or `tfx MODE …` where it is installed."""
 
-from tfx_jax.cli.program import main, start
+from tfx_jax.cli.start import main, start
 
 __all__ = ["main", "start"]
 

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from absl import logging
 
@@ -15,7 +14,6 @@ from tfx_jax.cli.options import parse
 from tfx_jax.common import heartbeat
 from tfx_jax.common.names import trusting
 from tfx_jax.errors import UserError
-from tfx_jax.runtime.allocator import restart_with_kept_buffers
 from tfx_jax.runtime.signals import Terminated, is_of_another_process, raising_terminated
 from tfx_jax.runtime.standard_streams import (
   discard_output,
@@ -23,14 +21,6 @@ from tfx_jax.runtime.standard_streams import (
   tolerant_standard_error,
 )
 from tfx_jax.runtime.supervisor import RESTART, SILENCE, Supervisor
-
-
-def start() -> NoReturn:
-  """Runs the program on the arguments of the process, which ends with its exit code."""
-  restart_with_kept_buffers()
-  if not sys.flags.safe_path:
-    sys.path.insert(0, "")  # a script has its own folder there, `python -m` the current one
-  sys.exit(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
