@@ -101,8 +101,9 @@ def test_first_group_is_plain_beam_search_and_a_strong_penalty_separates_the_oth
   state = searcher(BIG, 3, 3, LENGTH)(settings, active)
   own = beam.begin(BIG.prefill(ROWS), settings.beam, active, width=1, num_return=1, capacity=LENGTH)
   own, _ = beam.advance(BIG.step, own, BIG.history(ROWS, 1), settings.beam, LENGTH)
-  np.testing.assert_array_equal(state.done_tokens[:, :1], own.done_tokens)
-  for row in state.done_tokens.tolist():
+  np.testing.assert_array_equal(state.groups[0].done_tokens, own.done_tokens)
+  found = np.concatenate([group.done_tokens for group in state.groups], axis=1)
+  for row in found.tolist():
     for place in range(LENGTH):
       words = [tokens[place] for tokens in row if tokens[place] not in (NO_TOKEN, EOS)]
       assert len(set(words)) == len(words)

@@ -19,7 +19,20 @@ def sources():
 def test_sources_are_padded_to_few_lengths():
   assert batches.prompt_lengths(8) == [8]
   assert batches.prompt_lengths(24) == [8, 16, 24]
-  assert batches.prompt_lengths(100) == [32, 40, 56, 80, 104]
+  assert batches.prompt_lengths(100) == [32, 56, 104]
+
+
+def test_caches_grow_through_few_capacities_by_one_factor(monkeypatch):
+  monkeypatch.setattr(batches, "FIRST_CACHE_LENGTH", 16)
+  assert batches.cache_lengths(64, long_prompts=False) == (16, 32, 64)
+  assert batches.cache_lengths(64, long_prompts=True) == (32, 64)
+  assert batches.cache_lengths(1024, long_prompts=False) == (16, 128, 1024)
+  assert batches.cache_lengths(20, long_prompts=True) == (20,)
+  for capacity in range(1, 200):
+    for long_prompts in (False, True):
+      *shorter, last = batches.cache_lengths(capacity, long_prompts)
+      assert last == capacity and shorter == sorted({*shorter}) and len(shorter) <= 2
+      assert all(0 < length < capacity for length in shorter)
 
 
 @pytest.mark.parametrize("shards", [1, 8, 3])

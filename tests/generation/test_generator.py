@@ -119,9 +119,9 @@ def test_caches_grow_where_outputs_are_long(small, texts, monkeypatch):
   lengths = []
   grow = small.generator._programs.grow
 
-  def counted(length, **others):
-    lengths.append(length)
-    return grow(length=length, **others)
+  def counted(cache_length, **others):
+    lengths.append(cache_length)
+    return grow(cache_length=cache_length, **others)
 
   monkeypatch.setattr(small.generator._programs, "grow", counted)
   small.generator(small.params, texts)

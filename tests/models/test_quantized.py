@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from tfx_jax import load
 from tfx_jax.config.files import read_config
-from tfx_jax.generation import search
+from tfx_jax.generation import batches
 from tfx_jax.models.quantized import count_parameters, dequantize, quantize
 from tfx_jax.run import run
 
@@ -90,7 +90,7 @@ def opened(trained):
 
 
 def test_a_run_generates_and_scores_as_with_the_rounded_weights(opened, monkeypatch):
-  monkeypatch.setattr(search, "FIRST_LENGTH", 2)
+  monkeypatch.setattr(batches, "FIRST_CACHE_LENGTH", 2)
   usual, small = opened
   texts, targets = ["abc", "fed ab"], ["CBA", "BA DEF"]
   before = usual.score(texts, targets)

@@ -18,7 +18,11 @@ MODEL = FakeModel(5, seed=0)
 def read(state):
   """Hypotheses of each row as (tokens, score, log-probability), without empty places."""
   out = []
-  done = (state.done_tokens, state.done_score, state.done_log_prob)
+  groups = getattr(state, "groups", (state,))
+  done = [
+    np.concatenate([getattr(group, name) for group in groups], axis=1)
+    for name in ("done_tokens", "done_score", "done_log_prob")
+  ]
   for tokens, scores, log_probs in zip(*map(np.asarray, done), strict=True):
     out.append(
       [

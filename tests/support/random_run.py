@@ -9,7 +9,7 @@ from support.tiny_run import make_config
 
 from tfx_jax import builders
 from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
-from tfx_jax.generation import search
+from tfx_jax.generation import batches
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.training.state import plan_params
 
@@ -41,7 +41,7 @@ def random_leaf(path, leaf):
 def short_cache():
   """Caches start with capacity for fewer tokens than outputs have here, and must grow."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(search, "FIRST_LENGTH", 4)
+    patch.setattr(batches, "FIRST_CACHE_LENGTH", 4)
     yield
 
 

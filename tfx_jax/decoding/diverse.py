@@ -74,21 +74,6 @@ class DiverseState:
     width = self.groups[0].parents.shape[1]
     return _join([group.parents + i * width for i, group in enumerate(self.groups)])
 
-  @property
-  def done_tokens(self) -> jax.Array:
-    """Hypotheses of all groups, group after group, int32 [B,R,T]; `NO_TOKEN` after EOS."""
-    return _join([group.done_tokens for group in self.groups])
-
-  @property
-  def done_score(self) -> jax.Array:
-    """Scores [B,R], minus infinity for an empty place."""
-    return _join([group.done_score for group in self.groups])
-
-  @property
-  def done_log_prob(self) -> jax.Array:
-    """Log-probabilities by the model, [B,R]."""
-    return _join([group.done_log_prob for group in self.groups])
-
 
 def begin(
   logits: jax.Array,

@@ -62,18 +62,17 @@ class SampleState:
     length: int32 scalar.
     tokens: int32 [B,W,T]; `NO_TOKEN` after EOS.
     log_probs: [B,W,T], log-probability of each token by the model; zeros after EOS.
+    log_prob: [B,W], the sum of them.
     ended: bool [B,W], true for samples that have their EOS or were cut.
+    finished: bool [B], rows whose samples have all ended.
   """
 
   length: jax.Array
   tokens: jax.Array
   log_probs: jax.Array
+  log_prob: jax.Array
   ended: jax.Array
-
-  @property
-  def log_prob(self) -> jax.Array:
-    """Log-probability of each sample by the model, [B,W]."""
-    return self.log_probs.sum(axis=2)  # [B,W,T] -> [B,W]
+  finished: jax.Array
 
   @property
   def capacity(self) -> int:
@@ -90,11 +89,6 @@ class SampleState:
   def parents(self) -> jax.Array:
     """Sample of the previous step that each one continues, int32 [B,W]: itself."""
     return jax.lax.broadcasted_iota(jnp.int32, self.ended.shape, 1)
-
-  @property
-  def finished(self) -> jax.Array:
-    """Rows whose samples have all ended, bool [B]."""
-    return self.ended.all(axis=1)  # [B,W] -> [B]
 
 
 def begin(
@@ -114,7 +108,9 @@ def begin(
     length=jnp.zeros((), jnp.int32),
     tokens=jnp.full((rows, width, capacity), NO_TOKEN, jnp.int32),  # [B,W,T]
     log_probs=jnp.zeros((rows, width, capacity)),
+    log_prob=jnp.zeros((rows, width)),
     ended=jnp.broadcast_to(~active[:, None], (rows, width)),  # [B] -> [B,W]
+    finished=~active,
   )
   logits = jnp.broadcast_to(logits[:, None], (rows, width, vocab))  # [B,V] -> [B,W,V]
   return expand(state, logits, settings)
@@ -155,22 +151,30 @@ def expand(state: SampleState, logits: jax.Array, settings: SampleSettings) -> S
     # [B,W] -> [B,W,1], written into [B,W,T] at place `length`.
     return jax.lax.dynamic_update_slice_in_dim(old, new[..., None], state.length, axis=2)
 
+  log_prob = jnp.where(state.ended, 0.0, log_prob)
+  ended = state.ended | is_end(token, settings.rules.eos)
   return SampleState(
     length=state.length + 1,
     tokens=write(state.tokens, token),
-    log_probs=write(state.log_probs, jnp.where(state.ended, 0.0, log_prob)),
-    ended=state.ended | is_end(token, settings.rules.eos),
+    log_probs=write(state.log_probs, log_prob),
+    log_prob=state.log_prob + log_prob,
+    ended=ended,
+    finished=ended.all(axis=1),  # [B,W] -> [B]
   )
 
 
 def cut(state: SampleState, keep: jax.Array) -> SampleState:
   """Ends each sample after its first `keep` tokens, int32 [B,W]; T leaves it as it is."""
   beyond = jnp.arange(state.capacity)[None, None] >= keep[..., None]  # [1,1,T], [B,W,1] -> [B,W,T]
+  log_probs = jnp.where(beyond, 0.0, state.log_probs)
+  ended = state.ended | (keep < state.capacity)
   return dataclasses.replace(
     state,
     tokens=jnp.where(beyond, NO_TOKEN, state.tokens),
-    log_probs=jnp.where(beyond, 0.0, state.log_probs),
-    ended=state.ended | (keep < state.capacity),
+    log_probs=log_probs,
+    log_prob=log_probs.sum(axis=2),  # [B,W,T] -> [B,W]
+    ended=ended,
+    finished=ended.all(axis=1),  # [B,W] -> [B]
   )
 
 

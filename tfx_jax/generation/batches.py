@@ -16,6 +16,10 @@ from tfx_jax.parallel import Parallel
 SPARE_LENGTH = 10
 
 
+# Initial capacity of a cache, in steps.
+FIRST_CACHE_LENGTH = 16
+
+
 class Group(NamedTuple):
   """Inputs that are decoded together.
 
@@ -23,11 +27,13 @@ class Group(NamedTuple):
     members: numbers of the inputs.
     length: length that prompts are padded to.
     rows: B, at least the number of members.
+    long: whether `length` is more than the least of `prompt_lengths`.
   """
 
   members: np.ndarray
   length: int
   rows: int
+  long: bool = False
 
   @property
   def filled(self) -> np.ndarray:
@@ -41,11 +47,11 @@ class Group(NamedTuple):
 
 
 def prompt_lengths(longest: int) -> list[int]:
-  """Returns the lengths that prompts are padded to: about 1/4, 3/8, 1/2, 3/4 and all of `longest`.
+  """Returns the lengths that prompts are padded to: about 1/4, 1/2 and all of `longest`.
 
-  They are multiples of 8.
+  They are multiples of 8. More lengths would save padding, but each costs programs to compile.
   """
-  return sorted({-(-longest * eighths // 64) * 8 for eighths in (2, 3, 4, 6, 8)})
+  return sorted({-(-longest * quarters // 32) * 8 for quarters in (1, 2, 4)})
 
 
 def group(prompts: Sequence[Elements], settings: GenerateSettings, shards: int) -> list[Group]:
@@ -73,7 +79,7 @@ def group(prompts: Sequence[Elements], settings: GenerateSettings, shards: int) 
     members = order[start : start + -(-count // rows) * rows]
     length = int(buckets[bucket[start]])
     for first in range(0, len(members), rows):
-      groups.append(Group(members[first : first + rows], length, rows))
+      groups.append(Group(members[first : first + rows], length, rows, length > buckets[0]))
     start += len(members)
   return groups
 
@@ -84,6 +90,22 @@ def max_length(prompt: int, prefix: int, settings: GenerateSettings) -> int:
   if not ratio:
     return settings.max_length
   return min(settings.max_length, max(math.ceil(ratio * prompt), prefix) + SPARE_LENGTH)
+
+
+def cache_lengths(capacity: int, long_prompts: bool) -> tuple[int, ...]:
+  """Returns the capacities that a cache grows through, in steps, for outputs of up to `capacity`.
+
+  There are three, that grow by one factor. Outputs of longer prompts are mostly longer, so their
+  caches begin with the second, which saves programs.
+
+  Args:
+    capacity: T, most elements of an output.
+    long_prompts: whether prompts are padded to more than the least of `prompt_lengths`.
+  """
+  first = min(FIRST_CACHE_LENGTH, capacity)
+  middle = -(-math.isqrt(first * capacity) // 8) * 8  # a multiple of 8
+  lengths = sorted({first, min(middle, capacity), capacity})
+  return tuple(lengths[1:] or lengths if long_prompts else lengths)
 
 
 def place_prompts(

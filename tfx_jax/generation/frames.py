@@ -94,9 +94,7 @@ class FrameGenerator:
     params = self._programs.prepare(params=params)
 
     def search(group: batches.Group) -> FrameState:
-      search = Search(self._programs, params, *self._batch(prompts, group, settings))
-      search.advance(search.capacity)
-      return search.state
+      return Search(self._programs, params, *self._batch(prompts, group, settings)).state
 
     groups = batches.group(prompts, settings, self._parallel.batch_shards)
     for group, state in in_flight(search, groups, threads=self._parallel.mesh.size == 1):
@@ -122,7 +120,9 @@ class FrameGenerator:
     frames = FrameSettings(by_row["min_length"], by_row["max_length"], threshold)
     prompt = batches.place_prompts(self._layout, prompts, group, self._parallel)
     capacity = batches.max_length(group.length, 0, settings)
-    return SearchBatch(prompt, by_row["active"], frames), SearchShape(capacity)
+    return SearchBatch(prompt, by_row["active"], frames), SearchShape(
+      capacity, batches.cache_lengths(capacity, group.long)
+    )
 
   def _outputs(self, state: FrameState, members: Collection[int]) -> list[FrameResult]:
     """Returns the outputs of the inputs `members`, which are the first rows of a final state.

@@ -63,8 +63,9 @@ class Output(NamedTuple):
 class Generator:
   """Generates values with a model; programs are compiled when first needed and then kept.
 
-  Few programs are needed: prompts are padded to one of five lengths, batches have `batch_size` rows
-  or an eighth of it, and caches have a capacity of 16 tokens, which is doubled when it is full.
+  Few programs are needed, at most eight for inputs of any lengths and one search: see
+  `batches.prompt_lengths` and `batches.cache_lengths`. Batches have `batch_size` rows; a few inputs
+  alone have an eighth of it.
 
   Args:
     model: the model.
@@ -125,18 +126,17 @@ class Generator:
     results: list[list[Any]] = [[self._empty] for _ in values]
     params = self._programs.prepare(params=params)
 
-    def search(group: batches.Group) -> SearchResult:
+    def search(group: batches.Group) -> list[SearchResult]:
       batch = make_search_batch(request, group, self._parallel)
-      search = Search(self._programs, params, *batch)
-      if request.settings.stop:
-        advance_to_stops(search, request, group.members)
-      else:
-        search.advance(search.capacity)
-      return search.result()
+      if not request.settings.stop:
+        return Search(self._programs, params, *batch).results()
+      search = Search(self._programs, params, *batch, steps=1)
+      advance_to_stops(search, request, group.members)
+      return search.results()
 
     groups = batches.group(request.prompts, request.settings, self._parallel.batch_shards)
-    for group, result in in_flight(search, groups, threads=self._parallel.mesh.size == 1):
-      for member, outputs in self._outputs(result, request, group.members):
+    for group, found in in_flight(search, groups, threads=self._parallel.mesh.size == 1):
+      for member, outputs in self._outputs(found, request, group.members):
         results[member] = _best(outputs, request.settings)
       beat()
       on_batch(len(group.members))
@@ -162,7 +162,7 @@ class Generator:
     def chunks() -> Iterator[str]:
       for group in batches.group(request.prompts, settings, self._parallel.batch_shards):
         batch = make_search_batch(request, group, self._parallel, number)
-        yield from follow(Search(self._programs, params, *batch), request)
+        yield from follow(Search(self._programs, params, *batch, steps=1), request)
 
     return chunks()
 
@@ -182,14 +182,16 @@ class Generator:
     return Request(settings, self._layout, self._target_codec, prompts, starts, limits)
 
   def _outputs(
-    self, result: SearchResult, request: Request, members: Collection[int]
+    self, found: list[SearchResult], request: Request, members: Collection[int]
   ) -> Iterator[tuple[int, list[Any]]]:
-    """Yields the outputs for each of the inputs `members`, which are the first rows of a result.
+    """Yields the outputs for each of the inputs `members`, which are the first rows of results.
 
     Raises:
       UserError: if the model's scores are not finite.
     """
-    rows = [*zip(*self._parallel.fetch(result), strict=True)][: len(members)]
+    groups = zip(*self._parallel.fetch(found), strict=True)
+    joined = (np.concatenate(arrays, axis=1) for arrays in groups)  # of all groups of beams
+    rows = [*zip(*joined, strict=True)][: len(members)]
     for member, (_, scores, _) in zip(members, rows, strict=True):
       check_scores(f"input {member + 1}", scores)
     filled = [_filled(*row) for row in rows]

@@ -3,8 +3,10 @@
 One program starts a search, another continues it, so that the host can look at the outputs in
 between. Attention reads the whole capacity of the cache, generated or not, and most outputs are
 much shorter than the longest that is allowed. So the cache starts small and grows during a search.
+Each capacity costs a program, and a program costs a second or more to compile, so there are three.
 """
 
+import functools
 from typing import NamedTuple, cast
 
 import jax
@@ -22,9 +24,6 @@ from tfx_jax.layers import cpu_layout
 from tfx_jax.models.model import Cache, Model, Params, Prompt
 from tfx_jax.models.quantized import dequantize
 from tfx_jax.parallel import Parallel
-
-# Initial capacity of a cache in steps. It is doubled when it is full, up to the longest output.
-FIRST_LENGTH = 16
 
 SearchSettings = (
   beam.BeamSettings | diverse.DiverseSettings | sample.SampleSettings | frames.FrameSettings
@@ -60,12 +59,14 @@ class SearchShape(NamedTuple):
 
   Attributes:
     capacity: T, most elements of an output.
+    cache_lengths: capacities that the cache grows through, ascending; the last one is T.
     width: W, beams or samples of a row.
     num_return: R, hypotheses that beam search keeps of each row.
     alignment_layer: decoder layer whose attention is summed for the coverage penalty, or None.
   """
 
   capacity: int
+  cache_lengths: tuple[int, ...]
   width: int = 1
   num_return: int = 1
   alignment_layer: int | None = None
@@ -99,18 +100,30 @@ class SearchPrograms:
     self.prepare = Program(_prepare, parallel)
     self.begin = Program(self._begin, parallel, static_argnames=("shape", "cache_length"))
     self.advance = Program(self._advance, parallel, donate_argnames=donated)
-    self.grow = Program(self._grow, parallel, static_argnames="length")
+    # A cache that grows cannot be donated: it has another shape afterwards.
+    self.grow = Program(
+      self._grow, parallel, donate_argnames="state", static_argnames="cache_length"
+    )
     self.cut = Program(self._cut, parallel, donate_argnames="state")
-    self.finished = Program(_finished, parallel)
 
   def _begin(
-    self, params: Params, batch: SearchBatch, shape: SearchShape, cache_length: int
+    self,
+    params: Params,
+    batch: SearchBatch,
+    steps: jax.Array | None,
+    shape: SearchShape,
+    cache_length: int,
   ) -> tuple[State, Cache]:
-    """Returns the state of a search after the first element, and the cache."""
+    """Returns the state of a search after the first element and `steps` more, and the cache.
+
+    None is for no more: then the program has no loop and is compiled sooner.
+    """
     model = self.model.bind({"params": params})
     prefilled = model.prefill(batch.prompt, cache_length, shape.width, shape.alignment_layer)
-    state = _first_state(batch, shape, *prefilled)
-    return self.parallel.split_rows((state, prefilled[1]))
+    state, cache = _first_state(batch, shape, *prefilled), prefilled[1]
+    if steps is not None:
+      return self._advance(params, batch, state, cache, steps)
+    return self.parallel.split_rows((state, cache))
 
   def _advance(
     self, params: Params, batch: SearchBatch, state: State, cache: Cache, steps: jax.Array
@@ -122,8 +135,17 @@ class SearchPrograms:
     advanced = search.advance(step, state, cache, batch.settings, steps, *penalty)
     return self.parallel.split_rows(advanced)
 
-  def _grow(self, cache: Cache, length: int) -> Cache:
-    return self.parallel.split_rows(caches.grow(cache, length))
+  def _grow(
+    self,
+    params: Params,
+    batch: SearchBatch,
+    state: State,
+    cache: Cache,
+    steps: jax.Array,
+    cache_length: int,
+  ) -> tuple[State, Cache]:
+    """Extends the capacity of the cache to `cache_length` steps in all, then advances."""
+    return self._advance(params, batch, state, caches.grow(cache, cache_length), steps)
 
   def _cut(self, state: sample.SampleState, keep: jax.Array) -> sample.SampleState:
     return self.parallel.split_rows(sample.cut(state, keep))
@@ -137,31 +159,44 @@ class Search:
     params: parameters, from `SearchPrograms.prepare`.
     batch: inputs and settings.
     shape: sizes.
+    steps: elements to generate at once, at least 1; by default all.
   """
 
   def __init__(
-    self, programs: SearchPrograms, params: Params, batch: SearchBatch, shape: SearchShape
+    self,
+    programs: SearchPrograms,
+    params: Params,
+    batch: SearchBatch,
+    shape: SearchShape,
+    steps: int | None = None,
   ):
     self.capacity = shape.capacity
     self._programs, self._params, self._batch = programs, params, batch
-    self._cache_length = min(FIRST_LENGTH, shape.capacity)
-    # Steps asked for so far; the device takes fewer where all rows finish.
-    self._length = 1
+    self._cache_length, *self._longer = shape.cache_lengths
+    steps = self.capacity if steps is None else steps
+    # Elements asked for so far; the device generates fewer where all rows finish.
+    self._length = min(steps, self._cache_length)
     self.state, self._cache = programs.begin(
-      params=params, batch=batch, shape=shape, cache_length=self._cache_length
+      params=params,
+      batch=batch,
+      steps=np.int32(self._length - 1) if steps > 1 else None,
+      shape=shape,
+      cache_length=self._cache_length,
     )
+    self.advance(steps - self._length)
 
   def advance(self, steps: int) -> None:
     """Generates up to `steps` more elements; waits for the device only when the cache must grow."""
     end = min(self._length + steps, self.capacity)
     while self._length < end:
+      advance = self._programs.advance
       if self._length == self._cache_length:
         if self.finished:
           return
-        self._cache_length = min(2 * self._cache_length, self.capacity)
-        self._cache = self._programs.grow(cache=self._cache, length=self._cache_length)
+        self._cache_length = self._longer.pop(0)
+        advance = functools.partial(self._programs.grow, cache_length=self._cache_length)
       length = min(end, self._cache_length)
-      self.state, self._cache = self._programs.advance(
+      self.state, self._cache = advance(
         params=self._params,
         batch=self._batch,
         state=self.state,
@@ -178,7 +213,8 @@ class Search:
   @property
   def finished(self) -> bool:
     """True if no element can follow; waits for the device."""
-    return bool(self._fetch(self._programs.finished(state=self.state)))
+    finished, length = self._fetch((self.state.finished, self.state.length))
+    return bool(finished.all() or length == self.capacity)
 
   def samples(self) -> list[list[list[int]]]:
     """Returns the tokens of each row's samples so far, EOS included; waits for the device.
@@ -190,11 +226,14 @@ class Search:
     check_scores("generate", log_probs.sum(axis=2))
     return [[without_padding(ids) for ids in row] for row in tokens.tolist()]
 
-  def result(self) -> SearchResult:
-    """Returns the outputs of a search over tokens, still on the device."""
+  def results(self) -> list[SearchResult]:
+    """Returns the outputs of a search over tokens, still on the device; of each group of beams."""
     if isinstance(self.state, sample.SampleState):
-      return SearchResult(self.state.tokens, self.state.log_prob, self.state.log_prob)
-    return SearchResult(self.state.done_tokens, self.state.done_score, self.state.done_log_prob)
+      return [SearchResult(self.state.tokens, self.state.log_prob, self.state.log_prob)]
+    groups = self.state.groups if isinstance(self.state, diverse.DiverseState) else [self.state]
+    return [
+      SearchResult(group.done_tokens, group.done_score, group.done_log_prob) for group in groups
+    ]
 
   def _fetch(self, tree: Tree) -> Tree:
     return self._programs.parallel.fetch(tree)
@@ -255,7 +294,3 @@ def _end_penalty(batch: SearchBatch) -> beam.EndPenalty | None:
     return weight * coverage_penalty(caches.coverage(cache), real)
 
   return end_penalty
-
-
-def _finished(state: State) -> jax.Array:
-  return state.finished.all() | (state.length == state.capacity)

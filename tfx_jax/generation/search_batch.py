@@ -12,7 +12,7 @@ from tfx_jax.decoding import beam, diverse, sample
 from tfx_jax.decoding.rules import Rules
 from tfx_jax.decoding.truncation import Truncation
 from tfx_jax.errors import UserError
-from tfx_jax.generation.batches import Group, max_length, place_prompts
+from tfx_jax.generation.batches import Group, cache_lengths, max_length, place_prompts
 from tfx_jax.generation.request import Request
 from tfx_jax.generation.search import SearchBatch, SearchSettings, SearchShape, traced
 from tfx_jax.generation.settings import PENALTY_OFFSETS, GenerateSettings
@@ -58,8 +58,13 @@ def make_search_batch(
     search_settings(settings, rules, by_row(group.filled + first_number), request.prompt_length),
     traced(settings.coverage_penalty, np.float32) if settings.covers else None,
   )
-  alignment_layer = settings.alignment_layer if settings.covers else None
-  return batch, SearchShape(capacity, settings.width, settings.pool, alignment_layer)
+  return batch, SearchShape(
+    capacity,
+    cache_lengths(capacity, group.long),
+    settings.width,
+    settings.pool,
+    settings.alignment_layer if settings.covers else None,
+  )
 
 
 def _place(

@@ -137,12 +137,18 @@ class Stack(nn.Module):
     """
     bias_for, windows = self._biases(query_index, key_index), self._windows()
     block, written = self.block(parent=None), []
+
+    # Traced and lowered once: Python is a good part of what a new program costs.
+    @jax.jit
+    def layer(
+      params: Tree, x: jax.Array, context: Context, cache: LayerCache
+    ) -> tuple[jax.Array, LayerCache]:
+      return block.apply({"params": params}, x, context, None, cache)
+
     layers = cpu_layout.unstack(self.layers())
     for index, (params, cache) in enumerate(zip(layers, caches, strict=True)):
       window = None if windows is None else windows[index]
-      x, cache = block.apply(
-        {"params": params}, x, context.replace(bias=bias_for(window)), None, cache
-      )
+      x, cache = layer(params, x, context.replace(bias=bias_for(window)), cache)
       written.append(cache)
     return self._finish(x), written
 
