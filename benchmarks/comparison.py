@@ -48,13 +48,20 @@ def parse(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str
     if not word.startswith("--config."):
       parser.error(f"unrecognized argument: {word}")
   options.peer = list(dict.fromkeys(options.peer))
-  for name in options.peer:
-    if missing := _missing(options.needs[plain(name)]):
-      parser.error(f"--peer={name} needs {missing}")
+  check_peers(parser, options.peer, options.needs)
   if options.peer and options.dtype != "float32":
     parser.error(f"--dtype={options.dtype} is for ours alone: leave out --peer")
   options.threads = options.threads or len(rounds.processors())
   return options, overrides
+
+
+def check_peers(
+  parser: argparse.ArgumentParser, names: Sequence[str], needs: Mapping[str, str]
+) -> None:
+  """Ends the command, with a hint, if a peer cannot run; for `needs` see `make_parser`."""
+  for name in names:
+    if missing := _missing(needs[plain(name)]):
+      parser.error(f"--peer={name} needs {missing}")
 
 
 def _missing(need: str) -> str:

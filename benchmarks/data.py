@@ -13,8 +13,8 @@ import statistics
 import tempfile
 
 import rounds
+from processes import Process, environment, last_line, pin, prepare, show, spread, watched
 from sizes import EXPERIMENT
-from startup import environment, pin, prepare, show, spread, watch
 from summary import rounded
 
 SHARES = ("waiting_share", "loader_share")
@@ -35,7 +35,8 @@ def main() -> None:
     ]
     arguments = [f"--config={options.config}", f"--workdir={folder}", *quiet, *overrides]
     prepare(arguments, environment())
-    runs = [watch(options.steps, arguments, environment()) for _ in range(options.rounds)]
+    loop = Process("loop", watched(options.steps, arguments), environment())
+    runs = [last_line(loop.run(number)) for number in range(options.rounds)]
   results = {"name": "input", "config": options.config, "overrides": overrides}
   results |= {"steps": options.steps} | spread([run["step_seconds"] for run in runs])
   for share in SHARES:

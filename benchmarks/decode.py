@@ -4,24 +4,31 @@
         [--peer=ctranslate2_int8] [--peer=ctranslate2_parallel] [--peer=flax] [--threads=2]
         [--rounds=5] [--batches=6] [--dtype=float32] [--no_allocator] [--peak=1.6e11]
         [--config.KEY=VALUE …]
-    python benchmarks/decode.py --workdir=runs/multi30k [--lengths=exact] [--beam=1] …
+    python benchmarks/decode.py --workdir=runs/multi30k --peer=ctranslate2 [--beam=5] …
 
-Weights are random, of the same shapes, and each output has exactly 32 tokens, so all do the same
-work. A round has `--batches` batches of 32 sentences, which each system may sort by length. Prints
-a JSON line per system, then one of ratios. With `--workdir` only a trained run of tfx_jax decodes,
-and its outputs end by themselves (EOS is counted) unless `--lengths=exact`.
+Without `--workdir` weights are random, of the same shapes, and each output has exactly 32 tokens,
+so all do the same work. A round has `--batches` batches of 32 sentences, which each system may sort
+by length.
+
+With `--workdir` all systems have the weights of that run, exported and converted first, and a round
+is the test set of the run, texts to texts: outputs have their natural length, EOS is counted. Each
+line has the seconds of a round, the BLEU of the outputs, and the settings of the system's search,
+which each library defines in its own way.
+
+Prints a JSON line per system, then one of ratios.
 """
 
-import json
-import os
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import comparison
+import exported
 import flops
 import numpy as np
 import rounds
 import summary
+from sentences import write_sources
 from sizes import SIZES, make_config, shape_of
 from systems import flax_example
 
@@ -32,64 +39,90 @@ PEERS = {
   "huggingface": "transformers",
   "flax": flax_example.FOLDER,
 }
+MODULES = {
+  "ctranslate2": "ctranslate2_decoding",
+  "transformers": "huggingface_decoding",
+  flax_example.FOLDER: "flax_decoding",
+}
 ROWS, TOKENS = 32, 32
 
 
 def main() -> None:
   parser = comparison.make_parser(__doc__, PEERS)
-  parser.add_argument("--batches", type=int, default=6, help="batches per round")
+  parser.add_argument("--batches", type=int, help="batches per round: 6, or of a run all")
   parser.add_argument("--batch_size", type=int, default=ROWS, help="sentences per batch")
-  parser.add_argument("--beam", type=int, default=4, help="1: greedy")
+  parser.add_argument("--beam", type=int, help="1: greedy; by default 4, or the run's own")
   parser.add_argument("--workdir", default="", help="workdir of a trained run")
-  parser.add_argument("--lengths", choices=["exact", "natural"], help="lengths of outputs")
   options, overrides = comparison.parse(parser)
-  if options.peer and options.workdir:
-    parser.error("--workdir is of ours alone: leave out --peer")
-  if options.lengths == "natural" and not options.workdir:
-    parser.error("--lengths=natural needs --workdir: random weights end nowhere")
-  tokens = 0 if options.workdir and options.lengths != "exact" else TOKENS
+  if options.workdir and any("flax" in name for name in options.peer):
+    parser.error("--peer=flax has no form of a trained run: leave out --workdir")
   config = _config(options, overrides)
+  beam = options.beam or (config.generate.beam_size if options.workdir else 4)
   with tempfile.TemporaryDirectory() as folder:
-    sources, vocab_size = write_sources(folder, options.workdir, config)
-    per_round = options.batches * options.batch_size
-    shared = {"folder": folder, "per_round": per_round, "beam": options.beam, "tokens": tokens}
-    mine = shared | ({"workdir": options.workdir} if options.workdir else {})
-    theirs = shared | {
-      "size": SIZES[options.size],
-      "vocab_size": vocab_size,
-      "rows": options.batch_size,
-    }
-    target = "systems.ours:decode_trained" if options.workdir else "systems.ours:decode"
-    specifications = [comparison.ours(options, target, mine)] + [
-      comparison.peer(name, options, *_peer(name, theirs)) for name in options.peer
-    ]
-    figures, facts, peak = comparison.run(specifications, options)
+    if options.workdir:
+      limit = options.batches and options.batches * options.batch_size
+      sources = write_sources(folder, config, options.workdir, limit)
+      per_round = len(sources.texts)
+      systems = _trained(options, config, beam, folder)
+    else:
+      sources = write_sources(folder, config)
+      per_round = (options.batches or 6) * options.batch_size
+      systems = _random(options, sources.vocab_size, beam, folder, per_round)
+    figures, facts, peak = comparison.run(systems, options)
 
-  shape = shape_of(config, vocab_size)
+  shape = shape_of(config, sources.vocab_size)
   common = {"name": "decode", "size": options.workdir or options.size, "dtype": options.dtype}
-  common |= {"threads": options.threads, "batches": options.batches, "beam": options.beam}
-  common |= {"batch_size": options.batch_size, "lengths": "exact" if tokens else "natural"}
+  common |= {"threads": options.threads, "sentences": per_round, "beam": beam}
+  common |= {"batch_size": options.batch_size}
+  common |= {"lengths": "natural" if options.workdir else "exact"}
   lines = []
   for name, each in figures.items():
     by_round = [
-      flops.decoding(shape, part(sources, f["round"], per_round), f.pop("lengths"), options.beam)
+      flops.decoding(shape, part(sources.lengths, f["round"], per_round), f.pop("lengths"), beam)
       for f in each
     ]
     found = summary.line(each, "output_tokens", by_round, peak)
     if "compilations" in each[0]:
       found["compilations"] = sum(f["compilations"] for f in each)
+    if options.workdir:
+      found["output_tokens"] = each[-1]["output_tokens"]
+      found |= bleu(config, each[-1]["outputs"], sources.references)
     lines.append(common | {"system": name} | found | {"peak": peak} | facts[name])
-  comparison.show(lines, common | {"ratios": summary.ratios(figures, "output_tokens")})
+  ratios = {"ratios": summary.ratios(figures, "output_tokens")}
+  if options.workdir:
+    ratios["ratios_of_seconds"] = summary.ratios(figures)
+  comparison.show(lines, common | ratios)
 
 
-def _peer(name: str, shared: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-  """Returns the function that makes a peer, and its arguments."""
-  if "huggingface" in name:
-    return "systems.huggingface_decoding:make", shared
-  if "flax" in name:
-    return "systems.flax_decoding:make", shared
-  kinds = {"int8": "int8" in name, "side_by_side": "parallel" in name}
-  return "systems.ctranslate2_decoding:make", shared | kinds
+def _random(
+  options: Any, vocab_size: int, beam: int, folder: str, per_round: int
+) -> list[dict[str, Any]]:
+  """Returns the systems with random weights."""
+  shared = {"folder": folder, "per_round": per_round, "beam": beam, "tokens": TOKENS}
+  theirs = {"size": SIZES[options.size], "vocab_size": vocab_size, "rows": options.batch_size}
+  systems = [comparison.ours(options, "systems.ours:decode", shared)]
+  for name in options.peer:
+    library = PEERS[comparison.plain(name)]
+    module = MODULES[library]
+    kinds = exported.kinds(name) if library == "ctranslate2" else {}
+    systems.append(
+      comparison.peer(name, options, f"systems.{module}:make", shared | theirs | kinds)
+    )
+  return systems
+
+
+def _trained(options: Any, config: Any, beam: int, folder: str) -> list[dict[str, Any]]:
+  """Returns the systems with the weights of a run; exports it if there are peers."""
+  mine = {"folder": folder, "workdir": options.workdir, "settings": {"beam_size": beam}}
+  systems = [comparison.ours(options, "systems.ours:decode_trained", mine)]
+  if options.peer:
+    exported.export(options.workdir, folder)
+  settings = exported.peer_settings(config.generate, beam)
+  for name in options.peer:
+    opener, arguments = exported.opener(name, folder, settings)
+    theirs = {"opener": opener, "folder": folder, **arguments}
+    systems.append(comparison.peer(name, options, "systems.trained:make", theirs))
+  return systems
 
 
 def _config(options: Any, overrides: list[str]) -> Any:
@@ -109,36 +142,12 @@ def _config(options: Any, overrides: list[str]) -> Any:
   return config
 
 
-def write_sources(folder: str, workdir: str, config: Any) -> tuple[np.ndarray, int]:
-  """Writes the test set's sources of usual length as texts and as tokens.
+def bleu(config: Any, outputs: Sequence[str], references: Sequence[Sequence[str]]) -> dict:
+  """Returns sacreBLEU's BLEU of the outputs, 0 to 100, with its signature."""
+  from tfx_jax.metrics.corpus import corpus_metric
 
-  Args:
-    folder: output folder; the configuration and, without a trained run, a new tokenizer are written
-      there as well.
-    workdir: workdir of the trained run, or "".
-    config: our configuration.
-
-  Returns:
-    The number of tokens of each source with EOS, int [N], and V.
-  """
-  from tfx_jax import builders
-  from tfx_jax.config import files as config_files
-
-  config_files.write_config(folder, config)
-  if workdir:
-    tokenizers = builders.saved_tokenizers(config, workdir)
-  else:
-    tokenizers = builders.make_tokenizers(config, folder)
-  texts = [example.source for example in builders.read_examples(config, "test")]
-  layout = builders.make_layout(config, tokenizers)
-  sources = [layout.source(ids) for ids in tokenizers[0].encode(texts)]
-  longest = config.generate.max_source_length
-  kept = [(t, s) for t, s in zip(texts, sources, strict=True) if t.strip() and len(s) <= longest]
-  with open(os.path.join(folder, "texts.txt"), "w", encoding="utf-8") as file:
-    file.write("\n".join(text for text, _ in kept) + "\n")
-  with open(os.path.join(folder, "sources.json"), "w") as file:
-    json.dump([ids for _, ids in kept], file)
-  return np.array([len(ids) for _, ids in kept]), tokenizers[1].vocab_size
+  score, signature = corpus_metric("bleu", config.task.bleu_tokenize).score(outputs, references)
+  return {"bleu": round(score, 2), "bleu_signature": signature}
 
 
 def part(items: Any, number: int, per_round: int) -> Any:

@@ -12,9 +12,10 @@ goes to standard error.
 """
 
 import contextlib
-import importlib
 import json
 import os
+import pkgutil
+import resource
 import subprocess
 import sys
 import tempfile
@@ -156,18 +157,21 @@ def children(specifications: Sequence[Mapping[str, Any]]) -> Iterator[list[Child
     yield started
 
 
-def interleave(systems: Sequence[Any], rounds: int) -> dict[str, list[dict[str, Any]]]:
+def interleave(
+  systems: Sequence[Any], rounds: int, warm_up: bool = True
+) -> dict[str, list[dict[str, Any]]]:
   """Runs rounds A B A B …; the first one, which compiles and warms up, is discarded.
 
   Args:
     systems: systems with `name` and `run(number)`; the discarded round has the number 0.
     rounds: number of further rounds.
+    warm_up: whether there is a round to discard.
 
   Returns:
     The results of the rounds, by the systems' names.
   """
   results: dict[str, list] = {system.name: [] for system in systems}
-  for number in range(rounds + 1):
+  for number in range(0 if warm_up else 1, rounds + 1):
     for system in systems:
       time.sleep(PAUSE)
       answer = system.run(number)
@@ -179,15 +183,21 @@ def interleave(systems: Sequence[Any], rounds: int) -> dict[str, list[dict[str, 
 def measured(run: Any, number: int) -> dict[str, Any]:
   """Returns the results of `run(number)` and its time.
 
-  Also the processor seconds of this process, and the mean number of processors that other programs
-  kept busy meanwhile.
+  Also the processor seconds of this process and of those that it waited for, and the mean number of
+  processors that other programs kept busy meanwhile.
   """
-  before, busy, own = time.perf_counter(), _busy(), time.process_time()
+  before, busy, own = time.perf_counter(), _busy(), _own()
   results = run(number)
-  seconds, own = time.perf_counter() - before, time.process_time() - own
+  seconds, own = time.perf_counter() - before, _own() - own
   others = None if busy is None else max(0.0, round((_busy() - busy - own) / seconds, 2))
   times = {"seconds": seconds, "processor_seconds": own, "other_cores": others}
   return {"round": number, **times, **results}
+
+
+def _own() -> float:
+  """Returns the processor seconds of this process and of its children that have ended."""
+  children = resource.getrusage(resource.RUSAGE_CHILDREN)
+  return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def _busy() -> float | None:
@@ -209,8 +219,7 @@ def serve(target: str, arguments: str) -> None:
     print(json.dumps(answer), file=answers, flush=True)
 
   try:
-    module, _, function = target.partition(":")
-    run, facts = getattr(importlib.import_module(module), function)(**json.loads(arguments))
+    run, facts = pkgutil.resolve_name(target)(**json.loads(arguments))
     say({"ready": facts})
     for line in sys.stdin:
       say(measured(run, json.loads(line)["round"]))

@@ -6,6 +6,7 @@ each padded to its longest source and target. So there is less padding than with
 buckets, and the real tokens per update differ by at most a sentence.
 """
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +22,59 @@ class Lengths(NamedTuple):
 
   sources: list[np.ndarray]
   targets: list[np.ndarray]
+
+
+class Sources(NamedTuple):
+  """The sources of a test set that are read whole, in its order.
+
+  Attributes:
+    texts: the sources, each on one line.
+    references: the reference outputs of each.
+    lengths: number of tokens of each, with EOS, int [N].
+    vocab_size: V of the target's tokenizer.
+  """
+
+  texts: list[str]
+  references: list[Sequence[str]]
+  lengths: np.ndarray
+  vocab_size: int
+
+
+def write_sources(folder: str, config: Any, workdir: str = "", limit: int | None = None) -> Sources:
+  """Writes the sources of the test set as texts and as tokens, and returns them.
+
+  Args:
+    folder: output folder of `texts.txt`, `sources.json` and the configuration; without a trained
+      run, of a new tokenizer as well.
+    config: our configuration; sources longer than `generate.max_source_length`, and blank ones, are
+      left out.
+    workdir: workdir of the trained run, or "".
+    limit: largest number of sources; None: all.
+  """
+  from tfx_jax import builders
+  from tfx_jax.config import files as config_files
+
+  config_files.write_config(folder, config)
+  if workdir:
+    tokenizers = builders.saved_tokenizers(config, workdir)
+  else:
+    tokenizers = builders.make_tokenizers(config, folder)
+  examples = builders.read_examples(config, "test")
+  texts = [" ".join(example.source.splitlines()) for example in examples]
+  layout = builders.make_layout(config, tokenizers)
+  sources = [layout.source(ids) for ids in tokenizers[0].encode(texts)]
+  longest = config.generate.max_source_length
+  kept = [i for i, text in enumerate(texts) if text.strip() and len(sources[i]) <= longest][:limit]
+  with open(os.path.join(folder, "texts.txt"), "w", encoding="utf-8") as file:
+    file.writelines(texts[i] + "\n" for i in kept)
+  with open(os.path.join(folder, "sources.json"), "w") as file:
+    json.dump([sources[i] for i in kept], file)
+  return Sources(
+    [texts[i] for i in kept],
+    [examples[i].judged_by for i in kept],
+    np.array([len(sources[i]) for i in kept]),
+    tokenizers[1].vocab_size,
+  )
 
 
 def write_batches(folder: str, config: Any, updates: int, per_round: int) -> tuple[Lengths, int]:

@@ -44,24 +44,30 @@ def line(
 
 
 def ratios(
-  figures: Mapping[str, Sequence[Mapping[str, Any]]], tokens: str
-) -> dict[str, dict[str, float]]:
+  figures: Mapping[str, Sequence[Mapping[str, Any]]], tokens: str = ""
+) -> dict[str, dict[str, Any]]:
   """Returns the speed of the first system relative to each other one: median, minimum, maximum.
 
   A ratio compares two successive rounds.
+
+  Args:
+    figures: results of the rounds, by system.
+    tokens: key of the number of real tokens; "" to compare rounds per second.
   """
   (_, ours), *others = figures.items()
   found = {}
   for name, theirs in others:
-    each = [
-      (a[tokens] / a["seconds"]) / (b[tokens] / b["seconds"])
-      for a, b in zip(ours, theirs, strict=True)
-    ]
+    each = [_speed(a, tokens) / _speed(b, tokens) for a, b in zip(ours, theirs, strict=True)]
     found[name] = {
       "median": rounded(statistics.median(each)),
       "range": [rounded(min(each)), rounded(max(each))],
     }
   return found
+
+
+def _speed(figures: Mapping[str, Any], tokens: str) -> float:
+  """Returns tokens, or else rounds, per second."""
+  return (figures[tokens] if tokens else 1) / figures["seconds"]
 
 
 def warning(lines: Sequence[Mapping[str, Any]]) -> str:

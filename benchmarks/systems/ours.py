@@ -1,13 +1,20 @@
 """tfx_jax, as its command line runs it."""
 
-import json
+import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sentences import read_batches
 
+from systems import trained
+
 COMPILED = "/jax/core/compile/backend_compile_duration"
+# Settings of beam search that other libraries define in their own ways.
+SEARCH = {
+  *("beam_size", "length_penalty", "length_penalty_form", "early_stopping"),
+  *("max_length", "max_length_ratio"),
+}
 
 
 def train(folder: str, per_round: int) -> tuple[Callable, dict]:
@@ -58,7 +65,7 @@ def train(folder: str, per_round: int) -> tuple[Callable, dict]:
 
 
 def decode(folder: str, per_round: int, beam: int, tokens: int) -> tuple:
-  """Makes rounds of generation from texts; each output has `tokens` tokens, if that is above 0."""
+  """Makes rounds of generation from texts by random weights; an output has `tokens` tokens."""
   facts = start()
   import jax
   from flax import linen as nn
@@ -78,66 +85,89 @@ def decode(folder: str, per_round: int, beam: int, tokens: int) -> tuple:
     lambda: nn.unbox(init_params(model, config.seed, EXAMPLE)), out_shardings=shardings
   )
   params = begin()
-  return _decoding(
-    builders.make_generator(config, model, tokenizers, parallel),
-    jax.block_until_ready(params),
-    *(folder, per_round, beam, tokens),
-    facts | {"parameters": count_parameters(params)},
-  )
-
-
-def decode_trained(folder: str, workdir: str, per_round: int, beam: int, tokens: int) -> tuple:
-  """Makes the rounds of `decode` for a trained run."""
-  facts = start()
-  import tfx_jax
-  from tfx_jax.config import files as config_files
-
-  run = tfx_jax.load(workdir, config=config_files.read_config(folder))
-  return _decoding(run.generator, run.params, folder, per_round, beam, tokens, facts)
-
-
-def _decoding(
-  generator: Callable, params: object, folder: str, per_round: int, beam: int, tokens: int,
-  facts: dict,
-) -> tuple[Callable, dict]:  # fmt: skip
-  """See `decode`."""
-  import jax
-
-  from tfx_jax.generation.batches import prompt_lengths
-
-  with open(os.path.join(folder, "texts.txt"), encoding="utf-8") as file:
-    texts = file.read().split("\n")[:-1]
-  with open(os.path.join(folder, "sources.json")) as file:
-    sizes = np.array([len(ids) for ids in json.load(file)])
-  compiled = 0
-
-  def count(name: str, *_: object, **__: object) -> None:
-    nonlocal compiled
-    compiled += name == COMPILED
-
-  jax.monitoring.register_event_duration_secs_listener(count)
-  exactly = {"min_length": tokens, "max_length": tokens, "max_length_ratio": 0.0} if tokens else {}
-  # A batch of every length that prompts are padded to, with outputs of maximum length, so that
-  # nothing is left to compile.
-  longest = exactly or {"min_length": generator.settings.max_length}
-  order = np.argsort(sizes, kind="stable")
-  for length in prompt_lengths(generator.settings.max_source_length):
-    fitting = order[sizes[order] <= length][-generator.settings.batch_size :]
-    generator(params, [texts[i] for i in fitting], beam_size=beam, **longest)
+  params = jax.block_until_ready(params)
+  generator = builders.make_generator(config, model, tokenizers, parallel)
+  texts = trained.read_lines(os.path.join(folder, "texts.txt"))
+  exactly = {"min_length": tokens, "max_length": tokens, "max_length_ratio": 0.0}
 
   def run(number: int) -> dict:
-    before = compiled
     part = np.arange(number * per_round, (number + 1) * per_round) % len(texts)
     outputs = generator(params, [texts[i] for i in part], beam_size=beam, **exactly)
     lengths = [len(hypotheses[0].tokens) for hypotheses in outputs]
-    assert not tokens or set(lengths) == {tokens}, f"outputs have {set(lengths)} tokens"
-    return {
-      "output_tokens": sum(lengths),
-      "lengths": lengths,
-      "compilations": compiled - before,
-    }
+    assert set(lengths) == {tokens}, f"outputs have {set(lengths)} tokens"
+    return {"output_tokens": sum(lengths), "lengths": lengths}
 
-  return run, facts
+  # All sources once, in batches of a round, so that nothing is left to compile.
+  for number in range(-(-len(texts) // per_round)):
+    run(number)
+  return compilations()(run), facts | {"parameters": count_parameters(params)}
+
+
+def decode_trained(folder: str, workdir: str, settings: dict) -> tuple[Callable, dict]:
+  """Makes rounds of a trained run; see `systems.trained.make`."""
+  facts = start()
+  count = compilations()
+  run, found = trained.make(
+    "systems.ours:open_run", folder, workdir=workdir, settings=settings, config=folder
+  )
+  return count(run), facts | found
+
+
+def open_run(workdir: str, settings: dict, config: str = "") -> tuple[Callable, dict]:
+  """Opens a trained run as a notebook does; see `systems.trained.make`.
+
+  Args:
+    workdir: the run.
+    settings: changes of the section `generate`.
+    config: folder of a configuration that replaces the run's; "" for none.
+  """
+  import tfx_jax
+
+  if config:
+    from tfx_jax.config.files import read_config
+
+    run = tfx_jax.load(workdir, config=read_config(config))
+  else:
+    run = tfx_jax.load(workdir)
+
+  def translate(texts: Sequence[str]) -> list[tuple[str, int]]:
+    return [(best.text, len(best.tokens)) for best, *_ in run.generate(texts, **settings)]
+
+  return translate, {"search": search_settings(run.config.generate.to_dict() | settings)}
+
+
+def search_settings(generate: dict) -> dict:
+  """Returns the usual settings of beam search, and all others that are not the default."""
+  from tfx_jax.generation.settings import GenerateSettings
+
+  defaults = dataclasses.asdict(GenerateSettings())
+  return {
+    name: generate[name]
+    for name, default in defaults.items()
+    if name in SEARCH or generate[name] not in (default, [*default] if default == () else default)
+  }
+
+
+def compilations() -> Callable[[Callable], Callable]:
+  """Returns a function that makes rounds count the programs that they compile."""
+  import jax
+
+  compiled = 0
+
+  def count(event: str, *_: object, **__: object) -> None:
+    nonlocal compiled
+    compiled += event == COMPILED
+
+  jax.monitoring.register_event_duration_secs_listener(count)
+
+  def counting(run: Callable) -> Callable:
+    def counted(number: int) -> dict:
+      before = compiled
+      return run(number) | {"compilations": compiled - before}
+
+    return counted
+
+  return counting
 
 
 def start() -> dict:

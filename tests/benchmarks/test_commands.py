@@ -119,14 +119,51 @@ def test_decoding_beside_peers(run, beam):
   assert lines[1]["compute_type"] == "float32" and lines[2]["compute_type"].startswith("int8")
 
 
+@pytest.fixture(scope="module")
+def exportable(tmp_path_factory):
+  """The workdir of a finished run that transformers has a form of."""
+  from support.tiny_run import write_experiment
+
+  from tfx_jax.main import main
+
+  folder = tmp_path_factory.mktemp("exportable")
+  experiment, workdir = write_experiment(folder), str(folder / "run")
+  changes = {"tokenizer.kind": "bpe", "train.num_steps": 150, "generate.max_length_ratio": 0.0}
+  words = [f"--config.{key}={value}" for key, value in changes.items()]
+  assert main([experiment, f"--workdir={workdir}", *words]) == 0
+  return workdir
+
+
+PEERS = ["ctranslate2", "ctranslate2_parallel", "huggingface"]
+
+
 @pytest.mark.slow
-def test_decoding_of_a_trained_run(run, trained):
+@present("torch", "transformers", "ctranslate2")
+def test_peers_decode_a_trained_run_alike(run, exportable):
+  lines = run(
+    "decode", "--rounds=2", "--peak=1e9", "--beam=1", f"--workdir={exportable}",
+    *(f"--peer={name}" for name in PEERS),
+  )  # fmt: skip
+  check_lines(lines, ["tfx_jax", *PEERS], "output_tokens")
+  *each, last = lines
+  for line in each:
+    assert line["lengths"] == "natural" and line["size"] == exportable
+    # Greedy search is the same everywhere, so the outputs are.
+    for key in ("sentences", "output_tokens", "bleu", "bleu_signature"):
+      assert line[key] == each[0][key]
+    assert line["search"]
+  assert each[0]["output_tokens"] > each[0]["sentences"] and each[0]["compilations"] == 0
+  assert list(last["ratios_of_seconds"]) == PEERS
+
+
+@pytest.mark.slow
+@present("ctranslate2")
+def test_a_trained_run_without_a_form_for_the_peers(run, trained):
   _, workdir = trained
-  few = ["--rounds=2", "--peak=1e9", "--batches=1", "--batch_size=4", f"--workdir={workdir}"]
-  natural, _ = run("decode", *few)
-  assert natural["lengths"] == "natural" and natural["size"] == workdir
-  assert natural["output_tokens_per_second"] > 0
-  assert "leave out --peer" in run("decode", *few, "--peer=huggingface", fails=True)
+  few = ["--rounds=1", "--peak=1e9", "--batches=1", "--batch_size=4", f"--workdir={workdir}"]
+  line, _ = run("decode", *few)
+  assert line["sentences"] == 4 and line["beam"] == line["search"]["beam_size"] == 2
+  assert "tokenizer.kind" in run("decode", *few, "--peer=ctranslate2", fails=True)
 
 
 @pytest.mark.slow
@@ -137,7 +174,32 @@ def test_startup(run):
   for line, cache in ((cold, "cold"), (warm, "warm")):
     assert line["compilation_cache"] == cache and line["seconds"] > 0
     assert line["compilations"] == 1
-  assert cold["programs_on_disk"] == 0 <= warm["programs_on_disk"]
+  assert cold["programs_compiled"] >= warm["programs_compiled"]
+  assert cold["programs_compiled"] == cold["programs"] == warm["programs"] > 0
+
+
+@pytest.mark.slow
+@present("torch", "transformers", "ctranslate2")
+def test_first_outputs(run, exportable):
+  words = ["--rounds=1", "--part=shell", "--part=python", f"--workdir={exportable}", "--lines=4"]
+  lines = run("startup", *words, "--peer=ctranslate2", "--peer=huggingface")
+  systems = [("tfx_jax", "cold"), ("tfx_jax", "warm"), ("ctranslate2", None), ("huggingface", None)]
+  calls = [("open", None), ("first", 1), ("second", 1), ("first", 4), ("second", 4)]
+  expected = [("shell", None, number, *system) for number in (1, 4) for system in systems]
+  expected += [("python", *call, *system) for system in systems for call in calls]
+  found = [
+    tuple(map(line.get, ("name", "call", "lines", "system", "compilation_cache"))) for line in lines
+  ]
+  assert found == expected
+  for line in lines:
+    assert line["seconds"] > 0 and line["ratio_to_jax_devices"] > 0
+    assert ("programs" in line) == (line["system"] == "tfx_jax")
+    if line.get("call") == "second":
+      assert not line.get("programs_compiled")
+
+
+def test_outputs_need_a_trained_run(run):
+  assert "--part=shell needs --workdir" in run("startup", "--part=shell", fails=True)
 
 
 @pytest.mark.slow
@@ -192,6 +254,12 @@ def test_beside_the_example_of_flax(run):
 def test_a_missing_peer_is_reported(run, monkeypatch):
   monkeypatch.delenv("FLAX_WMT", raising=False)
   assert "--peer=flax needs FLAX_WMT" in run("decode", "--peer=flax", fails=True)
+
+
+def test_a_peer_without_trained_weights_is_reported(run, tmp_path, monkeypatch):
+  monkeypatch.setenv("FLAX_WMT", str(tmp_path))
+  said = run("decode", "--workdir=runs/none", "--peer=flax", fails=True)
+  assert "--peer=flax has no form of a trained run" in said
 
 
 def test_a_mistyped_option_is_reported(run):

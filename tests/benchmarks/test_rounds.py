@@ -1,5 +1,7 @@
 import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 import rounds
@@ -30,6 +32,26 @@ def test_systems_take_turns_and_the_first_round_does_not_count(tmp_path):
   assert times["round"] == 1 and times["seconds"] >= 0.01
   # It slept: nearly none of the time was a processor's.
   assert 0 <= times["processor_seconds"] < times["seconds"]
+
+
+class Counting:
+  name = "counting"
+
+  def run(self, number):
+    return {"number": number}
+
+
+@pytest.mark.parametrize("warm_up", [True, False])
+def test_as_many_rounds_count_as_are_asked_for(warm_up, monkeypatch):
+  monkeypatch.setattr(rounds, "PAUSE", 0)
+  found = rounds.interleave([Counting()], 2, warm_up)
+  assert found == {"counting": [{"number": 1}, {"number": 2}]}
+
+
+def test_the_time_of_a_process_counts_as_one_s_own():
+  busy = [sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"]
+  found = rounds.measured(lambda number: {"code": subprocess.run(busy).returncode}, 1)
+  assert found["code"] == 0 and found["processor_seconds"] >= 0.3
 
 
 def test_a_child_has_so_many_processors_and_settings_of_its_own(tmp_path, monkeypatch):

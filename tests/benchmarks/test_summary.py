@@ -32,6 +32,8 @@ def test_ratios_are_of_rounds_that_followed_each_other():
   }
   found = summary.ratios(figures, "tokens")
   assert found == {"peer": {"median": 1.5, "range": [1.5, 1.65]}}
+  # Rounds a second, whatever number of tokens.
+  assert summary.ratios(figures) == {"peer": {"median": 1.0, "range": [1.0, 1.0]}}
 
 
 def test_a_busy_machine_is_reported():

@@ -20,6 +20,13 @@ def make(begin, log=""):
   return run, {"processors": places, "threads": threads, "malloc": malloc}
 
 
+def open_reversing(sign):
+  def translate(texts):
+    return [(sign + text[::-1], len(text)) for text in texts]
+
+  return translate, {"sign": sign}
+
+
 def make_broken(begin):
   def run(number):
     raise ValueError(f"round {number} is broken")
