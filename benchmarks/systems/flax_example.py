@@ -18,7 +18,7 @@ def load() -> Any:
 
   # This checks if TensorFlow is installed, so it must come before the replacements.
   importlib.import_module("flax.training.checkpoints")
-  compilation_cache.use(os.path.join(builders.cache_folder(), "xla"))
+  compilation_cache.use(builders.cache_folder())
   # `import decode` in the example must not find our `benchmarks/decode.py`.
   sys.path.insert(0, os.environ[FOLDER])
   with unittest.mock.patch.dict(

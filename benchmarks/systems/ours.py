@@ -178,7 +178,7 @@ def start() -> dict:
   from tfx_jax.runtime import allocator, compilation_cache
 
   allocator.compute_where_buffers_are_kept()
-  compilation_cache.use(os.path.join(builders.cache_folder(), "xla"))
+  compilation_cache.use(builders.cache_folder())
   return {
     "jax": jax.__version__,
     "platform": jax.default_backend(),
