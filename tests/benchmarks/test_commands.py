@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from support.tiny_run import write_pairs
+from support.tiny_run import write_experiment, write_pairs
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 SMALL = [
@@ -18,6 +18,8 @@ SMALL = [
   "--config.model.feed_forward=16",
 ]
 FILES = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
+# One device.
+PLAIN = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
 FEW = ["--rounds=2", "--peak=1e9", *SMALL]
 
 
@@ -43,10 +45,7 @@ def run(multi30k):
   """Runs a command; its lines."""
 
   def command(name, *arguments, fails=False):
-    environment = os.environ | {
-      "MULTI30K": str(multi30k),
-      "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
+    environment = os.environ | PLAIN | {"MULTI30K": str(multi30k)}
     done = subprocess.run(
       [sys.executable, BENCHMARKS / f"{name}.py", *map(str, arguments)],
       capture_output=True,
@@ -122,15 +121,13 @@ def test_decoding_beside_peers(run, beam):
 @pytest.fixture(scope="module")
 def exportable(tmp_path_factory):
   """The workdir of a finished run that transformers has a form of."""
-  from support.tiny_run import write_experiment
-
-  from tfx_jax.main import main
-
   folder = tmp_path_factory.mktemp("exportable")
-  experiment, workdir = write_experiment(folder), str(folder / "run")
-  changes = {"tokenizer.kind": "bpe", "train.num_steps": 150, "generate.max_length_ratio": 0.0}
+  workdir = str(folder / "run")
+  changes = {"tokenizer.kind": "bpe", "train.num_steps": 100, "generate.max_length_ratio": 0.0}
   words = [f"--config.{key}={value}" for key, value in changes.items()]
-  assert main([experiment, f"--workdir={workdir}", *words]) == 0
+  command = ["-m", "tfx_jax.main", write_experiment(folder), f"--workdir={workdir}", *words]
+  done = subprocess.run([sys.executable, *command], capture_output=True, env=os.environ | PLAIN)
+  assert done.returncode == 0, done.stderr
   return workdir
 
 
