@@ -129,9 +129,20 @@ def pin(threads: int) -> None:
 def line(
   name: str, facts: Mapping[str, Any], times: Sequence[float], taken: Mapping[str, Sequence]
 ) -> None:
-  """Prints a figure, with its ratio to that of JAX alone in the same rounds."""
+  """Prints a figure, with its ratio to that of JAX alone in the same rounds.
+
+  Args:
+    name: name of the figure.
+    facts: added to the line.
+    times: seconds of each round.
+    taken: results of all systems that took turns; the line also has how many processors other
+      programs kept busy meanwhile.
+  """
   ratio = statistics.median(times) / statistics.median(seconds(taken[JAX]))
-  show({"name": name, **facts} | spread(times) | {"ratio_to_jax_devices": rounded(ratio)})
+  others = [figures["other_cores"] for each in taken.values() for figures in each]
+  noise = max((cores for cores in others if cores is not None), default=None)
+  compared = {"ratio_to_jax_devices": rounded(ratio), "other_cores": noise}
+  show({"name": name, **facts} | spread(times) | compared)
 
 
 def seconds(each: Sequence[Mapping[str, Any]]) -> list[float]:
