@@ -3,6 +3,8 @@ import math
 import os
 import resource
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -171,3 +173,16 @@ def test_a_process_that_does_not_write_keeps_no_log(tmp_path, monkeypatch):
   assert log.flush() == 0
   log.close()
   assert not os.listdir(tmp_path)
+
+
+def test_a_log_does_not_import_torch_and_leaves_it_to_others(tmp_path):
+  # A module of that name, so that the test also holds where PyTorch is not installed.
+  (tmp_path / "torch.py").write_text("Tensor = object\n")
+  code = (
+    "import sys; from tfx_jax.report.metrics_log import MetricsLog; "
+    "MetricsLog('run').close(); print('torch' in sys.modules); import torch; print(torch.Tensor)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+  )
+  assert done.stdout.split("\n")[:2] == ["False", "<class 'object'>"]

@@ -1,9 +1,11 @@
 """TensorBoard's event files."""
 
+import contextlib
 import importlib
 import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 # TensorBoard shows metrics at most this many seconds late.
@@ -22,7 +24,8 @@ class Events:
   """
 
   def __init__(self, folder: str, purge_step: int | None) -> None:
-    from tensorboardX.event_file_writer import EventsWriter
+    with _without_torch():
+      from tensorboardX.event_file_writer import EventsWriter
 
     messages = _messages()
 
@@ -55,6 +58,22 @@ class Events:
   def close(self) -> None:
     """Flushes and closes the file."""
     self._writer.close()
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+  """Makes `import torch` fail, unless it is imported already.
+
+  tensorboardX imports PyTorch where it is installed, only to accept its tensors, in seconds.
+  """
+  if "torch" in sys.modules:
+    yield
+    return
+  sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
+  try:
+    yield
+  finally:
+    del sys.modules["torch"]
 
 
 def _messages() -> ModuleType:
