@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
@@ -78,10 +79,19 @@ def plan_state(
     average = params if ema else None
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), average)
 
-  abstract = jax.eval_shape(boxed)
+  # Traced once, for the shapes and for the program.
+  with parallel.context():
+    traced, abstract = jax.make_jaxpr(boxed, return_shape=True)()
   opt_state = _with_known_axes(abstract.opt_state, abstract.params)
   shardings = parallel.shardings(abstract.replace(opt_state=opt_state))
-  return parallel.jit(lambda: nn.unbox(boxed()), out_shardings=shardings), shardings
+  tree = jax.tree.structure(nn.unbox(abstract))
+
+  def create() -> TrainState:
+    return jax.tree.unflatten(tree, jax.extend.core.jaxpr_as_fun(traced)())
+
+  # It runs once: optimizing it takes longer than it saves, and changes values by rounding at most.
+  quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+  return parallel.jit(create, out_shardings=shardings, compiler_options=quick), shardings
 
 
 def _with_known_axes(opt_state: Tree, params: Tree) -> Tree:
