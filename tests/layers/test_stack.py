@@ -121,6 +121,23 @@ def test_layers_prepared_for_decoding_are_the_same_layers(transposed, scan, monk
   assert abs(float(other) - float(apart)) > 1e-3, "the order of layers did nothing"
 
 
+@pytest.mark.parametrize("remat", ["none", "full"])
+def test_layers_are_traced_once_however_many(remat, monkeypatch):
+  calls = []
+  run = Block.__call__
+  monkeypatch.setattr(Block, "__call__", lambda self, *args: calls.append(1) or run(self, *args))
+
+  def traces(num_layers):
+    stack = make(remat=remat, num_layers=num_layers)
+    shapes = jax.eval_shape(lambda: nn.unbox(stack.init(jax.random.key(0), example(), context())))
+    calls.clear()
+    function = jax.grad(functools.partial(loss, stack, key=jax.random.key(3)))
+    text = jax.jit(function).lower(shapes, example()).as_text()
+    return len(calls), text.count("dot_general")
+
+  assert traces(2) == traces(6)
+
+
 def test_scan_compiles_a_loop_and_remat_computes_products_again():
   def lowered(scan, remat):
     function = jax.grad(functools.partial(loss, make(scan, remat)))

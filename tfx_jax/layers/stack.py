@@ -105,6 +105,10 @@ class Stack(nn.Module):
       policy = REMAT_POLICIES[self.remat]
       # In a scan XLA cannot merge the recomputation with the forward pass, so needs no barrier.
       layer = jax.checkpoint(layer, policy=policy, prevent_cse=not self.scan, static_argnums=4)
+    # Where the whole program is traced, L equal layers are traced and lowered once, forward and
+    # backward. Alone, each call would compile its own program.
+    if isinstance(x, jax.core.Tracer):
+      layer = jax.jit(layer, static_argnums=4)
     # A scan returns stacked arrays, but caches are per layer; unstacked layers cannot be scanned.
     if self.scan and not keep and not cpu_layout.is_unstacked(params):
       each = params, keys, windows
