@@ -131,17 +131,18 @@ def test_wmt_tells_a_wrong_word(argument, told):
   assert told in str(info.value) and "\n" not in str(info.value)
 
 
-def readme_options():
-  """The options of generation of each example in the README that generates with a trained run."""
-  text = (pathlib.Path(__file__).parent.parent / "README.md").read_text().replace("\\\n", " ")
+def generate_options():
+  """The options of each example of `tfx generate` on the page about trained runs."""
+  page = pathlib.Path(__file__).parent.parent / "docs/using.md"
+  text = page.read_text().replace("\\\n", " ")
   for line in text.splitlines():
     if "--mode=generate" in line or line.startswith(("tfx generate", "… ")):
       if options := re.findall(r"--config\.(generate\.\w+)(?:=(\"[^\"]*\"|\S+))?", line):
         yield [(key, value.strip('"') or "True") for key, value in options]
 
 
-def test_what_the_readme_generates_with_goes_with_the_quickstart():
-  examples = [*readme_options()]
+def test_what_the_page_generates_with_goes_with_the_quickstart():
+  examples = [*generate_options()]
   assert [("generate.num_return", "4")] in examples and len(examples) > 5
   path = next(str(path) for path in EXPERIMENTS if path.stem == "quickstart")
   for options in examples:

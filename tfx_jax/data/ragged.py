@@ -12,7 +12,7 @@ class Ragged:
   """Sequences of unequal length, end to end.
 
   Attributes:
-    values: all elements, [sum of lengths, *shape of an element]: ids uint16 or int32, or frames
+    values: all elements, [sum of lengths, …shape of an element]: ids uint16 or int32, or frames
       float32.
     offsets: int64 [N + 1], where each sequence starts, and the end of the last.
   """

@@ -1,7 +1,8 @@
 """The letters of array shapes, and the logical names of axes.
 
 Letters in docstrings and comments; comments that spell a product as an einsum use them in lower
-case ("btd,dv->btv"):
+case ("btd,dv->btv")::
+
   B rows of a batch        T target (query) positions   S source (key) positions
   D model dimension        N query heads                K key/value heads
   G query heads of each key/value head, N/K             H dimension of a head
