@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import jax
+import jax.core
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -147,7 +148,8 @@ class Stack(nn.Module):
     def layer(
       params: Tree, x: jax.Array, context: Context, cache: LayerCache
     ) -> tuple[jax.Array, LayerCache]:
-      return block.apply({"params": params}, x, context, None, cache)
+      result = block.apply({"params": params}, x, context, None, cache)
+      return cast(tuple[jax.Array, LayerCache], result)
 
     layers = cpu_layout.unstack(self.layers())
     for index, (params, cache) in enumerate(zip(layers, caches, strict=True)):
