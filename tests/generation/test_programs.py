@@ -50,12 +50,3 @@ def test_inputs_of_any_lengths_need_few_programs(small, texts, settings):
   with counting_programs() as programs:
     generator(small.params, texts[::-1], **settings)
   assert not programs
-
-
-def test_a_stream_needs_few_programs(small, texts):
-  codecs = small.tokenizer, small.tokenizer
-  generator = builders.make_generator(small.config, small.model, codecs, small.parallel)
-  with counting_programs() as programs:
-    for text in texts[:20]:
-      list(generator.stream(small.params, text, beam_size=1, num_return=1))
-  assert len(programs) <= MOST

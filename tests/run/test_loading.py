@@ -45,7 +45,7 @@ def processes(trained, tmp_path_factory):
 def test_the_second_process_compiles_nothing(processes):
   (first, _, compiled, _), (second, _, misses, hits) = processes
   assert first == second
-  assert compiled > 2 and hits > 2 and misses == 0
+  assert compiled > 2 and hits >= 2 and misses == 0  # of the weights' layout and of the search
 
 
 def test_the_second_process_imports_only_what_it_needs(processes):
