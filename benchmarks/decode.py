@@ -1,8 +1,9 @@
 """Times decoding of Multi30k's test2016 by tfx_jax and other libraries, which take turns.
 
     python benchmarks/decode.py --size=tiny --beam=4 --peer=ctranslate2 --peer=huggingface
-        [--peer=ctranslate2_int8] [--peer=ctranslate2_parallel] [--peer=flax] [--threads=2]
-        [--rounds=5] [--batches=6] [--dtype=float32] [--no_allocator] [--peak=1.6e11]
+        [--peer=ctranslate2_int8] [--peer=ctranslate2_parallel]
+        [--peer=ctranslate2_int8_parallel] [--peer=flax] [--threads=2] [--rounds=5]
+        [--batches=6] [--dtype=float32] [--no_allocator] [--peak=1.6e11]
         [--config.KEY=VALUE …]
     python benchmarks/decode.py --workdir=runs/multi30k --peer=ctranslate2 [--beam=5] …
 
@@ -36,6 +37,7 @@ PEERS = {
   "ctranslate2": "ctranslate2",
   "ctranslate2_parallel": "ctranslate2",
   "ctranslate2_int8": "ctranslate2",
+  "ctranslate2_int8_parallel": "ctranslate2",
   "huggingface": "transformers",
   "flax": flax_example.FOLDER,
 }

@@ -112,7 +112,8 @@ def test_greedy_decoding_of_ours(run):
 @pytest.mark.parametrize("beam", [1, 3])
 @present("torch", "transformers", "ctranslate2")
 def test_decoding_beside_peers(run, beam):
-  systems = ["ctranslate2", "ctranslate2_int8+malloc", "ctranslate2_parallel", "huggingface"]
+  int8 = "ctranslate2_int8_parallel+malloc"
+  systems = ["ctranslate2", int8, "ctranslate2_parallel", "huggingface"]
   lines = run(*DECODING, f"--beam={beam}", *(f"--peer={name}" for name in systems))
   check_lines(lines, ["tfx_jax", *systems], "output_tokens")
   assert lines[1]["compute_type"] == "float32" and lines[2]["compute_type"].startswith("int8")
