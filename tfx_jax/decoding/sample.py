@@ -65,6 +65,9 @@ class SampleState:
     log_prob: [B,W], the sum of them.
     ended: bool [B,W], true for samples that have their EOS or were cut.
     finished: bool [B], rows whose samples have all ended.
+
+  The last and `log_prob` follow from others. They are stored for the host, which would need another
+  program to compute them.
   """
 
   length: jax.Array

@@ -14,8 +14,6 @@ from tfx_jax.parallel import Parallel
 
 # Elements that an output may always have, beyond its prefix, whatever the ratio to its source.
 SPARE_LENGTH = 10
-
-
 # Initial capacity of a cache, in steps.
 FIRST_CACHE_LENGTH = 16
 

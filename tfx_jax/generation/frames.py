@@ -120,9 +120,8 @@ class FrameGenerator:
     frames = FrameSettings(by_row["min_length"], by_row["max_length"], threshold)
     prompt = batches.place_prompts(self._layout, prompts, group, self._parallel)
     capacity = batches.max_length(group.length, 0, settings)
-    return SearchBatch(prompt, by_row["active"], frames), SearchShape(
-      capacity, batches.cache_lengths(capacity, group.long)
-    )
+    shape = SearchShape(capacity, batches.cache_lengths(capacity, group.long))
+    return SearchBatch(prompt, by_row["active"], frames), shape
 
   def _outputs(self, state: FrameState, members: Collection[int]) -> list[FrameResult]:
     """Returns the outputs of the inputs `members`, which are the first rows of a final state.

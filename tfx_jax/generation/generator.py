@@ -63,9 +63,9 @@ class Output(NamedTuple):
 class Generator:
   """Generates values with a model; programs are compiled when first needed and then kept.
 
-  Few programs are needed, at most eight for inputs of any lengths and one search: see
-  `batches.prompt_lengths` and `batches.cache_lengths`. Batches have `batch_size` rows; a few inputs
-  alone have an eighth of it.
+  At most eight programs are needed for inputs of any lengths and one search, see
+  `batches.prompt_lengths` and `batches.cache_lengths`; streams and stop strings need more. Batches
+  have `batch_size` rows; a few inputs alone have an eighth of it.
 
   Args:
     model: the model.
