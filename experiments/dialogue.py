@@ -1,5 +1,8 @@
 """Answers in everyday conversations: `dialogue:decoder_only` or `:encoder_decoder`.
 
+`dialogue:own` is a decoder-only model of your own dialogues: give `--config.data.train=…`, JSON
+lines with the field `dialogue`; validation and test data are held out from it.
+
 Training data: the dialogues of DialogSum (Chen et al. 2021, https://github.com/cylnlp/dialogsum)
 and the English ones of XDailyDialog (Liu et al. 2023,
 https://github.com/liuzeming01/XDailyDialog). Validation and test data: XDailyDialog. DialogSum has
@@ -13,9 +16,14 @@ from tfx_jax.config import base
 
 
 def get_config(architecture="decoder_only"):
-  config = base()
-  config.task.name, config.task.source = "dialogue", "dialogue"
-  config.task.metrics = ("bleu1", "bleu2", "distinct1", "distinct2", "length")
+  if architecture == "own":
+    config = _common("decoder_only")
+    config.data.format = "jsonl"
+    # Ends by itself when the answers of the validation data become no more likely.
+    config.train.update(eval_every=100, patience=8)
+    config.evaluate.checkpoint = "best"
+    return config
+  config = _common(architecture)
   folder = os.environ.get("DIALOGUE_DATA", "data/dialogue")
   dialogsum, xdailydialog = (os.path.join(folder, name) for name in ("dialogsum", "xdailydialog"))
   config.data.train = (
@@ -29,6 +37,13 @@ def get_config(architecture="decoder_only"):
     "folder of both"
   )
   config.data.remove_overlap = True
+  return config
+
+
+def _common(architecture):
+  config = base()
+  config.task.name, config.task.source = "dialogue", "dialogue"
+  config.task.metrics = ("bleu1", "bleu2", "distinct1", "distinct2", "length")
   # 1 % of the histories lose their beginning; 1.2 % of the answers are longer and are dropped.
   config.data.update(source_length=384, target_length=64, long_sources="cut_start", batch_size=8)
   # A decoder-only model learns all answers of a dialogue from one sequence: a fifth of the tokens.

@@ -1,18 +1,18 @@
-"""A language model of your own text: `--config.data.train=FOLDER`, a file, a pattern.
+"""A language model of your own text: `text:files` with `--config.data.train=FOLDER`, or a file.
 
-The default data is the source code of the installed Python packages, so that it runs anywhere.
+The argument is the format of the data: files, lines, jsonl or tsv; validation and test data are
+held out. By default it is the code of the installed Python packages, so that it runs anywhere.
 """
 
 from tfx_jax.config import base
 
 
-def get_config():
+def get_config(format="python"):
   config = base()
   config.task.update(name="text", target="text")
-  config.data.update(
-    format="python", train="train", validation="validation", test="test",
-    target_length=256, batch_size=32,
-  )  # fmt: skip
+  config.data.update(format=format, target_length=256, batch_size=32)
+  if format == "python":
+    config.data.update(train="train", validation="validation", test="test")
   config.tokenizer.update(
     kind="bpe", vocab_size=4000, normalization="lossless", byte_fallback=True, max_sentences=2000
   )

@@ -70,6 +70,35 @@ def test_an_experiment_runs(path, tmp_path, monkeypatch):
   assert '"split": "test"' in (workdir / "metrics.jsonl").read_text().splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+  ("name", "file", "content"),
+  [
+    ("translate:small", "tsv", "word {0}\tWort {0}\n"),
+    ("dialogue:own", "jsonl", '{{"dialogue": "A: Is it {0}?\\nB: No, it is not {0}."}}\n'),
+    ("text:files", "txt", "It is number {0}.\n"),
+    ("text:lines", "txt", "It is number {0}.\n"),
+    ("text:jsonl", "jsonl", '{{"text": "It is number {0}."}}\n'),
+  ],
+)
+def test_one_file_of_your_own_is_all_three_splits(name, file, content, tmp_path):
+  path = tmp_path / f"mine.{file}"
+  path.write_text("".join(map(content.format, range(60))))
+  name, argument = name.split(":")
+  experiment = next(str(path) for path in EXPERIMENTS if path.stem == name)
+  config = read_experiment(f"{experiment}:{argument}")
+  config.data.train = str(path)
+  if file == "tsv":
+    config.data.format = "tsv"
+  validate(config)
+  examples, targets = builders.make_task(config).examples, [set(), set(), set()]
+  for found, split in zip(targets, builders.SPLITS, strict=True):
+    for record in builders.make_source(config, split):
+      found |= {example.target for example in examples(record)}
+  train, validation, test = targets
+  assert len("".join(train)) > 4 * len("".join(validation | test)) and validation and test
+  assert not train & validation and not train & test and not validation & test
+
+
 @pytest.mark.parametrize("architecture", builders.ARCHITECTURES)
 def test_dialogue_is_small_in_both_architectures(architecture):
   path = next(str(path) for path in EXPERIMENTS if path.stem == "dialogue")

@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -223,7 +225,8 @@ def test_what_is_no_task_is_not_called_or_told_at_once(name, told):
 def test_data_that_is_missing_says_where_it_is_from():
   config = make_config({"data.test": "nowhere/test"})
   assert failure(builders.make_source, config, "test") == (
-    "no file nowhere/test.en or nowhere/test.en.gz (data.test=nowhere/test)"
+    "no file nowhere/test.en or nowhere/test.en.gz (data.test=nowhere/test; without data.test, a "
+    "share of data.train is held out for it)"
   )
   config.data.origin = "get it from https://example.org and set PLACE to its folder"
   assert failure(builders.make_source, config, "test").endswith(
@@ -270,9 +273,67 @@ def test_tokenizers_are_made_once_and_then_the_runs_own(tmp_path, monkeypatch):
 
 
 def test_a_split_without_data_names_its_key():
-  assert "data.test is empty" in failure(
-    builders.make_source, make_config({"data.test": ""}), "test"
-  )
+  config = make_config({"data.train": "", "data.test": ""})
+  for split in ("train", "test"):
+    assert f"data.{split} is empty" in failure(builders.make_source, config, split)
+
+
+@pytest.mark.parametrize("empty", [("validation", "test"), ("test",)])
+def test_splits_without_data_are_held_out_from_training(tmp_path, empty):
+  write_pairs(tmp_path)
+  whole, config = make_config(folder=tmp_path), make_config(folder=tmp_path)
+  config.data.update({split: "" for split in empty})
+  config.data.held_out = 0.1
+  parts = {split: [*builders.make_source(config, split)] for split in ("train", *empty)}
+  everything = [*builders.make_source(whole, "train")]
+  found = map(str, itertools.chain(*parts.values()))
+  assert sorted(found) == sorted(map(str, everything)) and all(parts.values())
+  assert all(record not in parts["train"] for split in empty for record in parts[split])
+  line = builders.describe_held_out(config)
+  assert line.startswith(" and ".join(f"data.{split}" for split in empty)) and "0.1" in line
+  assert builders.describe_held_out(whole) == ""
+  prints = builders.data_fingerprints(config)
+  assert len(set(prints.values())) == 3
+
+
+def test_of_a_single_text_the_end_is_held_out(tmp_path):
+  (tmp_path / "book").write_text("0123456789" * 10)
+  changes = {"task.name": "text", "task.target": "t", "data.format": "files"}
+  changes |= {"data.train": str(tmp_path / "book"), "data.validation": "", "data.test": ""}
+  config = make_config(changes)
+  parts = [
+    record["t"] for split in builders.SPLITS for record in builders.make_source(config, split)
+  ]
+  assert list(map(len, parts)) == [90, 5, 5] and "".join(parts) == "0123456789" * 10
+  assert "[90%:95%] and [95%:100%] of the text" in builders.describe_held_out(config)
+
+
+def test_the_references_of_a_test_set_are_not_asked_of_held_out_records(tmp_path):
+  write_pairs(tmp_path)
+  changes = {"task.name": "summarize", "task.references": ("r1", "r2"), "data.test": ""}
+  config = make_config(changes, tmp_path)
+  (record, *_) = builders.make_source(config, "test")
+  assert sorted(record) == ["de", "en"]
+
+
+def test_overlap_with_what_is_held_out_is_removed(tmp_path):
+  write_pairs(tmp_path)
+  changes = {"data.validation": "", "data.test": "", "data.remove_overlap": True}
+  config = make_config(changes, tmp_path)
+  train, *others = ({r["en"] for r in builders.make_source(config, s)} for s in builders.SPLITS)
+  assert not train & set.union(*others)
+  config.data.remove_overlap = False  # a word may have two translations, in two splits
+  assert train <= {record["en"] for record in builders.make_source(config, "train")}
+
+
+def test_examples_without_a_reference_are_left_out_and_counted(tmp_path, caplog):
+  write_pairs(tmp_path)
+  (tmp_path / "test.en").write_text("a\nb\nc\nd\n")
+  (tmp_path / "test.de").write_text("A\n\n \nD\n")
+  config = make_config(folder=tmp_path)
+  assert [example.target for example in builders.read_examples(config, "test")] == ["A", "D"]
+  assert caplog.messages == ["test: 2 example(s) without a reference text are left out"]
+  assert len(builders.read_examples(config, "test", 1)) == 1
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch):

@@ -77,6 +77,7 @@ WHERE = {
   "task.history_turns": {"task.name": "dialogue"},
   "task.detokenize": {"task.name": "dialogue"},
   "data.columns": {"data.format": "tsv"},
+  "data.held_out": {"data.test": ""},
   "data.stream": {"model.architecture": "decoder_only", "task.name": "text"},
   "tokenizer.joint": {"model.share_embeddings": False},
   "model.max_positions": {"model.position": "learned"},

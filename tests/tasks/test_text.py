@@ -15,7 +15,7 @@ def test_eval_examples_are_beginnings_throughout_a_text():
   eval_examples = [*Text("t").eval_examples({"t": text})]
   assert "".join(example.source + example.target for example in eval_examples) == text
   assert [len(example.source) for example in eval_examples] == [PROMPT] * 4
-  assert [*Text("t").eval_examples({"t": "short"})] == [Example("short", "")]
+  assert [*Text("t").eval_examples({"t": "short"})] == [Example("sh", "ort")]
 
 
 def test_texts_are_alike_that_have_the_same_letters():

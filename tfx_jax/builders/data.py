@@ -1,9 +1,11 @@
 """From the configuration to the task, its data and its tokenizers."""
 
+import dataclasses
 import itertools
 import os
 from collections.abc import Callable, Iterator
 
+from absl import logging
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.named import arguments_of
@@ -22,6 +24,7 @@ from tfx_jax.data.stream import StreamLayout
 from tfx_jax.errors import MissingFile, UserError
 from tfx_jax.parallel import Parallel
 from tfx_jax.sources.formats import open_source
+from tfx_jax.sources.held_out import HeldOut, hold_out, tail_part
 from tfx_jax.sources.overlap import WithoutOverlap
 from tfx_jax.sources.source import Source
 from tfx_jax.tasks.dialogue import Dialogue
@@ -67,24 +70,54 @@ def make_source(config: ConfigDict, split: str) -> Source:
   Raises:
     UserError: if the config names no data for it, or the data is missing.
   """
-  path = config.data[split]
-  if not path:
-    raise UserError(f"data.{split} is empty: name the files of the {split} data")
-  task = make_task(config)
-  fields = task.fields(split)
-  data = config.data
-  try:
-    source = open_source(data.format, path, fields, data.columns, data.tfds_dir)
-  except MissingFile as error:
-    origin = config.data.origin and f"; this experiment's data: {config.data.origin}"
-    raise UserError(f"{error} (data.{split}={path}{origin})") from error
+  source = _open_split(config, split)
   if split != "train" or not config.data.remove_overlap:
     return source
+  task = make_task(config)
   overlap_keys = getattr(task, "overlap_keys", None)
   if overlap_keys is None:
     raise UserError(f"data.remove_overlap=True: task '{config.task.name}' has no overlap_keys")
-  others = [make_source(config, other) for other in SPLITS if other != split and config.data[other]]
-  return WithoutOverlap(source, others, overlap_keys)
+  return WithoutOverlap(source, [_open_split(config, other) for other in SPLITS[1:]], overlap_keys)
+
+
+def _open_split(config: ConfigDict, split: str) -> Source:
+  """Returns all records of a split; those of one without a path are held out from training."""
+  held = held_out_splits(config)
+  # Held-out records are training records: without the references that only a test set has.
+  named = "train" if split in held else split
+  data, path, hint = config.data, config.data[named], ""
+  if not path:
+    raise UserError(f"data.{split} is empty: name the files of the {split} data")
+  try:
+    fields = make_task(config).fields(named)
+    source = open_source(data.format, path, fields, data.columns, data.tfds_dir)
+  except MissingFile as error:
+    if data.origin:
+      hint = f"; this experiment's data: {data.origin}"
+    elif named != "train":
+      hint = f"; without data.{named}, a share of data.train is held out for it"
+    raise UserError(f"{error} (data.{named}={path}{hint})") from error
+  return hold_out(source, split, held, data.held_out) if held and named == "train" else source
+
+
+def held_out_splits(config: ConfigDict) -> list[str]:
+  """Returns the splits without a path, which are held out from the training data."""
+  return [split for split in SPLITS[1:] if config.data.train and not config.data[split]]
+
+
+def describe_held_out(config: ConfigDict) -> str:
+  """Returns a line about the splits that are held out from training; '' if there are none."""
+  held, share = held_out_splits(config), config.data.held_out
+  if not held:
+    return ""
+  keys, verb = " and ".join(f"data.{split}" for split in held), "are" if held[1:] else "is"
+  if isinstance(_open_split(config, held[0]), HeldOut):
+    each = "each" if held[1:] else "it"
+    how = f"{share:.3g} of the records of data.train is held out for {each}, by their content"
+  else:
+    parts = " and ".join(str(tail_part(split, held, share)) for split in held)
+    how = f"{parts} of the text of data.train {verb} held out"
+  return f"{keys} {verb} empty: {how} (data.held_out={share:.3g})"
 
 
 def data_fingerprints(config: ConfigDict) -> dict[str, str]:
@@ -95,13 +128,24 @@ def data_fingerprints(config: ConfigDict) -> dict[str, str]:
 def read_examples(config: ConfigDict, split: str, limit: int = 0) -> list[Example]:
   """Returns the examples of a split to generate outputs for: the first `limit`, or all if 0.
 
-  If the task has no metrics, outputs are only shown: then the first `evaluate.num_samples`.
+  Examples whose references are all empty are left out, which a message says. If the task has no
+  metrics, outputs are only shown: then the first `evaluate.num_samples`.
   """
   task = make_task(config)
   examples = itertools.chain.from_iterable(map(task.eval_examples, make_source(config, split)))
-  if not task.metrics:
-    return list(itertools.islice(examples, config.evaluate.num_samples))
-  return list(itertools.islice(examples, limit or None))
+  number = (limit or None) if task.metrics else config.evaluate.num_samples
+  kept: list[Example] = []
+  empty = 0
+  for example in examples:
+    if len(kept) == number:
+      break
+    if any(not isinstance(text, str) or text.strip() for text in example.judged_by):
+      kept.append(example)
+    else:
+      empty += 1
+  if empty:
+    logging.warning("%s: %d example(s) without a reference text are left out", split, empty)
+  return kept
 
 
 def make_tokenizers(
@@ -136,16 +180,28 @@ def _make_new(config: ConfigDict, folder: str) -> None:
     if path:
       tokenizer = load_tokenizer(path if joint else os.path.join(path, name))
     else:
-      tokenizer = train_tokenizer(_texts(config, sides), **settings)
+      tokenizer = train_tokenizer(_Texts(config, sides), **settings)
     tokenizer.save(os.path.join(folder, name))
 
 
-def _texts(config: ConfigDict, sides: tuple[int, ...]) -> Iterator[str]:
-  """Yields the texts of the training examples: of their sources (0), their targets (1) or both."""
-  examples = make_task(config).examples
-  for example in itertools.chain.from_iterable(map(examples, make_source(config, "train"))):
-    values = (example.source, example.target)
-    yield from (text for side in sides if isinstance(text := values[side], str))
+@dataclasses.dataclass(frozen=True)
+class _Texts:
+  """The texts of the training examples, read anew in each iteration.
+
+  Attributes:
+    config: the configuration.
+    sides: 0 for their sources, 1 for their targets.
+  """
+
+  config: ConfigDict
+  sides: tuple[int, ...]
+
+  def __iter__(self) -> Iterator[str]:
+    examples = make_task(self.config).examples
+    source = make_source(self.config, "train")
+    for example in itertools.chain.from_iterable(map(examples, source)):
+      values = (example.source, example.target)
+      yield from (text for side in self.sides if isinstance(text := values[side], str))
 
 
 def saved_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Tokenizer]:

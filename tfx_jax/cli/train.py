@@ -40,6 +40,8 @@ def train(config: ConfigDict, workdir: str) -> int:
   """Trains or resumes a run, and evaluates it on the test set."""
   parallel = check(config)
   say(f"workdir {workdir}")
+  if line := builders.describe_held_out(config):
+    say(line)
   with opened(config, workdir):
     return _train(config, workdir, parallel)
 

@@ -67,6 +67,7 @@ _FINITE = Range(-_HUGE, _HUGE)
 RANGES = {
   "seed": _SEED,
   "task.history_turns": _COUNT_OR_NONE,
+  "data.held_out": Range(1e-6, 0.4),
   "data.source_length": _COUNT,
   "data.target_length": _COUNT,
   "data.source_sampling": _BELOW_ONE,

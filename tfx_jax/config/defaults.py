@@ -62,17 +62,23 @@ def base() -> ConfigDict:
       },
       "data": {
         # Format of the files: text (PREFIX.FIELD[.gz], aligned lines), tsv, jsonl, lines (one
-        # field, a record a line), files (one field, a record a file; a file, folder or pattern,
-        # with [:90%] or [99.5%:] for a part), tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets,
+        # field, a record a line), files (one field, a record a file; a file, folder or pattern),
+        # tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets,
         # prepared as ArrayRecord), cldr (SPLIT), docstrings and python
         # (SPLIT[:PACKAGE+PACKAGE], from the installed Python packages), or package.module:Name for
         # a class of your own, called with (path, fields).
         "format": "text",
         # Path of each split. Several are joined by commas, and each may begin with a format of its
-        # own: jsonl:a.jsonl,lines:b.txt.
+        # own: jsonl:a.jsonl,lines:b.txt. [:90%], [90%:95%] or [99.5%:] behind a path is a part of
+        # its records in their order; for files, a part of the list of files, or of the text if
+        # there is one file.
         "train": "",
+        # If they are empty, held out from train.
         "validation": "",
         "test": "",
+        # Share of train that is held out for validation, and as much for test, if they are empty:
+        # records chosen by a hash of their content, or the end of a single file of text.
+        "held_out": 0.05,
         # Where to get the data and where to put it; shown if a file is missing.
         "origin": "",
         # Whether to leave out training records that share text with validation or test: the source

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from tfx_jax.common.names import check_members, check_parameters, imported, members
 from tfx_jax.errors import UserError
+from tfx_jax.sources.parts import WHOLE, PartOfRecords, split_part
 from tfx_jax.sources.records import JsonlSource, TsvSource, format_hint
 from tfx_jax.sources.source import Record, Source
 from tfx_jax.sources.text_files import AlignedSource, FilesSource, LinesSource
@@ -28,10 +29,10 @@ def open_source(
       'cldr', 'docstrings', 'python' (built in), or `package.module:Name`, a class or function that
       has the parameters `path` and `fields` and returns a `Source`.
     path: the prefix for 'text'; the file for 'lines', 'tsv' and 'jsonl'; NAME[/CONFIG][:SPLIT] for
-      'tfds'; the split for 'cldr'; SPLIT[:PACKAGE+PACKAGE] for 'docstrings' and 'python'; for
-      'files' a file, folder or pattern, optionally with [:90%] or [90%:] for a part of each file.
-      Several paths are joined by commas; each may start with a format of its own:
-      jsonl:a.jsonl,lines:b.txt.
+      'tfds'; the split for 'cldr'; SPLIT[:PACKAGE+PACKAGE] for 'docstrings' and 'python'; a file,
+      folder or pattern for 'files'. With [:90%] or [90%:] at its end, only this part of the records
+      is read; for 'files' see `FilesSource`. Several paths are joined by commas; each may start
+      with a format of its own: jsonl:a.jsonl,lines:b.txt.
     fields: names of the fields of a record. For 'jsonl' and 'tfds', those of nested objects are
       dotted; in 'jsonl', a key that contains the dot takes precedence.
     columns: names of all columns of a 'tsv' file in order, including those that are not used;
@@ -56,7 +57,7 @@ def open_source(
     try:
       sources.append(_open_one(name, rest, fields, columns, tfds_dir))
     except UserError as error:
-      if name in FORMATS and (hint := format_hint(name, rest, fields)):
+      if name in FORMATS and (hint := format_hint(name, rest.partition("[")[0], fields)):
         raise type(error)(f"{error}{hint}") from error
       raise
   return sources[0] if len(sources) == 1 else _Joined(sources)
@@ -65,13 +66,23 @@ def open_source(
 def _open_one(
   format: str, path: str, fields: Sequence[str], columns: Sequence[str], tfds_dir: str
 ) -> Source:
+  if format == "tfds" or format not in FORMATS:  # these read a part themselves, or not at all
+    return _open_whole(format, path, fields, columns, tfds_dir)
+  plain, part = split_part(path)
+  if format == "files":
+    return FilesSource(plain, fields, part)
+  source = _open_whole(format, plain, fields, columns, tfds_dir)
+  return source if part == WHOLE else PartOfRecords(source, part, plain)
+
+
+def _open_whole(
+  format: str, path: str, fields: Sequence[str], columns: Sequence[str], tfds_dir: str
+) -> Source:
   match format:
     case "text":
       return AlignedSource(path, fields)
     case "lines":
       return LinesSource(path, fields)
-    case "files":
-      return FilesSource(path, fields)
     case "tsv":
       return TsvSource(path, fields, columns or fields)
     case "jsonl":

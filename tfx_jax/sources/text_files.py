@@ -3,17 +3,13 @@
 import glob
 import itertools
 import os
-import re
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 
 from tfx_jax.errors import MissingFile, UserError
 from tfx_jax.sources.file import FileSource
+from tfx_jax.sources.parts import WHOLE, Part, check_part
 from tfx_jax.sources.paths import find_files
 
-# PATH[:90%] and PATH[99.5%:], as in TensorFlow Datasets; and what may be an attempt to write that.
-_PART = re.compile(r"(.*)\[(?:(\d+(?:\.\d+)?)%)?:(?:(\d+(?:\.\d+)?)%)?\]")
-_LIKE_PART = re.compile(r".*\[[^\[\]]*:[^\[\]]*\]")
 # Endings of the names of plain and compressed files.
 _ENDINGS = ("", ".gz", ".GZ", ".bz2", ".xz")
 
@@ -48,25 +44,34 @@ class LinesSource(FileSource):
 
 
 class FilesSource(FileSource):
-  """A record for each file: the whole text, or a part from one percentage of it to another."""
+  """A record for each file, its whole text; or a part of that.
 
-  def __init__(self, path: str, fields: Sequence[str]) -> None:
-    match = _PART.fullmatch(path)
-    if not match and _LIKE_PART.fullmatch(path) and not os.path.exists(path):
-      raise UserError(f"{path}: a part is in percent of each file, such as [:90%] or [99.5%:]")
-    pattern, start, end = match.groups() if match else (path, None, None)
-    self._part = Fraction(start or 0), Fraction(end or 100)
-    if not 0 <= self._part[0] < self._part[1] <= 100:
-      raise UserError(f"{path}: a part is from a lower to a higher share, of 0% to 100%")
-    super().__init__("files", _matching(pattern), _only("files", fields), [*map(str, self._part)])
+  Args:
+    pattern: a file, a folder or a pattern, see `find_files`.
+    fields: the name of the field.
+    part: if there is one file, a part of its text by characters; if there are several, a part of
+      the list of files, each of which is whole.
+  """
+
+  def __init__(self, pattern: str, fields: Sequence[str], part: Part = WHOLE) -> None:
+    paths = _matching(pattern)
+    if len(paths) > 1:
+      first, last = check_part(part, len(paths), "files", pattern)
+      paths, part = paths[first:last], WHOLE
+    self._part = part
+    super().__init__("files", paths, _only("files", fields), [*map(str, part)])
+
+  def part(self, part: Part) -> "FilesSource":
+    """Returns a part of the text of a single file, or of the part that is read of it."""
+    return FilesSource(self.files[0].path, self.fields, part.within(self._part))
 
   def __iter__(self) -> Iterator[dict[str, str]]:
-    (field,), (start, end) = self.fields, self._part
+    (field,) = self.fields
     for file in self.files:
       text = file.text()
-      part = text[int(len(text) * start / 100) : int(len(text) * end / 100)]
-      if part:
-        yield {field: part}
+      first, last = self._part.bounds(len(text))
+      if first < last:
+        yield {field: text[first:last]}
 
 
 def _only(format: str, fields: Sequence[str]) -> Sequence[str]:

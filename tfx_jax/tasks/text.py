@@ -39,10 +39,14 @@ class Text:
     yield Example(None, record[self.target])
 
   def eval_examples(self, record: Mapping[str, str]) -> Iterator[Example]:
-    """Yields beginnings, taken from all over a text, with their continuations as targets."""
+    """Yields beginnings, taken from all over a text, with their continuations as targets.
+
+    The beginning of a text that is shorter than two of them is its first half.
+    """
     text = record[self.target]
+    prompt = min(PROMPT, max(1, len(text) // 2))
     for start in range(0, max(len(text) - PROMPT, 1), PROMPT + CONTINUATION):
-      middle = start + PROMPT
+      middle = start + prompt
       yield Example(text[start:middle], text[middle : middle + CONTINUATION])
 
   def overlap_keys(self, record: Mapping[str, str]) -> Iterator[str]:

@@ -21,7 +21,7 @@ def train(kind, texts=TEXTS, vocab_size=28, **settings):
   defaults = dict(
     character_coverage=1.0, normalization="nmt_nfkc", byte_fallback=False, max_sentences=0
   )
-  return train_tokenizer(iter(texts), kind, vocab_size, **(defaults | settings))
+  return train_tokenizer(texts, kind, vocab_size, **(defaults | settings))
 
 
 def failure(function):
@@ -136,22 +136,44 @@ def test_a_model_file_of_other_origin(tmp_path):
   assert "No such file" in failure(lambda: load_tokenizer(str(tmp_path / "no.model")))
 
 
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "characters"])
+def test_a_vocabulary_that_the_texts_do_not_fill_is_smaller_and_a_line_says_so(kind, caplog):
+  tokenizer = train(kind, vocab_size=5000)
+  size = tokenizer.vocab_size
+  assert caplog.messages == [
+    f"the vocabulary has {size} pieces: the text does not fill tokenizer.vocab_size=5000"
+  ]
+  caplog.clear()
+  assert train(kind, vocab_size=size).fingerprint == tokenizer.fingerprint
+  assert train(kind, vocab_size=size - 1).vocab_size == size - 1
+  assert not caplog.messages
+
+
+@pytest.mark.parametrize("most", [0, 200])
+@pytest.mark.parametrize("settings", [{}, {"byte_fallback": True}, {"symbols": tuple("!?.:;,+*")}])
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
-def test_a_vocabulary_that_does_not_fit_names_one_that_does(kind):
-  for size, told, beyond in ((5000, "at most ", 1), (8, "at least ", -1)):
-    message = failure(lambda size=size: train(kind, vocab_size=size))
-    assert f"tokenizer.vocab_size={size} " in message
-    limit = int(message.split(told)[1].split(",")[0])
-    assert train(kind, vocab_size=limit).vocab_size == limit
-    assert told in failure(lambda past=limit + beyond: train(kind, vocab_size=past))
+def test_a_vocabulary_too_small_for_the_characters_is_the_smallest_possible(
+  kind, settings, most, caplog
+):
+  characters = len({*"".join(WORDS), "\u2581"})
+  least = 4 + characters + 256 * settings.get("byte_fallback", 0) + len(settings.get("symbols", ""))
+  for size in (5, least - 1):
+    tokenizer = train(kind, TEXTS, size, max_sentences=most, **settings)
+    assert tokenizer.vocab_size == least and tokenizer.decode(tokenizer.encode(WORDS)) == WORDS
+    (line,) = caplog.messages
+    assert f"has {least} pieces: tokenizer.vocab_size={size} does not hold" in line
+    caplog.clear()
+  train(kind, TEXTS, least, max_sentences=most, **settings)
+  assert not caplog.messages
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 def test_training_is_quiet(kind, capfd):
   sentencepiece.set_min_log_level(0)
-  train(kind)
-  failure(lambda: train(kind, vocab_size=5000))
-  assert capfd.readouterr() == ("", "")
+  for size in (28, 5000, 5):
+    train(kind, vocab_size=size)
+  lines = "".join(capfd.readouterr()).splitlines()
+  assert all("the vocabulary has" in line for line in lines) and len(lines) <= 2
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe", "characters"])

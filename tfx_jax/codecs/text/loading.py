@@ -5,6 +5,8 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 
+from absl import logging
+
 from tfx_jax.codecs.special_tokens import BOS, EOS, PAD, SPECIAL_PIECES, UNK
 from tfx_jax.codecs.text import files, foreign, sentencepiece_model
 from tfx_jax.codecs.text.tokenizer import (
@@ -32,11 +34,14 @@ def train_tokenizer(
   """Trains a tokenizer; the same texts and settings give the same tokenizer.
 
   Args:
-    texts: the texts, read once as a stream; not read at all for 'bytes'.
+    texts: the texts, read as a stream; read again if `vocab_size` is too small and all of them are
+      used; not read at all for 'bytes'.
     kind: 'unigram' or 'bpe' (sentencepiece), 'bytes' (of UTF-8, always 260 ids) or 'characters'
       (the most frequent ones, not normalized). The settings below, except `vocab_size`, are for
       sentencepiece only.
-    vocab_size: number of pieces, special ones included; for 'characters' at most that many.
+    vocab_size: number of pieces, special ones included. If the texts do not fill as many, or their
+      characters need more, a message gives the number that the tokenizer has instead; for
+      'characters' the less frequent ones are left out.
     character_coverage: share of characters that become pieces; others are UNK, or bytes.
     normalization: a rule of sentencepiece; 'identity' changes only runs of spaces, 'lossless'
       nothing.
@@ -46,7 +51,7 @@ def train_tokenizer(
       that normalization would change, such as a line feed.
 
   Raises:
-    UserError: for a setting out of its range, or a vocabulary that is too large for the texts.
+    UserError: for a setting out of its range, or if there is no text.
   """
   if kind not in KINDS:
     raise UserError(f"tokenizer.kind='{kind}' is unknown{nearest(kind, KINDS)}")
@@ -69,22 +74,40 @@ def train_tokenizer(
     if not counts:
       raise UserError("no text to train the tokenizer on")
     order = sorted(counts, key=lambda character: (-counts[character], character))
-    return CharacterTokenizer("".join(order[: vocab_size - len(SPECIAL_PIECES)]))
-  model = sentencepiece_model.train(
-    texts,
-    model_type=kind,
-    vocab_size=vocab_size,
-    character_coverage=character_coverage,
-    normalization_rule_name=normalization,
-    byte_fallback=byte_fallback,
-    input_sentence_size=max_sentences,
-    symbols=symbols,
-    pad_id=PAD,
-    eos_id=EOS,
-    unk_id=UNK,
-    bos_id=BOS,
-  )
-  return SentencePieceTokenizer(model)
+    tokenizer = CharacterTokenizer("".join(order[: vocab_size - len(SPECIAL_PIECES)]))
+  else:
+    model = sentencepiece_model.train(
+      texts,
+      model_type=kind,
+      vocab_size=vocab_size,
+      character_coverage=character_coverage,
+      normalization_rule_name=normalization,
+      byte_fallback=byte_fallback,
+      input_sentence_size=max_sentences,
+      symbols=symbols,
+      pad_id=PAD,
+      eos_id=EOS,
+      unk_id=UNK,
+      bos_id=BOS,
+    )
+    tokenizer = SentencePieceTokenizer(model)
+  _report_size(tokenizer.vocab_size, vocab_size)
+  return tokenizer
+
+
+def _report_size(size: int, asked: int) -> None:
+  """Logs the size of a vocabulary that is not the one asked for."""
+  if size < asked:
+    logging.warning(
+      "the vocabulary has %d pieces: the text does not fill tokenizer.vocab_size=%d", size, asked
+    )
+  elif size > asked:
+    logging.warning(
+      "the vocabulary has %d pieces: tokenizer.vocab_size=%d does not hold the characters of the "
+      "text; a tokenizer.character_coverage below 1 leaves out rare ones",
+      size,
+      asked,
+    )
 
 
 def load_tokenizer(folder: str) -> Tokenizer:

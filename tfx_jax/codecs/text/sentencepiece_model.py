@@ -8,6 +8,7 @@ from typing import Any
 
 import sentencepiece
 
+from tfx_jax.codecs.special_tokens import SPECIAL_PIECES
 from tfx_jax.errors import UserError
 
 # The pieces of a unigram model depend on the number of training threads: the same on all machines.
@@ -29,15 +30,19 @@ _SPACE = "\u2581"  # the space in pieces
 def train(texts: Iterable[str], symbols: Sequence[str] = (), **settings: Any) -> bytes:
   """Trains a model and returns it serialized; the same texts and settings give the same model.
 
+  The model has fewer pieces than `vocab_size` if the texts do not fill more, and more pieces if
+  their characters and the symbols need more.
+
   Args:
-    texts: the texts, read once as a stream; its exceptions are raised unchanged.
+    texts: the texts; its exceptions are raised unchanged. Read as a stream, and again if
+      `vocab_size` is too small and all texts are used.
     symbols: strings that are always one piece, including a space in front of one.
     **settings: those of `sentencepiece.SentencePieceTrainer.train`, with two differences:
       `input_sentence_size` texts are drawn from all of them, 0 for all; `normalization_rule_name`
       may be "lossless", too.
 
   Raises:
-    UserError: for a setting out of its range, or a vocabulary that is too large for the texts.
+    UserError: for a setting out of its range, or texts without any text.
   """
   coverage, most = settings["character_coverage"], settings["input_sentence_size"]
   if not 0.98 <= coverage <= 1:
@@ -46,13 +51,32 @@ def train(texts: Iterable[str], symbols: Sequence[str] = (), **settings: Any) ->
     raise UserError(f"tokenizer.max_sentences={most} is neither 0 (all) nor above 100")
   if settings.get("normalization_rule_name") == "lossless":
     settings |= _LOSSLESS
+  # Drawn here, because sentencepiece draws other texts in each process.
+  texts = draw(texts, most) if most else texts
+  settings["vocab_size"] = max(settings["vocab_size"], len(SPECIAL_PIECES) + len(symbols) + 1)
+  try:
+    model = _train_once(texts, symbols, settings)
+  except _TooSmallError as error:
+    model = _train_once(texts, symbols, settings | {"vocab_size": error.least})
+  _check_kept(symbols, model)
+  return model
+
+
+class _TooSmallError(Exception):
+  """A vocabulary that does not hold the characters of the texts; `least` is the smallest size."""
+
+  def __init__(self, least: int) -> None:
+    super().__init__(least)
+    self.least = least
+
+
+def _train_once(texts: Iterable[str], symbols: Sequence[str], settings: dict[str, Any]) -> bytes:
   failure = []
 
   def stream() -> Iterator[str]:
-    # Drawn here, because sentencepiece draws other texts in each process. Exceptions are kept,
-    # because it raises its own RuntimeError instead.
+    # Exceptions are kept, because sentencepiece raises its own RuntimeError instead.
     try:
-      yield from _short(draw(texts, most) if most else texts)
+      yield from _short(texts)
     except BaseException as error:
       failure.append(error)
       raise
@@ -65,14 +89,20 @@ def train(texts: Iterable[str], symbols: Sequence[str] = (), **settings: Any) ->
       num_threads=_THREADS,
       max_sentence_length=_LONGEST_LINE,
       minloglevel=2,
+      hard_vocab_limit=False,  # fewer pieces are no error; otherwise the same model
       user_defined_symbols=[symbol.replace(" ", _SPACE) for symbol in symbols],
       **settings,
     )
   except RuntimeError as error:
     if failure:
       raise failure[0] from None
-    raise UserError(_in_terms_of_config(str(error), settings["vocab_size"])) from error
-  _check_kept(symbols, model.getvalue())
+    message = str(error)
+    if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+      raise _TooSmallError(int(match[1])) from error
+    if "sentences_.empty()" in message or "all_chars_count" in message:
+      raise UserError("no text to train the tokenizer on") from error
+    reason = " ".join(message.split())
+    raise UserError(f"sentencepiece could not be trained: {reason}") from error
   return model.getvalue()
 
 
@@ -120,21 +150,6 @@ def _check_kept(symbols: Sequence[str], model: bytes) -> None:
         f"tokenizer.symbols: {symbol!r} is not kept, tokenizer.normalization changes it; "
         "without a space in front it is"
       )
-
-
-def _in_terms_of_config(message: str, vocab_size: int) -> str:
-  """Returns an error message of sentencepiece with the keys of the configuration."""
-  size = f"tokenizer.vocab_size={vocab_size}"
-  if match := re.search(r"size too high .*<= (\d+)", message):
-    return f"{size} is more than the text allows: at most {match[1]}"
-  if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-    return (
-      f"{size} does not hold the characters of the text: at least {match[1]}, "
-      "or a lower tokenizer.character_coverage"
-    )
-  if "sentences_.empty()" in message or "all_chars_count" in message:
-    return "no text to train the tokenizer on"
-  return f"sentencepiece could not be trained: {' '.join(message.split())}"
 
 
 def fields(message: bytes) -> Iterator[tuple[int, Any]]:
