@@ -54,6 +54,16 @@ def test_mode_generate_keeps_order_and_empty_lines(trained, run, inputs, tmp_pat
   assert capsys.readouterr().out == ""
 
 
+def test_mode_generate_counts_unknown_characters(trained, inputs, tmp_path, capsys):
+  inputs.write_text("ab\n\nHab\nab H!\n")
+  generated(trained[1], inputs, tmp_path / "out.txt")
+  line = "2 of 4 inputs hold characters that the tokenizer does not know: H !"
+  assert capsys.readouterr().err.splitlines().count(line) == 1
+  inputs.write_text("ab\n")
+  generated(trained[1], inputs, tmp_path / "out.txt")
+  assert "does not know" not in capsys.readouterr().err
+
+
 def test_mode_generate_writes_scores_as_a_table(trained, run, inputs, tmp_path):
   text = generated(trained[1], inputs, tmp_path / "out", "--config.generate.num_return=2")
   rows = [line.split("\t") for line in text.splitlines()]

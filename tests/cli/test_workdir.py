@@ -1,7 +1,10 @@
 """Whose a workdir is: the run that began there, on the data that it began with."""
 
+import fnmatch
 import json
 import os
+import pathlib
+import re
 import shutil
 import types
 
@@ -11,6 +14,7 @@ from support.tiny_run import make_config, write_pairs
 from tfx_jax.cli import evaluate
 from tfx_jax.cli.train import check_end
 from tfx_jax.cli.workdir import check_workdir, opened, settle_config
+from tfx_jax.config import base
 from tfx_jax.config import files as config_files
 from tfx_jax.errors import UserError
 from tfx_jax.runtime.workdir_lock import InUseError
@@ -111,6 +115,69 @@ def test_a_run_from_before_fingerprints_goes_on_and_has_them_then(data, workdir)
 def test_a_moving_average_neither_begins_nor_ends_within_a_run(data, workdir):
   told = refused(make_config({"train.ema_decay": 0.9}, data), workdir)
   assert told.startswith(f"{workdir} holds another run (train.ema_decay: 0.0 -> 0.9)")
+
+
+def rules():
+  """Which keys may change, by pattern, as docs/survival.md says."""
+  page = pathlib.Path(__file__).parents[2] / "docs" / "survival.md"
+  found = {}
+  for keys, answer in re.findall(r"^\| (`.*`) \| (yes|no)", page.read_text(), re.MULTILINE):
+    found |= dict.fromkeys(re.findall("`([^`]+)`", keys), answer == "yes")
+  return found
+
+
+def another(value):
+  """Another value of the same type."""
+  match value:
+    case bool():
+      return not value
+    case int() | float():
+      return value + 1
+    case str():
+      return f"{value}x"
+    case tuple():
+      return (*value, "x")
+  return {"x": 1}
+
+
+PATHS = ("data.train", "data.validation", "data.test")
+
+
+def changed(key, data):
+  """The configuration of the run with another value of a key."""
+  config = make_config(folder=data)
+  *section, name = key.split(".")
+  place = config[section[0]] if section else config
+  place[name] = f"{data}-copy/{name}" if key in PATHS else another(place[name])
+  return config
+
+
+def test_what_may_change_is_what_the_page_says(data, workdir):
+  shutil.copytree(data, f"{data}-copy")
+  answers = rules()
+  assert len(answers) > 10
+  sections = base().to_dict().items()
+  keys = [f"{name}.{key}" for name, part in sections if isinstance(part, dict) for key in part]
+  for key in ("seed", *keys):
+    try:
+      told = check_workdir(changed(key, data), workdir)
+    except UserError as error:
+      told, may = str(error), False
+      assert f"holds another run ({key}" in told
+    else:
+      may = True
+      assert len(told) == 1 and told[0].startswith(key)
+    pattern = max((p for p in answers if fnmatch.fnmatchcase(key, p)), key=len)
+    # The average of this run is 0, which stays.
+    assert may == (answers[pattern] and key != "train.ema_decay"), key
+
+
+def test_a_moving_average_may_become_another(data, tmp_path):
+  workdir = str(tmp_path / "run")
+  settle_config(make_config({"train.ema_decay": 0.5}, data), workdir)
+  os.mkdir(f"{workdir}/tokenizer")
+  config = make_config({"train.ema_decay": 0.75}, data)
+  assert check_workdir(config, workdir) == ["train.ema_decay: 0.5 -> 0.75"]
 
 
 def test_a_model_of_another_library_is_not_overwritten(data, tmp_path):

@@ -90,3 +90,24 @@ def test_importing_costs_no_heavy_library():
   )
   done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
   assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+  ("name", "references", "order"),
+  [
+    ("bleu", [["eins"], ["zwei drei vier", "fünf"]], 4),
+    ("bleu2", [["eins"], ["zwei", "fünf"]], 2),
+    ("bleu", [["eins"], ["eins zwei drei vier"]], None),
+    ("bleu1", [["eins"], ["zwei"]], None),
+    ("chrf", [["eins"], ["zwei"]], None),
+  ],
+)
+def test_a_bleu_that_can_only_be_zero_is_explained_once(name, references, order, caplog):
+  metrics._warn_of_zero.cache_clear()
+  for _ in range(2):
+    scores = metrics.text_metrics([name], ["x", "y"], references)
+    assert scores[name] == 0
+  assert f"nrefs:{'var' if len(references[1]) > 1 else 1}" in scores[f"{name}_signature"]
+  told = f"{name} is 0 because it counts sequences of {order} words, and no reference has as many: "
+  told += "for short texts use task.metrics=(exact_match,chrf)"
+  assert caplog.messages == ([told] if order else [])

@@ -5,7 +5,8 @@ from typing import TextIO
 
 from ml_collections import ConfigDict
 
-from tfx_jax.cli.console import BREAKS, bar
+from tfx_jax.cli.console import BREAKS, bar, say
+from tfx_jax.codecs.text.unknown import describe_unknown
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import pharaoh
 from tfx_jax.generation.generator import Hypothesis
@@ -37,6 +38,8 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
   if config.generate.stream and table:
     raise UserError("generate.stream=True writes text alone: without scores and alignments")
   run = load(workdir, config=config)
+  if line := describe_unknown(run.tokenizers[0], texts):
+    say(line)
   if config.generate.stream:
     return _stream(run, texts, target)
   with bar(sum(1 for text in texts if text.strip()), "generating") as progress:

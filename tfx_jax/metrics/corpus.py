@@ -56,6 +56,12 @@ class CorpusMetric(NamedTuple):
     score = self.scorer.corpus_score(*self.inputs(predictions, references)).score
     return score, self.signature()
 
+  def is_out_of_reach(self, references: Sequence[Sequence[str]]) -> bool:
+    """Returns whether no reference is as long as the n-grams that the score needs: it is 0 then."""
+    order = getattr(self.scorer, "max_ngram_order", 1)
+    texts = [self.prepare(reference) for group in references for reference in group]
+    return order > 1 and not self.scorer.corpus_score(texts, [texts]).totals[order - 1]
+
   def signature(self) -> str:
     """Signature of the last score: sacreBLEU's own, then the preprocessing."""
     return str(self.scorer.get_signature()) + self.prepared

@@ -1,7 +1,10 @@
 """Metrics of predicted texts by name, including functions of the user."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from absl import logging
 
 from tfx_jax.common.names import check_parameters, imported
 from tfx_jax.errors import UserError
@@ -81,6 +84,8 @@ def text_metrics(
     if name in CORPUS_METRICS:
       metric = corpus_metric(name, **settings)
       results[name], results[f"{name}_signature"] = metric.score(predictions, references)
+      if not results[name] and metric.is_out_of_reach(references):
+        _warn_of_zero(name, metric.scorer.max_ngram_order)
     elif name == "exact_match":
       results |= exact_match(predictions, references, kinds)
     elif name in OUTPUT_METRICS:
@@ -119,6 +124,16 @@ def user_metric(name: str) -> Callable[..., Any]:
   function = imported("task.metrics", name, TEXT_METRICS)
   check_parameters("task.metrics", name, function, ("predictions", "references"))
   return function
+
+
+@functools.cache  # only once, although texts are scored several times
+def _warn_of_zero(name: str, order: int) -> None:
+  logging.warning(
+    "%s is 0 because it counts sequences of %d words, and no reference has as many: for short "
+    "texts use task.metrics=(exact_match,chrf)",
+    name,
+    order,
+  )
 
 
 def _percentage(hits: Sequence[bool]) -> float:
