@@ -92,8 +92,8 @@ def _open_split(config: ConfigDict, split: str) -> Source:
     fields = make_task(config).fields(named)
     source = open_source(data.format, path, fields, data.columns, data.tfds_dir)
   except MissingFile as error:
-    if data.origin:
-      hint = f"; this experiment's data: {data.origin}"
+    if config.data.origin:
+      hint = f"; this experiment's data: {config.data.origin}"
     elif named != "train":
       hint = f"; without data.{named}, a share of data.train is held out for it"
     raise UserError(f"{error} (data.{named}={path}{hint})") from error
