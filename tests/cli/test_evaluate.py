@@ -46,7 +46,8 @@ def test_another_model_is_refused(trained, mode, option, tmp_path, capsys):
   files = [f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
   arguments = [mode, f"--workdir={trained[1]}", *(files if mode == "generate" else [])]
   assert main([*arguments, f"--config.{option}"]) == 2
-  (line,) = capsys.readouterr().err.splitlines()
+  *phases, line = capsys.readouterr().err.splitlines()
+  assert phases == [f"loading {trained[1]}"]
   assert line.startswith(f"error: {trained[1]} holds another model ({option.split('=')[0]}: ")
   assert contents(trained[1]) == before and os.listdir(tmp_path) == ["in"]
 
@@ -89,7 +90,8 @@ def test_a_baseline_that_cannot_be(trained, copy, tmp_path, capsys):
 
   def refusal(baseline, *options):
     assert evaluate(workdir, baseline, *options) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    *phases, line = capsys.readouterr().err.splitlines()
+    assert phases == [f"loading {workdir}"]
     assert line.startswith(f"error: --baseline={baseline}: ")
     return line
 

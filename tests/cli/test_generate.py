@@ -187,6 +187,7 @@ def test_an_ensemble_generates(trained, inputs, tmp_path, capsys):
   line = "--config.generate.ensemble=runs/nowhere"
   assert main([f"--workdir={workdir}", "--mode=generate", f"--input={inputs}", line]) == 2
   assert capsys.readouterr().err == (
+    f"loading {workdir}\n"
     "error: generate.ensemble: runs/nowhere holds no run: there is no config.json in it\n"
   )
 

@@ -57,7 +57,8 @@ def refusal(capture, *arguments):
   out, err = capture.readouterr()
   *told, error = err.splitlines()
   assert (code, out) == (2, "") and error.startswith("error: ")
-  assert {line.split(" ")[0] for line in told} <= {"workdir", "train:", "validation:"}
+  phases = {"workdir", "loading", "reading", "making", "train:", "validation:"}
+  assert {line.split(" ")[0] for line in told} <= phases
   return error.removeprefix("error: ")
 
 

@@ -69,22 +69,44 @@ def test_a_log_file_gets_few_plain_lines(monkeypatch, capsys):
   # 270 steps are left at one a second: the 100 of the earlier session do not count as fast.
   assert lines[0] == " 32% 130/400 [00:30<04:30] 1,000 tok/s loss 2.000"
   assert lines[6] == "hello"
-  assert lines[7].startswith(" 71% 285/400 [03:00<01:55] ") and lines[7].endswith("loss 1.500")
+  assert lines[7].startswith(" 71% 285/400 [03:00<01:51] ") and lines[7].endswith("loss 1.500")
 
 
 @pytest.mark.parametrize(
   ("total", "start", "step", "line"),
-  [(2, 0, 2, "100% 2/2 [00:20<00:00]\n"), (100, 50, 60, " 60% 60/100 [00:20<01:20]\n")],
-  ids=["the end", "an early end, measured by this session only"],
+  [(2, 0, 2, "100% 2/2 [00:20<00:00]\n"), (100, 50, 60, " 60% 60/100 [00:20<?]\n")],
+  ids=["the end", "an early end, of which nothing is known"],
 )
 def test_the_end_is_reported_once(monkeypatch, capsys, total, start, step, line):
   clock = [0.0]
   monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
   progress = Progress(total, start)
   clock[0] = 20.0
-  progress.update(step, {})
+  progress.update(step)
   progress.close()
   assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_time_left_does_not_count_the_first_step_which_compiles(monkeypatch, capsys, terminal):
+  clock = [0.0]
+  monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+
+  def write():
+    progress = Progress(total=120, start=10)
+    for seconds, step in ((40.0, 11), (1.0, 12), (1.0, 13), (30.0, 20)):
+      clock[0] += seconds
+      progress.update(step)
+    progress.close()
+
+  if terminal:
+    lines = shown_on_terminal(monkeypatch, 80, 24, write).split("\r")
+    lines = [line for line in lines if "20/120" in line]
+  else:
+    write()
+    lines = capsys.readouterr().err.splitlines()
+    assert "11/120 [00:40<?]" in lines[0]
+  assert "<05:55]" in lines[-1]  # 100 steps, at 9 in 32 seconds
 
 
 def test_a_progress_that_is_not_shown_prints_nothing(capsys):

@@ -31,8 +31,9 @@ def chat(config: ConfigDict, workdir: str, turns: Iterable[str], target: TextIO)
   Raises:
     UserError: if the run's task has no dialogues.
   """
+  say(f"loading {workdir}")
   conversation = load(workdir, config=config).chat()
-  say(HELP)
+  say(f"{HELP}; the first answer takes longer, because programs are compiled")
   for line in turns:
     if line == "/reset":
       conversation.reset()

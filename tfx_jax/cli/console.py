@@ -1,10 +1,10 @@
 """Output of the commands: results go to standard output, messages to standard error."""
 
+import contextlib
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tfx_jax.report.progress import bars
+from tfx_jax.report.progress import Progress
 from tfx_jax.runtime.processes import is_first
 from tfx_jax.runtime.standard_streams import standard_output
 
@@ -48,7 +48,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   return "\n".join(line(row) for row in (cells[0], rule, *cells[1:]))
 
 
-def bar(total: int, title: str) -> Any:
-  """Returns a progress bar of texts, which is shown on a terminal only."""
-  disable = None if is_first() else True
-  return bars()(total=total, desc=title, unit=" texts", file=sys.stderr, disable=disable)
+@contextlib.contextmanager
+def texts_progress(total: int, title: str) -> Iterator[Callable[[int], None]]:
+  """Shows the progress of work on texts; yields a function to call with how many more are done."""
+  say(f"{title}: {total:,} texts; the first ones wait for programs to be compiled")
+  progress, done = Progress(total, shown=is_first()), 0
+
+  def add(count: int) -> None:
+    nonlocal done
+    done += count
+    progress.update(done)
+
+  try:
+    yield add
+  finally:
+    progress.close()

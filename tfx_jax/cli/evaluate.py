@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from tfx_jax import builders
-from tfx_jax.cli.console import bar, listing, say, show, table
+from tfx_jax.cli.console import listing, say, show, table, texts_progress
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.compare import check_same, compare, comparison_metrics, comparison_rows
@@ -34,11 +34,12 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
       settings.
   """
   split = config.evaluate.split
+  say(f"loading {workdir}")
   run = load(workdir, config=config)
   examples = builders.read_examples(config, split)
   other = _open_baseline(config, baseline, examples) if baseline else None
-  with bar(len(examples), f"decoding {split}") as progress:
-    metrics, rows = run.evaluate(split, progress.update)
+  with texts_progress(len(examples), f"decoding {split}") as add:
+    metrics, rows = run.evaluate(split, add)
   recorded = {
     "checkpoint": config.evaluate.checkpoint,
     "checkpoint_step": run.step,
@@ -49,8 +50,8 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
     recorded["ensemble"] = ", ".join(config.generate.ensemble)
   shown = listing(recorded)
   if other:
-    with bar(len(examples), "decoding with the baseline") as progress:
-      texts = best_texts(other.generator, other.params, examples, progress.update)
+    with texts_progress(len(examples), "decoding with the baseline") as add:
+      texts = best_texts(other.generator, other.params, examples, add)
     comparisons = compare(
       builders.make_task(config).corpus_metrics(),
       [row["output"] for row in rows],

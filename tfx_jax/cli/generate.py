@@ -5,7 +5,7 @@ from typing import TextIO
 
 from ml_collections import ConfigDict
 
-from tfx_jax.cli.console import BREAKS, bar, say
+from tfx_jax.cli.console import BREAKS, say, texts_progress
 from tfx_jax.codecs.text.unknown import describe_unknown
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import pharaoh
@@ -37,13 +37,15 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
   table = config.generate.scores or aligned
   if config.generate.stream and table:
     raise UserError("generate.stream=True writes text alone: without scores and alignments")
+  say(f"loading {workdir}")
   run = load(workdir, config=config)
   if line := describe_unknown(run.tokenizers[0], texts):
     say(line)
   if config.generate.stream:
     return _stream(run, texts, target)
-  with bar(sum(1 for text in texts if text.strip()), "generating") as progress:
-    results = run.generator(run.params, texts, progress.update)
+  count = sum(1 for text in texts if text.strip())
+  with texts_progress(count, "generating") as add:
+    results = run.generator(run.params, texts, add)
   if table or config.generate.num_return > 1:
     links = _word_links(run, texts, results) if aligned else None
     target.writelines(_table(results, links))
@@ -78,6 +80,7 @@ def _table(results: Sequence[Sequence[Hypothesis]], links: Iterator[str] | None)
 
 def _stream(run: Run, texts: Sequence[str], target: TextIO) -> int:
   """Writes the output of each text while it is generated."""
+  say("compiling")
   for number, text in enumerate(texts):
     try:
       for chunk in run.stream(text, number):

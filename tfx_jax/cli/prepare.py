@@ -19,6 +19,7 @@ def prepare(config: ConfigDict, workdir: str) -> int:
     say(line)
   begin = config.train.init_from
   given = (lambda: load(begin).tokenizers) if begin else None
+  say("making the tokenizer and tokenizing the data")
   with opened(config, workdir), first_goes_ahead("data"):
     tokenizers = builders.make_tokenizers(config, workdir, given)
     for split in builders.SPLITS:

@@ -55,6 +55,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
   # The run or model to start from is opened only if this run has not started.
   source = functools.cache(lambda: load(config.train.init_from))
   given = (lambda: source().tokenizers) if config.train.init_from else None
+  say("reading and tokenizing the data")
   with first_goes_ahead("data"):
     tokenizers = builders.make_tokenizers(config, workdir, given)
     loader, validation, _ = (
@@ -76,6 +77,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
   checkpoints = Checkpoints(workdir, config.train.keep_checkpoints, builders.state_settings(config))
   latest = checkpoints.latest()
   if latest is None:
+    say("initializing the model")
     state, counters = make_state(), Counters()
     if config.train.init_from:
       state = begin_with(state, source().params, shardings)
@@ -89,6 +91,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
     say(f"resuming at step {int(state.step):,}")
 
   live = LiveReport() if is_first() else None
+  say("compiling the training step")
   log = open_log(workdir, resume_at=counters.log_bytes)
   try:
     state, counters, caught = train_loop(

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, lines in a log file."""
+"""Progress of long work: a bar on a terminal, lines in a log file."""
 
 import os
 import sys
@@ -8,13 +8,13 @@ from typing import Any, TextIO
 
 
 class Progress:
-  """Progress on stderr: steps, target tokens/s (without padding), loss, learning rate, time left.
+  """Progress on stderr: steps, time left, and metrics such as target tokens/s (without padding).
 
   It is a bar on a terminal or in a notebook; elsewhere, as in a cluster's log file, it is a plain
-  line now and then.
+  line now and then. The time left is estimated from the second update on: the first one compiles.
   """
 
-  _LINE = "{percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}] {desc}"
+  _LINE = "{percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{left}] {desc}"
   _BAR = _LINE.replace("% ", "%|{bar}| ", 1)
   _METRICS = {
     "tokens_per_second": "{:,.0f} tok/s",
@@ -33,49 +33,37 @@ class Progress:
       line_every_seconds: minimum time between two plain lines.
       shown: false to print nothing, as in all but one process of a run.
     """
-    self._total, self._start, self._step = total, start, start
+    self._total, self._step = total, start
     self._line_every_seconds = line_every_seconds
     self._metrics: dict[str, float] = {}
     self._bar, self._shown = None, shown
     if not shown:
       return
-    if "ipykernel" in sys.modules or _is_screen(sys.stderr):
-      tqdm = bars()
-      # tqdm's default smooths over a second or so, too little for pauses such as validations.
-      self._bar = tqdm(
-        total=total,
-        initial=start,
-        file=sys.stderr,
-        bar_format=self._BAR,
-        dynamic_ncols=True,
-        mininterval=0.5,
-        miniters=1,
-        smoothing=0.05,
-      )
     self._began = self._line_time = time.monotonic()
     self._line_step = start
-    self._rate: float | None = None
+    # Step and time after the first update.
+    self._first: tuple[int, float] | None = None
+    if "ipykernel" in sys.modules or _is_screen(sys.stderr):
+      self._bar = self._make_bar(total, start)
 
-  def update(self, step: int, metrics: Mapping[str, float]) -> None:
+  def update(self, step: int, metrics: Mapping[str, float] | None = None) -> None:
     """Advances to a step.
 
     Args:
       step: number of steps done, including those before this session.
       metrics: any of tokens_per_second, loss, learning_rate; missing ones keep their last value.
     """
-    self._metrics.update(metrics)
+    self._metrics.update(metrics or {})
     self._step = step
     if not self._shown:
       return
+    now = time.monotonic()
+    if self._first is None:
+      self._first = step, now
     if self._bar is not None:
       self._bar.set_description_str(self._description(), refresh=False)
       self._bar.update(step - self._bar.n)
-      return
-    now = time.monotonic()
-    seconds = now - self._line_time
-    if seconds >= self._line_every_seconds and step > self._line_step:
-      rate = (step - self._line_step) / max(seconds, 1e-9)
-      self._rate = rate if self._rate is None else 0.7 * self._rate + 0.3 * rate
+    elif now - self._line_time >= self._line_every_seconds and step > self._line_step:
       self._print_line(now)
 
   def message(self, text: str) -> None:
@@ -94,6 +82,35 @@ class Progress:
     elif self._shown and self._step > self._line_step:
       self._print_line(time.monotonic())
 
+  def _left(self) -> str:
+    """Returns the time left, or "?" if the first update is the last one so far."""
+    if self._step == self._total:
+      return _interval(0)
+    step, then = self._first or (self._step, 0.0)
+    if step == self._step:
+      return "?"
+    return _interval((time.monotonic() - then) / (self._step - step) * (self._total - self._step))
+
+  def _make_bar(self, total: int, start: int) -> Any:
+    left = self._left
+
+    class Bar(bars()):
+      """A bar with another estimate of the time left."""
+
+      @property
+      def format_dict(self) -> dict[str, Any]:
+        return {**super().format_dict, "left": left()}
+
+    return Bar(
+      total=total,
+      initial=start,
+      file=sys.stderr,
+      bar_format=self._BAR,
+      dynamic_ncols=True,
+      mininterval=0.5,
+      miniters=1,
+    )
+
   def _print_line(self, now: float) -> None:
     from tqdm import tqdm
 
@@ -101,8 +118,7 @@ class Progress:
       self._step,
       self._total,
       now - self._began,
-      initial=self._start,
-      rate=self._rate,
+      left=self._left(),
       bar_format=self._LINE,
       prefix=self._description(),
     )
@@ -124,6 +140,13 @@ def bars() -> Any:
     warnings.simplefilter("ignore", TqdmWarning)  # of a notebook without ipywidgets
     from tqdm.auto import tqdm
   return tqdm
+
+
+def _interval(seconds: float) -> str:
+  """Returns a time as minutes and seconds, and hours if there are any."""
+  from tqdm import tqdm
+
+  return tqdm.format_interval(seconds)
 
 
 def _is_screen(stream: TextIO) -> bool:

@@ -84,11 +84,15 @@ def train(
       if stop_at(step) and step < intervals.num_steps:
         raise Stopped
 
+    validated = set[bool]()  # with and without decoding, each of which compiles programs
     while True:
       best = False
       decode = intervals.due(intervals.decode_every, step)
       if counters.evaluated < step and (decode or intervals.due(intervals.eval_every, step)):
         recorder.flush()
+        if decode not in validated:
+          validated.add(decode)
+          progress.message(f"step {step:,}: compiling {'decoding and ' * decode}validation")
         try:
           metrics = validate(state.eval_params, step, decode, between_batches)
         except Stopped:
