@@ -8,15 +8,13 @@ import shlex
 import sys
 
 import pytest
+from support import extending
 
-from tfx_jax.builders import make_task
 from tfx_jax.builders.validation import validate
 from tfx_jax.cli.options import parse
 from tfx_jax.config import base
 from tfx_jax.config.experiment import read_experiment
 from tfx_jax.config.override import override
-from tfx_jax.metrics.text import text_metrics
-from tfx_jax.sources.formats import open_source
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "tfx_jax"
@@ -67,10 +65,9 @@ COMMANDS = [*commands()]
 
 
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=[" ".join(c[1])[:60] for c in COMMANDS])
-def test_a_command_on_a_page_is_one_that_the_program_takes(
-  page, words, code_of_the_page, monkeypatch
-):
+def test_a_command_on_a_page_is_one_that_the_program_takes(page, words, monkeypatch):
   monkeypatch.chdir(ROOT)
+  monkeypatch.setitem(sys.modules, "mycode", extending.module(0))
   options = parse(words)
   config = read_experiment(options.config) if options.config else base()
   for key, text in options.overrides:
@@ -96,36 +93,6 @@ def test_what_examples_in_python_import_is_there(page):
     for node in ast.walk(ast.parse(block)):
       if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
         assert node.value.id not in modules or hasattr(modules[node.value.id], node.attr), node.attr
-
-
-@pytest.fixture
-def code_of_the_page(tmp_path, monkeypatch):
-  """The name of a module that holds the example of one's own code."""
-  text = (ROOT / "docs/architecture.md").read_text()
-  (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
-  (tmp_path / "mycode.py").write_text(block)
-  (tmp_path / "pairs.csv").write_text("de,en,kind\nJa.,Yes.,a\nNein.,No.,b\n")
-  monkeypatch.syspath_prepend(tmp_path)
-  yield "mycode"
-  sys.modules.pop("mycode", None)
-
-
-def test_the_source_of_the_page_reads(code_of_the_page, tmp_path):
-  reader = open_source(f"{code_of_the_page}:Csv", str(tmp_path / "pairs.csv"), ("en", "de"))
-  assert [*reader] == [*reader] == [{"en": "Yes.", "de": "Ja."}, {"en": "No.", "de": "Nein."}]
-
-
-def test_the_metric_of_the_page_scores(code_of_the_page):
-  name = f"{code_of_the_page}:first_word"
-  references = [("A dog.",), ("No.", "A cat.")]
-  assert text_metrics((name,), ["A dog runs.", "Cats."], references) == {"first_word": 50.0}
-
-
-def test_the_task_of_the_page_makes_examples(code_of_the_page):
-  config = base()
-  config.task.name = f"{code_of_the_page}:Uncased"
-  (example,) = make_task(config).examples({"en": "A Dog.", "de": "Ein Hund."})
-  assert (example.source, example.target) == ("a dog.", "Ein Hund.")
 
 
 def named(page):

@@ -118,8 +118,7 @@ class Progress:
       self._step,
       self._total,
       now - self._began,
-      left=self._left(),
-      bar_format=self._LINE,
+      bar_format=self._LINE.replace("{left}", self._left()),
       prefix=self._description(),
     )
     print(line.rstrip(), file=sys.stderr, flush=True)
