@@ -57,7 +57,7 @@ def test_the_mode_is_the_first_word_or_an_option(arguments, options):
     (["--workdir=w", "--baselin=v"], "unknown argument --baselin=v, did you mean '--baseline'?"),
     (["--workdir=w", "--baseline=v"], "--baseline needs --mode=evaluate"),
     (["--workdir=w", "--input=-"], "--input needs --mode=generate"),
-    (["train", "--output=f"], "--output needs --mode=generate"),
+    (["train", "--output=f"], "--output needs --mode=generate or export"),
     (["train", "--devices=4"], "--devices needs --mode=plan"),
     (["--workdir=w", "--sweep.seed=1"], "--sweep.KEY needs --mode=sweep"),
     (["--workdir=w", "--processes=two"], "argument --processes: invalid int value: 'two'"),

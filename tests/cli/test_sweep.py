@@ -137,11 +137,11 @@ def test_a_stopped_sweep_goes_on(tmp_path, monkeypatch, capsys):
     "seed=0"
   ]
   assert "stopped by SIGTERM" in capsys.readouterr().err
-  assert "| as configured |     0 | unfinished |" in (workdir / "sweep.md").read_text()
+  assert "| seed=0,1,2 |     0 | unfinished |" in (workdir / "sweep.md").read_text()
   assert run_sweep(experiment, workdir, seeds, eager) == 0
   told = capsys.readouterr().err
   assert told.count("resuming at step") == 1 and "run 3 of 3: seed=2" in told
-  assert "| as configured |     3 | finished |" in (workdir / "sweep.md").read_text()
+  assert "| seed=0,1,2 |     3 | finished |" in (workdir / "sweep.md").read_text()
 
 
 @pytest.mark.parametrize(

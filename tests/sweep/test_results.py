@@ -28,7 +28,7 @@ def test_runs_that_differ_in_the_seed_only_are_one_row():
 
 def test_seeds_alone_are_one_row_of_the_experiment_itself():
   (row,) = make_rows([finished(seed="0"), finished(seed="1")])
-  assert row.label == "as configured"
+  assert row.label == "seed=0,1"
 
 
 def test_runs_that_have_not_finished_do_not_count():

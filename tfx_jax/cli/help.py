@@ -14,6 +14,7 @@ _OVERVIEW = """tfx trains, evaluates and uses Transformers that generate.
   tfx train EXPERIMENT [--workdir=DIR] [--config.KEY=VALUE …]
   tfx evaluate --workdir=DIR [--baseline=DIR]
   tfx generate --workdir=DIR --input=FILE --output=FILE
+  tfx export --workdir=DIR --output=FOLDER
   tfx chat --workdir=DIR
   tfx prepare EXPERIMENT
   tfx sweep EXPERIMENT --workdir=DIR --sweep.KEY=VALUE,VALUE,…

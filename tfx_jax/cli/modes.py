@@ -29,8 +29,8 @@ def run(job: Job) -> int:
   options = job.options
   compute_where_buffers_are_kept()
   processes.join(options.coordinator, options.processes, options.process)
-  if processes.several() and options.mode == "chat":
-    raise UserError("--mode=chat runs in one process only")
+  if processes.several() and options.mode in ("chat", "export"):
+    raise UserError(f"--mode={options.mode} runs in one process only")
   if processes.several() and options.mode == "generate" and options.input == "-":
     raise UserError("--input=- is of one process only: use --input=FILE, which all can read")
   compilation_cache.use(builders.cache_folder())
@@ -56,6 +56,13 @@ def _generate(job: Job) -> int:
 
   with writing(job.options.output if processes.is_first() else os.devnull) as target:
     return generate(job.config, job.workdir, job.texts, target)
+
+
+def _export(job: Job) -> int:
+  from tfx_jax.cli.export import export
+
+  options = job.options
+  return export(job.config, job.workdir, options.output, options.format, options.architecture)
 
 
 def _chat(job: Job) -> int:
@@ -88,6 +95,7 @@ MODES: Mapping[str, Callable[[Job], int]] = {
   "train": _train,
   "evaluate": _evaluate,
   "generate": _generate,
+  "export": _export,
   "chat": _chat,
   "prepare": _prepare,
   "sweep": _sweep,

@@ -14,6 +14,7 @@ MODES = {
   "train": "Train a run, or resume it, and evaluate it on the test set at the end.",
   "evaluate": "Decode a split with a trained run and score the outputs.",
   "generate": "Generate an output for each line of a file or of standard input.",
+  "export": "Write a trained model for other programs, such as transformers.",
   "chat": "Talk with a run that was trained on dialogues.",
   "prepare": "Make the tokenizer and the tokenized data ahead of training.",
   "sweep": "Train a run for each combination of some settings, and compare the results.",
@@ -55,7 +56,18 @@ class Options:
   input: str = _option(
     "-", "FILE", "Texts to generate from, one a line; - reads stdin.", ("generate",)
   )
-  output: str = _option("-", "FILE", "File for the outputs; - writes to stdout.", ("generate",))
+  output: str = _option(
+    "-",
+    "FILE",
+    "File for the outputs, - for stdout; in mode export, a new folder.",
+    ("generate", "export"),
+  )
+  format: str = _option(
+    "huggingface", "FORMAT", "huggingface, safetensors or adapters (of LoRA).", ("export",)
+  )
+  architecture: str = _option(
+    "", "NAME", "Architecture of transformers; by default the first that fits.", ("export",)
+  )
   baseline: str = _option("", "DIR", "Workdir of another run to compare with.", ("evaluate",))
   devices: int | None = _option(None, "N", "Number of devices to plan for.", ("plan",), int)
   restarts: int | None = _option(

@@ -20,6 +20,7 @@ from tfx_jax.cost import Cost, cost
 from tfx_jax.errors import UserError
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import count_parameters
+from tfx_jax.run.exported_form import exported_form
 from tfx_jax.training.state import TrainState, plan_state
 
 NOTE = """\
@@ -54,6 +55,7 @@ def plan(config: ConfigDict, devices: int) -> int:
   size = builders.make_size(config, builders.planned_tokenizers(config), mesh)
   estimate = cost(size, mesh)
   shown = ", ".join(f"{axis} {count}" for axis, count in mesh.items() if count > 1) or "one device"
+  say(f"for --mode=export: {exported_form(config)}")
   say(f"compiling for {devices} devices ({shown})")
   compiled = _compile_elsewhere(config, devices)
   show(f"{table(*_rows(estimate, compiled, devices))}\n\n{NOTE.format(devices)}")

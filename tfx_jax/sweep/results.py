@@ -92,8 +92,13 @@ def make_rows(results: Sequence[Result]) -> list[Row]:
   groups: dict[str, list[Result]] = {}
   for result in results:
     settings = [f"{key}={value}" for key, value in result.settings.items() if key != "seed"]
-    groups.setdefault(" ".join(settings) or "as configured", []).append(result)
-  return [Row(label, runs) for label, runs in groups.items()]
+    groups.setdefault(" ".join(settings), []).append(result)
+  return [Row(label or _seeds(runs), runs) for label, runs in groups.items()]
+
+
+def _seeds(runs: Sequence[Result]) -> str:
+  """Returns the label of runs of which only the seed is swept."""
+  return f"seed={','.join(run.settings['seed'] for run in runs)}"
 
 
 def metric_names(results: Sequence[Result]) -> list[str]:
