@@ -57,8 +57,8 @@ def refusal(capture, *arguments):
   out, err = capture.readouterr()
   *told, error = err.splitlines()
   assert (code, out) == (2, "") and error.startswith("error: ")
-  phases = {"workdir", "loading", "reading", "making", "train:", "validation:"}
-  assert {line.split(" ")[0] for line in told} <= phases
+  phases = "workdir ", "loading ", "reading ", "making ", "train: ", "validation: "
+  assert all(line.startswith((*phases, "the vocabulary has ")) for line in told)
   return error.removeprefix("error: ")
 
 
@@ -136,7 +136,7 @@ def test_the_installed_command_is_the_module(script, tmp_path):
     ("mesh.data=3", "mesh.data=3, mesh.fsdp=1, mesh.tensor=1, mesh.sequence=1, mesh.slices=1: the"),
     ("data.batch_size=12", "mesh.slices * mesh.data * mesh.fsdp=8 does not divide data.batch_size"),
     ("data.train=nowhere/train", "no file nowhere/train.en or nowhere/train.en.gz"),
-    ("data.test=", "data.test is empty"),
+    ("data.train=", "data.train is empty"),
     ("data.format=txt", "data.format='txt' is unknown, did you mean 'text'?"),
     ("data.format=jsonl", "no file "),
     ("task.target=fr", "no file "),
@@ -149,13 +149,6 @@ def test_settings_that_mean_nothing(option, told, experiment, capfd, tmp_path):
   workdir = tmp_path / "run"
   assert refusal(capfd, experiment, f"--workdir={workdir}", f"--config.{option}").startswith(told)
   assert not (workdir / "checkpoints").exists() and not (workdir / "metrics.jsonl").exists()
-
-
-@pytest.mark.parametrize("kind", ["unigram", "bpe"])
-def test_a_vocabulary_larger_than_the_data(kind, experiment, capfd, tmp_path):
-  options = [f"--config.tokenizer.kind={kind}", "--config.tokenizer.vocab_size=30000"]
-  told = refusal(capfd, experiment, f"--workdir={tmp_path / 'run'}", *options)
-  assert "tokenizer.vocab_size" in told
 
 
 def cut_gzip(folder):
