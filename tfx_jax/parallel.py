@@ -80,6 +80,11 @@ class Parallel:
     return math.prod(self.sizes[axis] for axis in ROWS)
 
   @property
+  def on_cpu(self) -> bool:
+    """Whether the devices are CPUs."""
+    return self.mesh.devices.flat[0].platform == "cpu"
+
+  @property
   def batch_parts(self) -> tuple[int, int]:
     """Number of parts that the rows of a batch are split into, and that a row's length is."""
     return self.batch_shards, self.sizes["sequence"]

@@ -16,6 +16,9 @@ from tfx_jax.parallel import Parallel
 SPARE_LENGTH = 10
 # Initial capacity of a cache, in steps.
 FIRST_CACHE_LENGTH = 16
+# Most hypotheses of a batch on a CPU. More fill its cores no better, but more rows of a batch have
+# ended and wait for the last one.
+CPU_HYPOTHESES = 80
 
 
 class Group(NamedTuple):
@@ -52,34 +55,62 @@ def prompt_lengths(longest: int) -> list[int]:
   return sorted({-(-longest * quarters // 32) * 8 for quarters in (1, 2, 4)})
 
 
-def group(prompts: Sequence[Elements], settings: GenerateSettings, shards: int) -> list[Group]:
-  """Returns groups of similar length, longest first; empty prompts are in none.
+def group(
+  prompts: Sequence[Elements], settings: GenerateSettings, parallel: Parallel
+) -> list[Group]:
+  """Returns groups of similar length; empty prompts are in none.
+
+  The first group of each length comes first, that of the commonest length before all: its batches
+  run while the programs of the other lengths are compiled. The rest follow, longest first.
 
   Args:
     prompts: the inputs, with special tokens.
     settings: settings of generation.
-    shards: the number of rows must be a multiple of this.
+    parallel: the mesh, which the rows are split over.
   """
   lengths = np.array([len(prompt) for prompt in prompts], int)
   order = np.argsort(-lengths, kind="stable")
   order = order[lengths[order] > 0]
   if not len(order):
     return []
-  full = -(-settings.batch_size // shards) * shards
-  small = -(-settings.batch_size // (8 * shards)) * shards
-  rows = small if len(order) <= small else full
+  rows = _rows(len(order), settings, parallel)
   buckets = np.array(prompt_lengths(settings.max_source_length))
   bucket = np.searchsorted(buckets, lengths[order])
-  groups, start = [], 0
+  by_length: list[list[Group]] = []
+  start = 0
   while start < len(order):
     # The last batch of a length is filled up from the next shorter one.
     count = np.count_nonzero(bucket[start:] == bucket[start])
     members = order[start : start + -(-count // rows) * rows]
     length = int(buckets[bucket[start]])
-    for first in range(0, len(members), rows):
-      groups.append(Group(members[first : first + rows], length, rows, length > buckets[0]))
+    by_length.append(
+      [
+        Group(members[first : first + rows], length, rows, length > buckets[0])
+        for first in range(0, len(members), rows)
+      ]
+    )
     start += len(members)
-  return groups
+  by_length.sort(key=len, reverse=True)
+  rest = (group for groups in by_length for group in groups[1:])
+  longest_first = sorted(rest, key=lambda group: -group.length)
+  return [groups[0] for groups in by_length] + longest_first
+
+
+def _rows(inputs: int, settings: GenerateSettings, parallel: Parallel) -> int:
+  """Returns the rows of a batch: `batch_size`, or an eighth of it where that is enough.
+
+  On a CPU there are at most `CPU_HYPOTHESES` hypotheses in a batch.
+  """
+
+  def split(rows: int) -> int:
+    return -(-rows // parallel.batch_shards) * parallel.batch_shards
+
+  small, full = split(-(-settings.batch_size // 8)), settings.batch_size
+  if inputs <= small:
+    return small
+  if parallel.on_cpu:
+    full = min(full, max(CPU_HYPOTHESES // settings.width, 1))
+  return split(full)
 
 
 def max_length(prompt: int, prefix: int, settings: GenerateSettings) -> int:

@@ -65,7 +65,7 @@ class Generator:
 
   At most eight programs are needed for inputs of any lengths and one search, see
   `batches.prompt_lengths` and `batches.cache_lengths`; streams and stop strings need more. Batches
-  have `batch_size` rows; a few inputs alone have an eighth of it.
+  have at most `batch_size` rows; a few inputs alone have an eighth of it.
 
   Args:
     model: the model.
@@ -134,7 +134,7 @@ class Generator:
       advance_to_stops(search, request, group.members)
       return search.results()
 
-    groups = batches.group(request.prompts, request.settings, self._parallel.batch_shards)
+    groups = batches.group(request.prompts, request.settings, self._parallel)
     for group, found in in_flight(search, groups, threads=self._parallel.mesh.size == 1):
       for member, outputs in self._outputs(found, request, group.members):
         results[member] = _best(outputs, request.settings)
@@ -160,7 +160,7 @@ class Generator:
     params = self._programs.prepare(params=params)
 
     def chunks() -> Iterator[str]:
-      for group in batches.group(request.prompts, settings, self._parallel.batch_shards):
+      for group in batches.group(request.prompts, settings, self._parallel):
         batch = make_search_batch(request, group, self._parallel, number)
         yield from follow(Search(self._programs, params, *batch, steps=1), request)
 

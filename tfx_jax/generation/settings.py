@@ -73,7 +73,8 @@ class GenerateSettings:
     stream: whether outputs are shown while they are generated. Not with several beams or outputs.
     max_source_length: most elements of an input, special tokens counted; longer inputs are cut,
       with a warning.
-    batch_size: inputs that are decoded together.
+    batch_size: most inputs that are decoded together; on a CPU fewer, where each has several beams
+      or samples.
 
   Raises:
     UserError: for a value that makes no sense, or values that do not go together.
