@@ -161,8 +161,10 @@ class Generator:
 
     def chunks() -> Iterator[str]:
       for group in batches.group(request.prompts, settings, self._parallel):
-        batch = make_search_batch(request, group, self._parallel, number)
-        yield from follow(Search(self._programs, params, *batch, steps=1), request)
+        batch, shape = make_search_batch(request, group, self._parallel, number)
+        # A cache that grows needs new programs, which would be compiled in the middle of the text.
+        shape = shape._replace(cache_lengths=(shape.capacity,))
+        yield from follow(Search(self._programs, params, batch, shape, steps=1), request)
 
     return chunks()
 

@@ -131,6 +131,17 @@ def test_a_stream_compiles_two_programs(small, caplog):
   assert len(compiled) <= 2
 
 
+def test_a_stream_compiles_nothing_in_the_middle_of_its_text(small, short_cache, caplog):
+  """Longer than the first capacity of a cache that grows."""
+  settings = {"beam_size": 1, "num_return": 1, "min_length": 15, "max_length": 18}
+  stream = small.generator.stream(small.params, "abcdef", **settings)
+  begun = [next(stream), next(stream)]
+  with jax_logs(caplog):
+    rest = list(stream)
+  assert len("".join(begun)) < 4 < len(rest)
+  assert [r.getMessage() for r in caplog.records if "Finished XLA" in r.getMessage()] == []
+
+
 def jax_logs(caplog):
   import jax
 
