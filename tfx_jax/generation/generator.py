@@ -64,8 +64,8 @@ class Generator:
   """Generates values with a model; programs are compiled when first needed and then kept.
 
   At most eight programs are needed for inputs of any lengths and one search, see
-  `batches.prompt_lengths` and `batches.cache_lengths`; streams and stop strings need more. Batches
-  have at most `batch_size` rows; a few inputs alone have an eighth of it.
+  `batches.prompt_lengths` and `batches.cache_lengths`; this holds for streams too; stop strings
+  need more. Batches have at most `batch_size` rows; a few inputs alone have an eighth of it.
 
   Args:
     model: the model.

@@ -116,39 +116,6 @@ def test_a_stream_is_the_text_that_is_generated(small, texts, settings, stop):
   assert list(small.generator.stream(small.params, " ", **settings)) == []
 
 
-def test_a_stream_compiles_two_programs(small, caplog):
-  settings = {"beam_size": 1, "num_return": 1, "max_source_length": 16}
-  with jax_logs(caplog):
-    for text in ("a", "bc", "fade"):
-      list(small.generator.stream(small.params, text, **settings))
-    stream = small.generator.stream(small.params, "abcdef", **settings)
-    next(stream)
-    stream.close()
-    list(small.generator.stream(small.params, "c", **settings))
-  compiled = [r.getMessage() for r in caplog.records if "Finished XLA" in r.getMessage()]
-  assert sum("_begin" in line for line in compiled) <= 1
-  assert sum("_advance" in line for line in compiled) <= 1
-  assert len(compiled) <= 2
-
-
-def test_a_stream_compiles_nothing_in_the_middle_of_its_text(small, short_cache, caplog):
-  """Longer than the first capacity of a cache that grows."""
-  settings = {"beam_size": 1, "num_return": 1, "min_length": 15, "max_length": 18}
-  stream = small.generator.stream(small.params, "abcdef", **settings)
-  begun = [next(stream), next(stream)]
-  with jax_logs(caplog):
-    rest = list(stream)
-  assert len("".join(begun)) < 4 < len(rest)
-  assert [r.getMessage() for r in caplog.records if "Finished XLA" in r.getMessage()] == []
-
-
-def jax_logs(caplog):
-  import jax
-
-  caplog.set_level("WARNING", logger="jax")
-  return jax.log_compiles()
-
-
 @pytest.mark.parametrize(
   ("settings", "told"),
   [
