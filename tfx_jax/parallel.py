@@ -81,7 +81,7 @@ class Parallel:
 
   @property
   def on_cpu(self) -> bool:
-    """Whether the devices are CPUs."""
+    """True if the devices are CPUs."""
     return self.mesh.devices.flat[0].platform == "cpu"
 
   @property
