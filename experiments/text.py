@@ -1,4 +1,4 @@
-"""A language model of your own text: `text:files` with `--config.data.train=FOLDER`, or a file.
+"""A language model of your own text: `text:files --config.data.train=FOLDER`.
 
 The argument is the format of the data: files, lines, jsonl or tsv; validation and test data are
 held out. By default it is the code of the installed Python packages, so that it runs anywhere.
