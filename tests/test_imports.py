@@ -15,12 +15,13 @@ EVERYWHERE = ("errors", "common")
 # What a folder, or a file of the root, may import, too.
 LEARNED = ("models", "layers", "decoding", "losses", "metrics", "data", "codecs", "report")
 PARTS = (*LEARNED, "sources", "tasks", "training", "generation", "parallel", "cost", "runtime")
-PROGRAM = ("run", "builders", "config", "evaluation", "sweep", *PARTS)
+PROGRAM = ("demo", "run", "builders", "config", "evaluation", "sweep", *PARTS)
 MAY_IMPORT = {
   "experiments": ("config",),
   "__init__": ("cli", "run"),
   "main": ("cli",),
   "cli": PROGRAM,
+  "demo": ("run", "report", "generation", "tasks"),
   "run": ("builders", "config", "evaluation", "pretrained", *PARTS),
   "builders": ("config", "evaluation", *PARTS),
   "sweep": ("config",),
@@ -39,7 +40,8 @@ MAY_IMPORT = {
   ("layers", "decoding", "metrics", "sources", "codecs", "runtime", "common", "parallel", "cost"),
   (),
 )
-FOREIGN = ("tensorflow", "torch")  # not at import
+FOREIGN = ("tensorflow", "torch", "gradio")  # not at import
+MAY_NEED = {"demo": ("gradio",)}  # which nothing imports before it is used
 WITHOUT_JAX = ("data", "codecs", "sources", "config", "common")
 JAX = ("jax", "flax", "optax", "orbax", "clu")
 
@@ -85,8 +87,10 @@ def forbidden(importer, text):
         ours.append(name)
     elif importer in WITHOUT_JAX and name.split(".")[0] in JAX:
       foreign.append(name)
-  at_import = imported(without_functions(ast.parse(text)))
-  foreign += [name for name in at_import if name.split(".")[0] in FOREIGN]
+  at_import = [*imported(without_functions(ast.parse(text)))]
+  needed = MAY_NEED.get(importer, ())
+  foreign += [x for x in at_import if x.split(".")[0] in FOREIGN and not x.startswith(needed)]
+  foreign += [x for x in at_import if x.startswith("tfx_jax.demo") and importer != "demo"]
   return ours + foreign
 
 
@@ -141,6 +145,9 @@ def test_imports_follow_the_arrows():
     ("codecs", "def f():\n  from flax import linen"),
     ("report", "from tensorflow import io"),
     ("report", "try:\n  import torch\nexcept ImportError:\n  pass"),
+    ("cli", "from tfx_jax.demo import page"),
+    ("cli", "import gradio"),
+    ("demo", "import torch"),
   ],
 )
 def test_a_wrong_arrow_is_found(importer, text):
@@ -156,6 +163,8 @@ def test_a_wrong_arrow_is_found(importer, text):
     ("pretrained", "from tfx_jax.codecs.text import files\nfrom tfx_jax.models import lora"),
     ("decoding", "from tfx_jax.common.ranges import Range"),
     ("report", "def f():\n  import tensorflow"),
+    ("cli", "def f():\n  from tfx_jax.demo import page"),
+    ("demo", "import gradio as gr"),
     ("training", "import jax"),
   ],
 )

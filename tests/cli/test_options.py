@@ -58,6 +58,8 @@ def test_the_mode_is_the_first_word_or_an_option(arguments, options):
     (["--workdir=w", "--baseline=v"], "--baseline needs --mode=evaluate"),
     (["--workdir=w", "--input=-"], "--input needs --mode=generate"),
     (["train", "--output=f"], "--output needs --mode=generate or export"),
+    (["demo", "--workdir=w", "--port=65536"], "--port=65536: use 0 to 65535"),
+    (["chat", "--workdir=w", "--host=::1"], "--host needs --mode=demo"),
     (["train", "--devices=4"], "--devices needs --mode=plan"),
     (["--workdir=w", "--sweep.seed=1"], "--sweep.KEY needs --mode=sweep"),
     (["--workdir=w", "--processes=two"], "argument --processes: invalid int value: 'two'"),

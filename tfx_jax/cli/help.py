@@ -16,6 +16,7 @@ _OVERVIEW = """tfx trains, evaluates and uses Transformers that generate.
   tfx generate --workdir=DIR --input=FILE --output=FILE
   tfx export --workdir=DIR --output=FOLDER
   tfx chat --workdir=DIR
+  tfx demo --workdir=DIR
   tfx prepare EXPERIMENT
   tfx sweep EXPERIMENT --workdir=DIR --sweep.KEY=VALUE,VALUE,…
   tfx plan EXPERIMENT --devices=N

@@ -29,7 +29,7 @@ def run(job: Job) -> int:
   options = job.options
   compute_where_buffers_are_kept()
   processes.join(options.coordinator, options.processes, options.process)
-  if processes.several() and options.mode in ("chat", "export"):
+  if processes.several() and options.mode in ("chat", "demo", "export"):
     raise UserError(f"--mode={options.mode} runs in one process only")
   if processes.several() and options.mode == "generate" and options.input == "-":
     raise UserError("--input=- is of one process only: use --input=FILE, which all can read")
@@ -72,6 +72,12 @@ def _chat(job: Job) -> int:
     return chat(job.config, job.workdir, typed(), target)
 
 
+def _demo(job: Job) -> int:
+  from tfx_jax.cli.demo import demo
+
+  return demo(job.config, job.workdir, job.options.host, job.options.port)
+
+
 def _prepare(job: Job) -> int:
   from tfx_jax.cli.prepare import prepare
 
@@ -97,6 +103,7 @@ MODES: Mapping[str, Callable[[Job], int]] = {
   "generate": _generate,
   "export": _export,
   "chat": _chat,
+  "demo": _demo,
   "prepare": _prepare,
   "sweep": _sweep,
   "plan": _plan,

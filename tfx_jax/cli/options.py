@@ -16,6 +16,7 @@ MODES = {
   "generate": "Generate an output for each line of a file or of standard input.",
   "export": "Write a trained model for other programs, such as transformers.",
   "chat": "Talk with a run that was trained on dialogues.",
+  "demo": "Serve a web page to use a run with; it needs pip install 'tfx_jax[demo]'.",
   "prepare": "Make the tokenizer and the tokenized data ahead of training.",
   "sweep": "Train a run for each combination of some settings, and compare the results.",
   "plan": "Estimate memory and FLOPs of a training step; the devices need not be there.",
@@ -68,6 +69,10 @@ class Options:
   architecture: str = _option(
     "", "NAME", "Architecture of transformers; by default the first that fits.", ("export",)
   )
+  host: str = _option(
+    "127.0.0.1", "ADDRESS", "Address of the page; 0.0.0.0 lets other machines in.", ("demo",)
+  )
+  port: int = _option(7860, "N", "Port of the page; 0 takes a free one.", ("demo",), int)
   baseline: str = _option("", "DIR", "Workdir of another run to compare with.", ("evaluate",))
   devices: int | None = _option(None, "N", "Number of devices to plan for.", ("plan",), int)
   restarts: int | None = _option(
@@ -119,6 +124,8 @@ def parse(arguments: Sequence[str]) -> Options:
     if options.mode not in modes:
       shown = "--sweep.KEY" if name == "sweeps" else f"--{name}"
       raise UserError(f"{shown} needs --mode={' or '.join(modes)}")
+  if not 0 <= options.port < 2**16:
+    raise UserError(f"--port={options.port}: use 0 to {2**16 - 1}")
   if (options.restarts or 0) < 0:
     raise UserError(f"--restarts={options.restarts}: use 0 or more")
   if options.silence is not None and not 0 < options.silence < math.inf:

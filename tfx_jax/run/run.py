@@ -115,12 +115,16 @@ class Run:
 
     return Chat(task, self.reads_whole, chunks)
 
+  @property
+  def longest_input(self) -> int:
+    """Most tokens of an input that are read, special tokens counted; longer ones are cut."""
+    longest = self.config.generate.max_source_length
+    return min(longest, self.layout.window or longest)
+
   def reads_whole(self, text: str) -> bool:
     """Returns whether an input is short enough to be read without being cut."""
-    longest = self.config.generate.max_source_length
-    limit = min(longest, self.layout.window or longest)
     (ids,) = self.tokenizers[0].encode([text])
-    return len(self.layout.prompt(ids)) <= limit
+    return len(self.layout.prompt(ids)) <= self.longest_input
 
   def score(self, inputs: Iterable[str], targets: Iterable[str | Iterable[int]]) -> list[float]:
     """Returns the summed log-probability in nats of each target, given its input.
