@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import http.client
+import logging
 import socket
 import urllib.parse
 
@@ -74,17 +75,18 @@ def test_lines_are_texts_of_a_setting(writer):
   assert changes["stop"] == ("a b", "c") and type(changes["top_k"]) is int
 
 
-@pytest.mark.parametrize("length", [1, 23, 24, 400, 100_000])
+@pytest.mark.parametrize("length", [1, 23, 24, 63, 64, 400, 100_000])
 def test_a_note_tells_exactly_of_texts_that_are_cut(translator, talker, length):
   text = ("abcdef " * length)[:length]
   for run, read in ((translator, "first"), (talker, "last")):
+    longest = run.longest_input
     part, note = parts.bounded(run, text)
     assert (note == "") == run.reads_whole(text)
-    assert note in ("", f"The text is too long: only its {read} 24 tokens are read.")
-    assert len(part) <= 16 * 24
+    assert note in ("", f"The text is too long: only its {read} {longest} tokens are read.")
+    assert len(part) <= 16 * longest
     assert part == (text[: len(part)] if read == "first" else text[-len(part) :])
     (ids,) = run.tokenizers[0].encode([part])
-    assert len(ids) >= min(length, 23)
+    assert len(ids) >= min(length, longest - 1)
 
 
 def test_the_longest_input_is_where_cutting_begins(translator):
@@ -111,8 +113,19 @@ def test_the_server_keeps_browsers_at_home_and_takes_no_long_requests(translator
   assert status == 200 and headers["content-security-policy"].startswith("default-src 'self' ")
   for kind in ("<script", "<link", "<img", "<iframe"):
     assert not [tag for tag in page.split(kind)[1:] if "//" in tag.partition(">")[0]], kind
-  status, _, text = ask(url, "POST", "/gradio_api/queue/join", [("content-length", 2**20 + 1)])
-  assert (status, text) == (413, "the request is too long")
+  for header, expected in (
+    (("content-length", 2**20 + 1), (413, "the request is too long")),
+    (("transfer-encoding", "chunked"), (411, "the request does not tell its length")),
+  ):
+    status, _, text = ask(url, "POST", "/gradio_api/queue/join", [header])
+    assert (status, text) == expected
+
+
+def test_the_server_leaves_the_logs_of_others_alone(translator, serve, tmp_path):
+  handler = logging.FileHandler(tmp_path / "log")
+  with contextlib.closing(handler):
+    serve(translator, Translate("en", "de"))
+    assert handler.stream is not None and not handler.stream.closed
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid"])

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
+from gradio.themes import Default
 
 from tfx_jax.errors import UserError
 
@@ -37,7 +38,8 @@ def bind(host: str, port: int) -> socket.socket:
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     return socket.create_server(address, family=family)
   except OSError as error:
-    reason = os.strerror(error.errno) if error.errno in errno.errorcode else error.strerror
+    number = error.errno or 0
+    reason = os.strerror(number) if number in errno.errorcode else error.strerror
     raise UserError(
       f"--host={host} --port={port}: {reason}; use an address of this machine and a free port, "
       "such as --port=0"
@@ -53,7 +55,7 @@ def url(bound: socket.socket) -> str:
 def make_server(page: gr.Blocks) -> uvicorn.Server:
   """Returns a server of a page, whose `serve(sockets=[…])` ends by Ctrl-C, or by `should_exit`."""
   # Fonts that the system has; those of the default theme come with Gradio, or from Google.
-  theme = gr.themes.Default(
+  theme = Default(
     primary_hue="blue",
     font=("Segoe UI", "Helvetica Neue", "Arial", "sans-serif"),
     font_mono=("Menlo", "Consolas", "monospace"),
@@ -74,22 +76,35 @@ def make_server(page: gr.Blocks) -> uvicorn.Server:
     css="#alignment img { max-height: 640px; width: auto; margin: auto }",
   )
   config = uvicorn.Config(
-    _Guard(app), log_level="warning", timeout_graceful_shutdown=_PATIENCE, server_header=False
+    _Guard(app),
+    # By default all handlers of the process are closed, and with them streams that others write to.
+    log_config=None,
+    log_level="warning",
+    timeout_graceful_shutdown=_PATIENCE,
+    server_header=False,
   )
   return uvicorn.Server(config)
 
 
 class _Guard:
-  """An application that refuses long requests, and adds the policy to the answers of another."""
+  """An application that refuses long requests, and those that do not tell their length.
+
+  It adds the policy to the answers of another application.
+  """
 
   def __init__(self, app: Any):
     self._app = app
 
   async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
     headers = dict(scope.get("headers", ()))
+    refusal = None
     if int(headers.get(b"content-length", 0)) > _MOST_BYTES:
-      await send({"type": "http.response.start", "status": 413, "headers": []})
-      await send({"type": "http.response.body", "body": b"the request is too long"})
+      refusal = 413, b"the request is too long"
+    elif b"transfer-encoding" in headers:
+      refusal = 411, b"the request does not tell its length"
+    if refusal is not None:
+      await send({"type": "http.response.start", "status": refusal[0], "headers": []})
+      await send({"type": "http.response.body", "body": refusal[1]})
       return
 
     async def send_with_policy(message: Any) -> None:
