@@ -9,7 +9,6 @@ import time
 
 import pytest
 from support.random_run import random_params as random_params
-from support.random_run import short_cache as short_cache
 from support.random_run import small_run
 
 from tfx_jax.run.run import Run
@@ -51,8 +50,10 @@ def writer(make_run):
 @pytest.fixture(scope="package")
 def talker(make_run):
   changes = {"task.name": "dialogue", "data.long_sources": "cut_start"}
-  changes |= {"generate.beam_size": 1, "generate.num_return": 1, "generate.min_length": 4}
-  return make_run(**changes)
+  changes |= {"generate.beam_size": 1, "generate.num_return": 1}
+  # Answers that can be seen, and differ.
+  changes |= {"generate.forbidden": ("<unk>",), "generate.no_repeat_ngram_size": 2}
+  return make_run(**changes, **{"generate.max_source_length": 64, "generate.min_length": 6})
 
 
 @pytest.fixture

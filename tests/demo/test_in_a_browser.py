@@ -16,6 +16,8 @@ pytestmark = pytest.mark.filterwarnings(
 )
 TRANSLATE, TEXT = Translate("en", "de"), Text("text")
 DIALOGUE = Dialogue(detokenize=False)
+# As long as a text that is cut, so that programs are compiled for one length only.
+SOURCE = "abc def fed cab bad"
 # Seconds until a program is compiled, at most.
 PATIENCE = 180
 
@@ -55,6 +57,15 @@ class Page:
   def cell(self, row, column):
     return self.find(f"#outputs [data-testid=cell-{row}-{column}]")
 
+  def say(self, text):
+    self.type("turn", text)
+    self.press("send")
+
+  def messages(self):
+    """All that was said."""
+    found = self.find("#conversation .message .message-content")
+    return [message.text.strip() for message in found]
+
   def foreign(self):
     """Addresses elsewhere that the page has loaded, or that the browser has kept it from."""
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
@@ -72,9 +83,9 @@ def open_page(chromium, serve):
 
 def test_a_translation_with_all_outputs_and_the_alignment_of_one(translator, open_page):
   page = open_page(translator, TRANSLATE)
-  page.type("source", "abc def")
+  (expected,) = translator.generate([SOURCE])
+  page.type("source", SOURCE)
   page.press("generate")
-  (expected,) = translator.generate(["abc def"])
   assert page.wait(lambda: page.value("output")) == expected[0].text
   page.wait(lambda: page.cell(len(expected) - 1, 2))
   for number, output in enumerate(expected):
@@ -109,18 +120,18 @@ def test_a_text_that_is_cut_and_a_mistake_are_told_in_a_line(translator, open_pa
 
 def test_a_summary_has_no_alignment(translator, open_page):
   page = open_page(translator, Summarize("text", "summary"))
-  page.type("source", "abc def")
+  page.type("source", SOURCE)
   page.press("generate")
-  assert page.wait(lambda: page.value("output")) == translator.generate(["abc def"])[0][0].text
+  assert page.wait(lambda: page.value("output")) == translator.generate([SOURCE])[0][0].text
   assert not page.find("#alignment")
 
 
 def test_a_text_goes_on_as_the_settings_say(writer, open_page):
   page = open_page(writer, TEXT)
+  expected = "abc" + "".join(writer.stream("abc", seed=3))
   page.type("source", "abc")
   page.type("seed", "3")
   page.press("generate")
-  expected = "abc" + "".join(writer.stream("abc", seed=3))
   page.wait(lambda: page.value("output") == expected)
   assert page.foreign() == []
 
@@ -153,29 +164,35 @@ def test_a_stream_is_shown_while_it_is_generated_until_it_is_stopped(
 def test_a_conversation_is_remembered_until_it_is_forgotten(talker, open_page):
   page = open_page(talker, DIALOGUE)
 
-  def said():
-    return [x.text.strip() for x in page.find("#conversation .message .message-content")]
-
   def answer(source):
-    return talker.generate([source])[0][0].text.strip()
+    return "".join(talker.stream(source)).strip()
 
   first = answer("<1> abc <2>")
-  page.type("turn", "abc")
-  page.press("send")
-  page.wait(lambda: said() == ["abc", first])
-  assert page.value("turn") == ""
-  assert first
   second = answer(f"<1> abc <2> {first} <1> d <2>")
-  page.type("turn", "d")
-  page.press("send")
-  page.wait(lambda: said() == ["abc", first, "d", second])
+  assert first and second and len({first, second, answer("<1> d <2>")}) == 3
+  page.say("abc")
+  page.wait(lambda: page.messages() == ["abc", first])
+  assert page.value("turn") == ""
+  page.say("d")
+  page.wait(lambda: page.messages() == ["abc", first, "d", second])
   page.press("reset")
-  page.wait(lambda: said() == [])
-  assert second != first
-  page.type("turn", "abc")
-  page.press("send")
-  page.wait(lambda: said() == ["abc", first])
+  page.wait(lambda: page.messages() == [])
+  page.say("d")
+  page.wait(lambda: page.messages() == ["d", answer("<1> d <2>")])
   assert page.foreign() == []
+
+
+def test_turns_that_no_longer_fit_are_forgotten_and_a_line_says_so(talker, open_page):
+  page = open_page(talker, DIALOGUE)
+  long = "abc def " * 5 + "abc"
+  for text in ("abc", long):
+    count = len(page.messages())
+    page.say(text)
+    page.wait(lambda count=count: len(page.messages()) == count + 2)
+  expected = "".join(talker.stream(f"<1> {long} <2>")).strip()
+  page.wait(lambda: page.messages()[2:] == [long, expected])
+  note = "The first 2 turns that were remembered no longer fit, and are forgotten."
+  assert page.value("note") == note
 
 
 def test_the_model_does_one_request_at_a_time(translator, open_page, monkeypatch):
@@ -196,7 +213,7 @@ def test_the_model_does_one_request_at_a_time(translator, open_page, monkeypatch
   Page(page.browser, page.url)
   for window in windows:
     page.browser.switch_to.window(window)
-    page.type("source", "abc def")
+    page.type("source", SOURCE)
     page.press("generate")
   for window in windows:
     page.browser.switch_to.window(window)
