@@ -34,6 +34,8 @@ myst_heading_anchors = 4
 autodoc_default_options = {"members": True, "special-members": "__call__"}
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
+# The web page of a run needs them, and the site does not.
+autodoc_mock_imports = ["fastapi", "gradio", "uvicorn"]
 autodoc_typehints_format = "short"
 napoleon_custom_sections = [("Attributes", "params_style"), ("Keys", "params_style")]
 default_role = "code"
