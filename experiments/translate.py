@@ -1,4 +1,4 @@
-"""Translation of your own parallel text: `translate --config.data.train=…`, `translate:small`.
+"""Translation of your own parallel text; `translate:small` for a few thousand pairs.
 
 The argument is the size: `base`, or `small` for a few hundred to a few thousand pairs. Without
 `data.validation` and `data.test`, a share of the pairs is held out for them.
