@@ -122,14 +122,14 @@ def train_tokenizer(folder: str, pairs: int, overrides: list[str]) -> Callable:
   from tfx_jax import builders
 
   config = make_config(folder, overrides)
-  return lambda: builders.make_tokenizers(config, folder) and None
+  return lambda: builders.make_codecs(config, folder) and None
 
 
 def tokenise(folder: str, pairs: int, overrides: list[str], format: str) -> Callable:
   from tfx_jax import builders
 
   config = make_config(folder, overrides, format)
-  tokenizers = builders.make_tokenizers(config, folder)
+  tokenizers = builders.make_codecs(config, folder)
   keys = ("pairs_kept", "source_elements", "target_elements")
 
   def make() -> dict[str, int]:
@@ -178,7 +178,7 @@ def start_again(folder: str, pairs: int, overrides: list[str], format: str) -> C
 
     reader = step("open", lambda: builders.make_source(config, "train"))
     step("fingerprint", lambda: reader.fingerprint)
-    tokenizers = step("tokenizers", lambda: builders.make_tokenizers(config, folder))
+    tokenizers = step("tokenizers", lambda: builders.make_codecs(config, folder))
     corpora = step("corpus", lambda: builders.make_corpora(config, "train", tokenizers))
     loader = builders.make_loader(config, corpora, builders.make_parallel(config))
     step("plan", lambda: loader.rows(0))
@@ -218,7 +218,7 @@ def make_config(folder: str, overrides: list[str], format: str = "text") -> Any:
 def make_loader(config: Any, folder: str) -> Any:
   from tfx_jax import builders
 
-  tokenizers = builders.make_tokenizers(config, folder)
+  tokenizers = builders.make_codecs(config, folder)
   return builders.make_loader(
     config, builders.make_corpora(config, "train", tokenizers), builders.make_parallel(config)
   )

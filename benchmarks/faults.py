@@ -133,7 +133,7 @@ class Reader:
   def __init__(self, workdir: str):
     config = config_files.read_config(workdir)
     self.parallel = builders.make_parallel(config)
-    model = builders.make_model(config, builders.saved_tokenizers(config, workdir))
+    model = builders.make_model(config, builders.saved_codecs(config, workdir))
     optimizer, _ = builders.make_optimization(config)
     make_state, self.shardings = plan_state(model, optimizer, config.seed, EXAMPLE, self.parallel)
     self.abstract = jax.eval_shape(make_state.jitted)

@@ -56,9 +56,9 @@ def write_sources(folder: str, config: Any, workdir: str = "", limit: int | None
 
   config_files.write_config(folder, config)
   if workdir:
-    tokenizers = builders.saved_tokenizers(config, workdir)
+    tokenizers = builders.saved_codecs(config, workdir)
   else:
-    tokenizers = builders.make_tokenizers(config, folder)
+    tokenizers = builders.make_codecs(config, folder)
   examples = builders.read_examples(config, "test")
   texts = [" ".join(example.source.splitlines()) for example in examples]
   layout = builders.make_layout(config, tokenizers)
@@ -93,7 +93,7 @@ def write_batches(folder: str, config: Any, updates: int, per_round: int) -> tup
   from tfx_jax.config import files as config_files
 
   config_files.write_config(folder, config)
-  tokenizers = builders.make_tokenizers(config, folder)
+  tokenizers = builders.make_codecs(config, folder)
   layout = builders.make_layout(config, tokenizers)
   rows = layout.epoch(builders.make_corpus(config, "train", tokenizers), config.seed, 0)
   size, packed, pairs = config.data.batch_size, {}, []

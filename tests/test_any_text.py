@@ -141,6 +141,10 @@ class Echo:
   """A run that writes what it reads, twice."""
 
   params, settings = None, SimpleNamespace(streams=True)
+  codecs = (ByteTokenizer(), ByteTokenizer())
+
+  def read_inputs(self, name, lines):
+    return lines
 
   def generator(self, params, texts, update):
     return [[Hypothesis(text, -1.0, -2.0, [])] * 2 if text.strip() else [] for text in texts]

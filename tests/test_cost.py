@@ -18,7 +18,7 @@ SPLIT = {"tokenizer.joint": False, "model.share_embeddings": False}
 def size_of(changes=None, mesh=ONE):
   config = make_config(changes or {})
   validate(config)
-  return builders.make_size(config, builders.planned_tokenizers(config), mesh)
+  return builders.make_size(config, builders.planned_codecs(config), mesh)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def size_of(changes=None, mesh=ONE):
 )
 def test_the_count_of_parameters_is_exact(changes):
   config = make_config(changes)
-  model = builders.make_model(config, builders.planned_tokenizers(config))
+  model = builders.make_model(config, builders.planned_codecs(config))
   shapes = nn.unbox(jax.eval_shape(lambda: init_params(model, 0, EXAMPLE)))
   assert count_parameters(size_of(changes)) == sum(
     np.prod(x.shape) for x in jax.tree.leaves(shapes)

@@ -18,6 +18,7 @@ from tfx_jax.errors import UserError
 from tfx_jax.main import main
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import count_parameters
+from tfx_jax.sources import scenes
 from tfx_jax.training.state import plan_params
 
 EXPERIMENTS = sorted((pathlib.Path(__file__).parent.parent / "experiments").glob("*.py"))
@@ -47,6 +48,8 @@ def test_data_that_must_be_fetched_has_an_origin(path, tmp_path, monkeypatch):
 def tiny_data(config, folder):
   """Settings that let a task read the tiny run's files."""
   task = builders.make_task(config)
+  if "image" in builders.side_kinds(config):
+    return {"data.source_length": 128, "data.target_length": 65, "train.best_metric": "loss"}
   if not task.has_source:
     return {"data.format": "lines"} | {f"data.{s}": f"{folder}/{s}.en" for s in builders.SPLITS}
   settings = {"data.format": "text", "task.metrics": "chrf"}
@@ -60,6 +63,7 @@ def tiny_data(config, folder):
 def test_an_experiment_runs(path, tmp_path, monkeypatch):
   for command in (train, evaluate):
     monkeypatch.setattr(command, "draw_curves", lambda workdir: None)
+  monkeypatch.setattr(scenes, "SIZES", {"train": 200, "validation": 6, "test": 6})
   write_pairs(tmp_path)
   tiny = {"train.num_steps": 2} | tiny_data(read_experiment(str(path)), tmp_path)
   write_dialogues(tmp_path)

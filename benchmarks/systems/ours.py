@@ -31,7 +31,7 @@ def train(folder: str, per_round: int) -> tuple[Callable, dict]:
   config = config_files.read_config(folder)
   batches = read_batches(os.path.join(folder, "packed.npz"))
   parallel = builders.make_parallel(config)
-  model = builders.make_model(config, builders.saved_tokenizers(config, folder))
+  model = builders.make_model(config, builders.saved_codecs(config, folder))
   optimizer, schedule = builders.make_optimization(config)
   make_state, shardings = plan_state(model, optimizer, config.seed, EXAMPLE, parallel)
   step = parallel.jit(
@@ -78,7 +78,7 @@ def decode(folder: str, per_round: int, beam: int, tokens: int) -> tuple:
 
   config = config_files.read_config(folder)
   parallel = builders.make_parallel(config)
-  tokenizers = builders.saved_tokenizers(config, folder)
+  tokenizers = builders.saved_codecs(config, folder)
   model = builders.make_model(config, tokenizers)
   _, shardings = plan_params(model, EXAMPLE, parallel)
   begin = parallel.jit(

@@ -59,7 +59,7 @@ def test_real_tokens_per_update_differ_by_a_sentence(written):
 
 def test_the_configuration_and_tokenizer_are_there_to_make_the_model_again(written):
   folder, config, _, vocab_size = written
-  saved = builders.saved_tokenizers(config, str(folder))
+  saved = builders.saved_codecs(config, str(folder))
   assert saved[1].vocab_size == vocab_size
   assert json.loads((folder / "config.json").read_text())["config"]["data"]["batch_size"] == 4
 

@@ -181,7 +181,7 @@ def test_a_task_and_a_reader_of_the_users_own(tmp_path):
   examples = builders.read_examples(config, "train")
   assert examples == [Example("hi anna", "HI ANNA"), Example("hi berta", "HI BERTA")]
   assert builders.read_examples(config, "train", 1) == examples[:1]
-  tokenizers = builders.make_tokenizers(config, str(tmp_path / "run"))
+  tokenizers = builders.make_codecs(config, str(tmp_path / "run"))
   corpus = builders.make_corpus(config, "train", tokenizers)
   assert tokenizers[1].decode([corpus.targets[1]]) == ["HI BERTA"]
   assert corpus.report["pairs_kept"] == 2
@@ -257,18 +257,18 @@ def test_what_is_tested_on_is_left_out_of_training(tmp_path):
 def test_tokenizers_are_made_once_and_then_the_runs_own(tmp_path, monkeypatch):
   write_pairs(tmp_path)
   config = make_config({"model.share_embeddings": False}, tmp_path)
-  joint = builders.make_tokenizers(config, str(tmp_path / "joint"))
+  joint = builders.make_codecs(config, str(tmp_path / "joint"))
   assert joint[0].fingerprint == joint[1].fingerprint
   assert joint[0].decode(joint[0].encode(["ab AB"])) == ["ab AB"]
   config.tokenizer.joint = False
-  own = builders.make_tokenizers(config, str(tmp_path / "own"))
+  own = builders.make_codecs(config, str(tmp_path / "own"))
   assert [t.decode(t.encode(["aAbB"])) for t in own] == [["ab"], ["AB"]]
   config.tokenizer.path = str(tmp_path / "own" / "tokenizer")
-  taken = builders.make_tokenizers(config, str(tmp_path / "taken"))
+  taken = builders.make_codecs(config, str(tmp_path / "taken"))
   assert [t.fingerprint for t in taken] == [t.fingerprint for t in own]
   monkeypatch.setattr(builders.data, "train_tokenizer", None)
   config.tokenizer.path = ""
-  again = builders.make_tokenizers(config, str(tmp_path / "own"))
+  again = builders.make_codecs(config, str(tmp_path / "own"))
   assert [t.fingerprint for t in again] == [t.fingerprint for t in own]
 
 

@@ -176,7 +176,7 @@ def test_sigterm_while_the_step_compiles_saves(trained, tmp_path, capsys, monkey
   assert os.listdir(tmp_path / "checkpoints") == ["1"]
 
 
-@pytest.mark.parametrize("where", ["make_tokenizers", "make_model"])
+@pytest.mark.parametrize("where", ["make_codecs", "make_model"])
 def test_sigterm_before_training(trained, tmp_path, capsys, monkeypatch, where):
   monkeypatch.setattr(builders, where, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
   before = signal.getsignal(signal.SIGTERM)

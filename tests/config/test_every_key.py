@@ -14,6 +14,7 @@ from support.tiny_run import make_config
 from tfx_jax import builders
 from tfx_jax.builders.validation import validate
 from tfx_jax.cli import evaluate, generate, train
+from tfx_jax.codecs.image.patches import PatchCodec
 from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.config import base
 from tfx_jax.errors import UserError
@@ -31,6 +32,8 @@ OTHER = {
   "task.answers": "last",
   "data.columns": ("de", "en"),
   "data.long_sources": "cut_end",
+  "image.size": (8, 8),
+  "image.patch": (1, 1),
   "tokenizer.kind": "bpe",
   "tokenizer.symbols": ("<1>",),
   "tokenizer.joint": False,
@@ -70,8 +73,12 @@ OTHER = {
   "mesh.sequence": 2,
   "mesh.slices": 2,
 }
+PICTURES = {"task.name": "draw", "task.metrics": ("exact_match",), "model.share_embeddings": False}
 # Under which other settings a key means something.
 WHERE = {
+  "image.size": PICTURES,
+  "image.patch": PICTURES,
+  "image.codes": PICTURES,
   "task.references": {"task.name": "summarize"},
   "task.answers": {"task.name": "dialogue"},
   "task.history_turns": {"task.name": "dialogue"},
@@ -142,7 +149,8 @@ def portrait(config, monkeypatch):
   told = []
 
   def spy(name, result=None, keep=lambda *args, **settings: (args, settings)):
-    module = builders.training if name in ("make_train_step", "TokenObjective") else builders.data
+    modules = builders.training, builders.codecs, builders.data
+    module = next(module for module in modules if hasattr(module, name))
 
     @functools.wraps(getattr(module, name))
     def spied(*args, **settings):
@@ -160,6 +168,10 @@ def portrait(config, monkeypatch):
   spy("open_source", Pairs())
   spy("train_tokenizer", TOKENIZERS[0], lambda texts, **settings: settings)
   spy("load_tokenizer", TOKENIZERS[0])
+  patches = PatchCodec(np.zeros((1, 2, 2, 3), np.uint8), (4, 4))
+  patches.save = told.append
+  spy("train_patches", patches, lambda pictures, **settings: settings)
+  spy("load_patches", patches)
   corpus = types.SimpleNamespace(report=collections.defaultdict(int))
   spy("prepare", corpus, lambda examples, *args, **settings: (args[0], settings))
   spy("SampledTokenizer", TOKENIZERS[0], lambda tokenizer, *args: args)
@@ -171,7 +183,9 @@ def portrait(config, monkeypatch):
     builders.make_corpora(config, split, TOKENIZERS)(0)
   parallel = builders.make_parallel(config)
   builders.make_loader(config, None, parallel)
-  told.append([side.special_tokens for side in builders.make_tokenizers(config, "no such folder")])
+  told.append(
+    [side.element.special_tokens for side in builders.make_codecs(config, "no such folder")]
+  )
   builders.make_step(config, None, None, None, parallel)
   optimizer, schedule = builders.make_optimization(config)
   told.append([float(schedule(step)) for step in (0, 10_000, 90_000)])

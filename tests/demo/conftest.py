@@ -23,13 +23,12 @@ def make_run(random_params):
 
   def make(**changes):
     small = small_run(random_params, {"generate.batch_size": 1} | changes)
-    tokenizers = (small.tokenizer, small.tokenizer)
     return Run(
       small.config,
       small.params,
       12,
       model=small.model,
-      tokenizers=tokenizers,
+      codecs=(small.tokenizer, small.tokenizer),
       parallel=small.parallel,
     )
 

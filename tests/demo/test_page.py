@@ -15,11 +15,14 @@ from tfx_jax.demo import parts, server
 from tfx_jax.demo.chat import chat
 from tfx_jax.demo.continuation import continuation
 from tfx_jax.demo.page import kind_of_page
+from tfx_jax.demo.pictures import describing, drawing
 from tfx_jax.demo.settings import SettingsPanel
 from tfx_jax.demo.text_to_text import summary, text_to_text, translation
 from tfx_jax.errors import UserError
 from tfx_jax.generation.settings import SEARCHES
+from tfx_jax.tasks.describe import Describe
 from tfx_jax.tasks.dialogue import Dialogue
+from tfx_jax.tasks.draw import Draw
 from tfx_jax.tasks.summarize import Summarize
 from tfx_jax.tasks.text import Text
 from tfx_jax.tasks.text_to_text import TextToText
@@ -34,6 +37,8 @@ from tfx_jax.tasks.translate import Translate
     (TextToText("source", "target"), text_to_text),
     (Text("text"), continuation),
     (Dialogue(), chat),
+    (Draw("caption", "picture"), drawing),
+    (Describe("picture", "caption"), describing),
   ],
 )
 def test_the_kind_of_page_follows_from_the_task(task, kind):

@@ -8,7 +8,7 @@ from tfx_jax.data.corpus import prepare
 from tfx_jax.data.example import Example
 from tfx_jax.data.layout import EncoderDecoderLayout
 from tfx_jax.data.loader import Loader
-from tfx_jax.evaluation.evaluate import loss_metrics, text_metrics
+from tfx_jax.evaluation.evaluate import loss_metrics, output_metrics
 from tfx_jax.evaluation.score import Scorer
 from tfx_jax.training.objective import TokenObjective
 from tfx_jax.training.step import make_loss_step
@@ -47,7 +47,7 @@ def test_the_loss_is_the_mean_over_all_tokens(small, examples, tmp_path):
   }
 
 
-def test_text_metrics_are_of_the_best_outputs_in_order(small, examples):
+def test_output_metrics_are_of_the_best_outputs_in_order(small, examples):
   texts = [
     example._replace(source=source)
     for example, source in zip(examples[:3], ["ab", "", "d"], strict=True)
@@ -59,7 +59,7 @@ def test_text_metrics_are_of_the_best_outputs_in_order(small, examples):
       told.append((predictions, examples))
       return {"figure": 1.0}
 
-  figures, rows = text_metrics(small.generator, small.params, Task(), texts, done.append)
+  figures, rows = output_metrics(small.generator, small.params, Task(), texts, done.append)
   best = [h[0].text for h in small.generator(small.params, ["ab", "", "d"])]
   assert figures == {"figure": 1.0}
   assert told == [(best, texts)] and best[1] == "" != best[0]

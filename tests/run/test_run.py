@@ -228,7 +228,7 @@ def test_a_member_that_does_not_fit_is_one_line(trained, tmp_path):
   pieces = "".join(old.pieces(range(4, old.vocab_size)))
   CharacterTokenizer(pieces[::-1]).save(str(other / "tokenizer" / "joint"))
   for name, told in (
-    (str(other), f"{other} has another source tokenizer than {workdir}"),
+    (str(other), f"{other} has another source codec than {workdir}"),
     (f"{tmp_path}/no", f"{tmp_path}/no holds no run"),
     ("@7", f"{workdir} holds no checkpoint '7'"),
     ("@ema", f"{workdir} holds no moving average"),

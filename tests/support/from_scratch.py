@@ -79,7 +79,7 @@ def make_run(**changes):
   params = jax.tree.map(
     lambda x: x + (0.2 * rng.normal(size=x.shape)).astype(np.float32), make_state().params
   )
-  return Run(config, params, 0, model=model, tokenizers=pair, parallel=parallel)
+  return Run(config, params, 0, model=model, codecs=pair, parallel=parallel)
 
 
 class _NoOptimizer:

@@ -1,5 +1,6 @@
 """From the configuration to the parts of a run; folders below this one take plain arguments."""
 
+from tfx_jax.builders.codecs import make_codecs, saved_codecs, side_kinds, with_special_tokens
 from tfx_jax.builders.data import (
   SPLITS,
   TASKS,
@@ -12,10 +13,7 @@ from tfx_jax.builders.data import (
   make_loader,
   make_source,
   make_task,
-  make_tokenizers,
   read_examples,
-  saved_tokenizers,
-  with_special_tokens,
 )
 from tfx_jax.builders.generation import make_generate_settings, make_generator
 from tfx_jax.builders.mesh import make_parallel, mesh_sizes
@@ -28,7 +26,7 @@ from tfx_jax.builders.model import (
   rotary_scaling,
   windows,
 )
-from tfx_jax.builders.plan import make_size, planned_tokenizers
+from tfx_jax.builders.plan import make_size, planned_codecs
 from tfx_jax.builders.training import (
   make_adapted,
   make_intervals,
@@ -49,6 +47,7 @@ __all__ = [
   "data_fingerprints",
   "describe_held_out",
   "make_adapted",
+  "make_codecs",
   "make_corpora",
   "make_corpus",
   "make_generate_settings",
@@ -64,12 +63,12 @@ __all__ = [
   "make_source",
   "make_step",
   "make_task",
-  "make_tokenizers",
   "mesh_sizes",
-  "planned_tokenizers",
+  "planned_codecs",
   "read_examples",
   "rotary_scaling",
-  "saved_tokenizers",
+  "saved_codecs",
+  "side_kinds",
   "state_settings",
   "windows",
   "with_special_tokens",

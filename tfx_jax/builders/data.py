@@ -1,17 +1,14 @@
-"""From the configuration to the task, its data and its tokenizers."""
+"""From the configuration to the task and its data."""
 
-import dataclasses
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from absl import logging
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.named import arguments_of
 from tfx_jax.codecs.codec import Codec, Tokens
-from tfx_jax.codecs.text.loading import load_tokenizer, train_tokenizer
-from tfx_jax.codecs.text.tokenizer import Tokenizer, without_source_suffix
 from tfx_jax.common.names import check_members, check_parameters, imported, members
 from tfx_jax.data.cache import remove_old
 from tfx_jax.data.corpus import Corpus, prepare
@@ -27,13 +24,22 @@ from tfx_jax.sources.formats import open_source
 from tfx_jax.sources.held_out import HeldOut, hold_out, tail_part
 from tfx_jax.sources.overlap import WithoutOverlap
 from tfx_jax.sources.source import Source
+from tfx_jax.tasks.describe import Describe
 from tfx_jax.tasks.dialogue import Dialogue
+from tfx_jax.tasks.draw import Draw
 from tfx_jax.tasks.summarize import Summarize
 from tfx_jax.tasks.task import Task
 from tfx_jax.tasks.text import Text
 from tfx_jax.tasks.translate import Translate
 
-TASKS = {"translate": Translate, "summarize": Summarize, "dialogue": Dialogue, "text": Text}
+TASKS = {
+  "translate": Translate,
+  "summarize": Summarize,
+  "dialogue": Dialogue,
+  "text": Text,
+  "draw": Draw,
+  "describe": Describe,
+}
 SPLITS = ("train", "validation", "test")
 
 
@@ -148,82 +154,6 @@ def read_examples(config: ConfigDict, split: str, limit: int = 0) -> list[Exampl
   return kept
 
 
-def make_tokenizers(
-  config: ConfigDict, workdir: str, given: Callable[[], tuple[Tokenizer, Tokenizer]] | None = None
-) -> tuple[Tokenizer, Tokenizer]:
-  """Returns the tokenizers of sources and targets, and saves new ones in the workdir.
-
-  Args:
-    config: the configuration.
-    workdir: the folder of the run; the tokenizers that are saved there have precedence.
-    given: returns the tokenizers of a pretrained model; None to load or train tokenizers.
-  """
-  folder = os.path.join(workdir, "tokenizer")
-  if given is None:
-    _make_new(config, folder)
-  # The one that is saved last: if it is there, the other is, too.
-  elif not any(os.path.isdir(os.path.join(folder, name)) for name in ("joint", "target")):
-    source, target = given()
-    pair = {"joint": source} if source is target else {"source": source, "target": target}
-    for name, tokenizer in pair.items():
-      tokenizer.save(os.path.join(folder, name))
-  return saved_tokenizers(config, workdir)
-
-
-def _make_new(config: ConfigDict, folder: str) -> None:
-  """Loads or trains the tokenizers that are not in a folder yet, and saves them there."""
-  settings = config.tokenizer.to_dict()
-  joint, path = settings.pop("joint"), settings.pop("path")
-  for name, sides in (("joint", (0, 1)),) if joint else (("source", (0,)), ("target", (1,))):
-    if os.path.isdir(os.path.join(folder, name)):
-      continue
-    if path:
-      tokenizer = load_tokenizer(path if joint else os.path.join(path, name))
-    else:
-      tokenizer = train_tokenizer(_Texts(config, sides), **settings)
-    tokenizer.save(os.path.join(folder, name))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Texts:
-  """The texts of the training examples, read anew in each iteration.
-
-  Attributes:
-    config: the configuration.
-    sides: 0 for their sources, 1 for their targets.
-  """
-
-  config: ConfigDict
-  sides: tuple[int, ...]
-
-  def __iter__(self) -> Iterator[str]:
-    examples = make_task(self.config).examples
-    source = make_source(self.config, "train")
-    for example in itertools.chain.from_iterable(map(examples, source)):
-      values = (example.source, example.target)
-      yield from (text for side in self.sides if isinstance(text := values[side], str))
-
-
-def saved_tokenizers(config: ConfigDict, workdir: str) -> tuple[Tokenizer, Tokenizer]:
-  """Returns the tokenizers of sources and targets that are saved in the workdir."""
-  folder = os.path.join(workdir, "tokenizer")
-  # Tokenizers of pretrained models may share their pieces, but not the special tokens.
-  joint = config.tokenizer.joint and not os.path.isdir(os.path.join(folder, "source"))
-  names = ("joint", "joint") if joint else ("source", "target")
-  source, target = (load_tokenizer(os.path.join(folder, name)) for name in names)
-  return with_special_tokens(config, (source, target))
-
-
-def with_special_tokens(
-  config: ConfigDict, tokenizers: tuple[Tokenizer, Tokenizer]
-) -> tuple[Tokenizer, Tokenizer]:
-  """Returns the tokenizers with the special tokens that the configuration asks for."""
-  if config.data.end_sources:
-    return tokenizers
-  source, target = map(without_source_suffix, tokenizers)
-  return source, target
-
-
 def make_corpus(
   config: ConfigDict, split: str, codecs: tuple[Codec, Codec], cache_dir: str = ""
 ) -> Corpus:
@@ -243,12 +173,12 @@ def make_corpus(
 
 
 def make_corpora(
-  config: ConfigDict, split: str, tokenizers: tuple[Tokenizer, Tokenizer]
+  config: ConfigDict, split: str, codecs: tuple[Codec, Codec]
 ) -> Callable[[int], Corpus]:
   """Returns epoch -> encoded corpus of a split; only that of training may differ between epochs."""
   rates = (config.data.source_sampling, config.data.target_sampling)
   if split != "train" or not any(rates):
-    corpus = make_corpus(config, split, tokenizers)
+    corpus = make_corpus(config, split, codecs)
     return lambda epoch: corpus
 
   folder = os.path.join(_corpus_folder(config), "sampled")
@@ -256,8 +186,8 @@ def make_corpora(
 
   def make(epoch: int) -> Corpus:
     source, target = (
-      SampledTokenizer(tokenizer, rate, (config.seed, epoch, side)) if rate else tokenizer
-      for side, (tokenizer, rate) in enumerate(zip(tokenizers, rates, strict=True))
+      SampledTokenizer(codec, rate, (config.seed, epoch, side)) if rate else codec
+      for side, (codec, rate) in enumerate(zip(codecs, rates, strict=True))
     )
     return make_corpus(config, split, (source, target), folder)
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from tfx_jax.builders.codecs import side_kinds
 from tfx_jax.builders.data import make_layout
 from tfx_jax.codecs.codec import Tokens
+from tfx_jax.codecs.special_tokens import SPECIAL_PIECES
 from tfx_jax.codecs.text.tokenizer import ByteTokenizer
 from tfx_jax.cost import Size
 from tfx_jax.layers.embed import padded_size
@@ -15,17 +17,21 @@ from tfx_jax.training.objective import default_chunks
 
 
 @dataclasses.dataclass(frozen=True)
-class PlannedTokenizer:
-  """A tokenizer that does not exist yet, as far as a model depends on it."""
+class PlannedCodec:
+  """A codec that does not exist yet, as far as a model depends on it."""
 
   element: Tokens
 
 
-def planned_tokenizers(config: ConfigDict) -> tuple[PlannedTokenizer, PlannedTokenizer]:
-  """Returns the tokenizers of the configuration, with the largest vocabularies they may have."""
+def planned_codecs(config: ConfigDict) -> tuple[PlannedCodec, PlannedCodec]:
+  """Returns the codecs of the configuration, with the largest vocabularies they may have."""
   is_bytes = config.tokenizer.kind == "bytes"
-  size = ByteTokenizer.vocab_size if is_bytes else config.tokenizer.vocab_size
-  return PlannedTokenizer(Tokens(size)), PlannedTokenizer(Tokens(size))
+  sizes = {
+    "text": ByteTokenizer.vocab_size if is_bytes else config.tokenizer.vocab_size,
+    "image": len(SPECIAL_PIECES) + config.image.codes,
+  }
+  source, target = (PlannedCodec(Tokens(sizes[kind])) for kind in side_kinds(config))
+  return source, target
 
 
 def make_size(config: ConfigDict, tokenizers: tuple[Any, Any], mesh: Mapping[str, int]) -> Size:

@@ -6,6 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tfx_jax import builders
+from tfx_jax.codecs.image.patches import check_patch
 from tfx_jax.common.ranges import check_range
 from tfx_jax.config.defaults import STRUCTURED
 from tfx_jax.config.defaults import base as base_config
@@ -46,6 +47,7 @@ def validate(config: ConfigDict) -> None:
     _choice(key, _value(config, key), choices)
   _check_heads(config.model)
   builders.make_task(config)
+  check_patch(config.image.size, config.image.patch)
   _check_architecture(config)
   _check_lengths(config)
   _check_chunks(config)
@@ -163,6 +165,8 @@ def _check_architecture(config: ConfigDict) -> None:
     )
   if not config.tokenizer.joint and not builders.make_task(config).has_source:
     raise UserError(f"task.name='{config.task.name}' needs tokenizer.joint=True")
+  if "image" in builders.side_kinds(config):
+    _check_kinds(config)
   if not alone:
     return
   if not config.tokenizer.joint:
@@ -173,6 +177,20 @@ def _check_architecture(config: ConfigDict) -> None:
         f"generate.{key}={config.generate[key]} uses the decoder's attention to the source, "
         "which needs model.architecture='encoder_decoder'"
       )
+
+
+def _check_kinds(config: ConfigDict) -> None:
+  """Checks settings that need texts on both sides."""
+  changed = {
+    "model.architecture": "encoder_decoder",
+    "model.share_embeddings": False,
+    "model.copy_head": False,
+    "data.source_sampling": 0.0,
+    "data.target_sampling": 0.0,
+  }
+  for key, value in changed.items():
+    if _value(config, key) != value:
+      raise UserError(f"task.name='{config.task.name}' needs {key}={value!r}: it has pictures")
 
 
 def _choice(key: str, value: str, choices: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from tfx_jax.cli.console import listing, say, show, table, texts_progress
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.compare import check_same, compare, comparison_metrics, comparison_rows
-from tfx_jax.evaluation.evaluate import best_texts
+from tfx_jax.evaluation.evaluate import best_outputs
 from tfx_jax.models.quantized import count_parameters
 from tfx_jax.report.curves import draw_curves
 from tfx_jax.report.metrics_log import MetricsLog
@@ -51,7 +51,7 @@ def evaluate(config: ConfigDict, workdir: str, baseline: str = "") -> int:
   shown = listing(recorded)
   if other:
     with texts_progress(len(examples), "decoding with the baseline") as add:
-      texts = best_texts(other.generator, other.params, examples, add)
+      texts = best_outputs(other.generator, other.params, examples, add)
     comparisons = compare(
       builders.make_task(config).corpus_metrics(),
       [row["output"] for row in rows],

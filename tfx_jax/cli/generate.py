@@ -1,17 +1,20 @@
-"""Generates from lines of text with a trained run."""
+"""Generates from lines, which are texts or paths of pictures, with a trained run."""
 
 from collections.abc import Iterator, Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 from ml_collections import ConfigDict
 
 from tfx_jax.cli.console import BREAKS, say, texts_progress
+from tfx_jax.cli.pictures import check_folder, write_pictures
 from tfx_jax.codecs.text.unknown import describe_unknown
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import pharaoh
 from tfx_jax.generation.generator import Hypothesis
+from tfx_jax.generation.inputs import is_text
 from tfx_jax.run.loading import load
 from tfx_jax.run.run import Run
+from tfx_jax.runtime.processes import is_first
 from tfx_jax.runtime.signals import raising_terminated
 
 
@@ -39,13 +42,10 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
     raise UserError("generate.stream=True writes text alone: without scores and alignments")
   say(f"loading {workdir}")
   run = load(workdir, config=config)
-  if line := describe_unknown(run.tokenizers[0], texts):
-    say(line)
+  _report_unknown(run, texts)
   if config.generate.stream:
     return _stream(run, texts, target)
-  count = sum(1 for text in texts if text.strip())
-  with texts_progress(count, "generating") as add:
-    results = run.generator(run.params, texts, add)
+  results = _outputs(run, texts)
   if table or config.generate.num_return > 1:
     links = _word_links(run, texts, results) if aligned else None
     target.writelines(_table(results, links))
@@ -53,6 +53,43 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
     lines = (best[0].text if best else "" for best in results)
     target.writelines(line.translate(BREAKS) + "\n" for line in lines)
   return 0
+
+
+def generate_pictures(config: ConfigDict, workdir: str, texts: Sequence[str], folder: str) -> int:
+  """Draws a picture for each line of text, in order, and writes them into a folder; none for ''.
+
+  Args:
+    config: the run's configuration, with the changes of the command line.
+    workdir: the run.
+    texts: the inputs.
+    folder: a new or an empty folder.
+
+  Raises:
+    UserError: if the folder cannot be written, or holds something.
+  """
+  check_folder(folder)
+  say(f"loading {workdir}")
+  run = load(workdir, config=config)
+  _report_unknown(run, texts)
+  pictures = [[o.value for o in outputs if o.tokens] for outputs in _outputs(run, texts)]
+  if is_first():
+    write_pictures(folder, pictures, texts)
+    say(f"pictures in {folder}, all of them in {folder}/index.html")
+  return 0
+
+
+def _outputs(run: Run, lines: Sequence[str]) -> list[list[Any]]:
+  """Returns the outputs of each line, a text or the path of a picture."""
+  values = run.read_inputs("--input", lines)
+  count = sum(1 for line in lines if line.strip())
+  with texts_progress(count, "generating") as add:
+    return run.generator(run.params, values, add)
+
+
+def _report_unknown(run: Run, texts: Sequence[str]) -> None:
+  codec = run.codecs[0]
+  if is_text(codec) and (line := describe_unknown(codec, texts)):
+    say(line)
 
 
 def _word_links(

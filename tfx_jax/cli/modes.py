@@ -52,8 +52,10 @@ def _evaluate(job: Job) -> int:
 
 
 def _generate(job: Job) -> int:
-  from tfx_jax.cli.generate import generate
+  from tfx_jax.cli.generate import generate, generate_pictures
 
+  if builders.side_kinds(job.config)[1] == "image":
+    return generate_pictures(job.config, job.workdir, job.texts, job.options.output)
   with writing(job.options.output if processes.is_first() else os.devnull) as target:
     return generate(job.config, job.workdir, job.texts, target)
 

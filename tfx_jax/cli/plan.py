@@ -52,7 +52,7 @@ def plan(config: ConfigDict, devices: int) -> int:
   if config.model.dtype == "auto":
     config.model.dtype = "bfloat16"
   mesh = builders.mesh_sizes(config, devices)
-  size = builders.make_size(config, builders.planned_tokenizers(config), mesh)
+  size = builders.make_size(config, builders.planned_codecs(config), mesh)
   estimate = cost(size, mesh)
   shown = ", ".join(f"{axis} {count}" for axis, count in mesh.items() if count > 1) or "one device"
   say(f"for --mode=export: {exported_form(config)}")
@@ -118,7 +118,7 @@ def compile_step(config: ConfigDict) -> JsonObject:
     one device by the shapes of shards, the bytes of `gradients` and of each part of `state`.
   """
   parallel = builders.make_parallel(config)
-  model = builders.make_model(config, builders.planned_tokenizers(config))
+  model = builders.make_model(config, builders.planned_codecs(config))
   optimizer, schedule = builders.make_optimization(config)
   ema = config.train.ema_decay > 0
   make_state, shardings = plan_state(model, optimizer, config.seed, EXAMPLE, parallel, ema)

@@ -18,10 +18,10 @@ def prepare(config: ConfigDict, workdir: str) -> int:
   if line := builders.describe_held_out(config):
     say(line)
   begin = config.train.init_from
-  given = (lambda: load(begin).tokenizers) if begin else None
+  given = (lambda: load(begin).codecs) if begin else None
   say("making the tokenizer and tokenizing the data")
   with opened(config, workdir), first_goes_ahead("data"):
-    tokenizers = builders.make_tokenizers(config, workdir, given)
+    codecs = builders.make_codecs(config, workdir, given)
     for split in builders.SPLITS:
-      show(f"{split}: {json.dumps(builders.make_corpus(config, split, tokenizers).report)}")
+      show(f"{split}: {json.dumps(builders.make_corpus(config, split, codecs).report)}")
   return 0

@@ -9,6 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from tfx_jax import builders
+from tfx_jax.builders.codecs import Codecs
 from tfx_jax.cli.console import listing, say, show
 from tfx_jax.cli.evaluate import evaluate
 from tfx_jax.cli.workdir import final_metrics, open_log, opened, read_counters
@@ -16,7 +17,7 @@ from tfx_jax.common.heartbeat import beat
 from tfx_jax.common.whole_file import write_whole
 from tfx_jax.data.loader import Loader
 from tfx_jax.errors import UserError
-from tfx_jax.evaluation.evaluate import loss_metrics, text_metrics
+from tfx_jax.evaluation.evaluate import loss_metrics, output_metrics
 from tfx_jax.models.lora import Adapted
 from tfx_jax.models.model import Model, Params
 from tfx_jax.models.parameters import EXAMPLE
@@ -54,15 +55,15 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
     return 0
   # The run or model to start from is opened only if this run has not started.
   source = functools.cache(lambda: load(config.train.init_from))
-  given = (lambda: source().tokenizers) if config.train.init_from else None
+  given = (lambda: source().codecs) if config.train.init_from else None
   say("reading and tokenizing the data")
   with first_goes_ahead("data"):
-    tokenizers = builders.make_tokenizers(config, workdir, given)
+    codecs = builders.make_codecs(config, workdir, given)
     loader, validation, _ = (
-      _open_data(config, tokenizers, parallel, split) for split in builders.SPLITS
+      _open_data(config, codecs, parallel, split) for split in builders.SPLITS
     )
 
-  model = builders.make_model(config, tokenizers)
+  model = builders.make_model(config, codecs)
   optimizer, schedule = builders.make_optimization(config)
   trained = builders.make_adapted(config, model)
   make_state, shardings = plan_state(
@@ -70,7 +71,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
   )
   # Without out_shardings the compiler names equal shardings differently, and step 2 recompiles.
   train_step = parallel.jit(
-    builders.make_step(config, trained, optimizer, schedule, parallel, tokenizers[1].element),
+    builders.make_step(config, trained, optimizer, schedule, parallel, codecs[1].element),
     donate_argnums=0,
     out_shardings=(shardings, None),
   )
@@ -103,7 +104,7 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
       checkpoints=checkpoints,
       log=log,
       skipped=SkippedLog(workdir, int(state.step), loader.examples),
-      validate=_make_validate(config, workdir, trained, tokenizers, parallel, validation, live),
+      validate=_make_validate(config, workdir, trained, codecs, parallel, validation, live),
       intervals=builders.make_intervals(config),
     )
   except UserError:
@@ -148,10 +149,10 @@ def check(config: ConfigDict) -> Parallel:
   return builders.make_parallel(config)
 
 
-def _open_data(config: ConfigDict, tokenizers: tuple, parallel: Parallel, split: str) -> Loader:
+def _open_data(config: ConfigDict, codecs: Codecs, parallel: Parallel, split: str) -> Loader:
   """Returns the loader of a split; reports its size and the dropped examples."""
-  corpora = builders.make_corpora(config, split, tokenizers)
-  loader = builders.make_loader(config, corpora, parallel, tokenizers)
+  corpora = builders.make_corpora(config, split, codecs)
+  loader = builders.make_loader(config, corpora, parallel, codecs)
   beat()
   counts = loader.report
   long, empty = counts["pairs_too_long"], counts["pairs_empty"]
@@ -170,7 +171,7 @@ def _make_validate(
   config: ConfigDict,
   workdir: str,
   trained: Model,
-  tokenizers: tuple,
+  codecs: Codecs,
   parallel: Parallel,
   loader: Loader,
   live: LiveReport | None,
@@ -180,9 +181,9 @@ def _make_validate(
     model, merge = trained.model, parallel.jit(trained.merge)
   else:
     model, merge = trained, lambda params: params
-  generator = builders.make_generator(config, model, tokenizers, parallel)
+  generator = builders.make_generator(config, model, codecs, parallel)
   loss_step = parallel.jit(
-    make_loss_step(builders.make_objective(config, model, parallel, tokenizers[1].element))
+    make_loss_step(builders.make_objective(config, model, parallel, codecs[1].element))
   )
   task = builders.make_task(config)
   examples = builders.read_examples(config, "validation", config.train.decode_examples)
@@ -193,7 +194,7 @@ def _make_validate(
     params = merge(params)
     figures: dict[str, float | str] = {**loss_metrics(loss_step, params, loader, parallel)}
     if decode:
-      texts, rows = text_metrics(generator, params, task, examples, lambda _: between_batches())
+      texts, rows = output_metrics(generator, params, task, examples, lambda _: between_batches())
       figures |= texts
       if live:
         shown = config.evaluate.num_samples

@@ -14,6 +14,8 @@ from tfx_jax.generation.settings import CommandSettings, GenerateSettings
 # Keys whose values are Python literals: tuples of numbers or pairs, and dicts. All other tuples are
 # of strings.
 STRUCTURED = (
+  "image.size",
+  "image.patch",
   "model.rotary_scaling",
   "model.windows",
   "optimizer.settings",
@@ -29,9 +31,10 @@ def base() -> ConfigDict:
       # Seed of everything random in training: parameters, dropout, order of the data.
       "seed": 0,
       "task": {
-        # translate, summarize, dialogue, text, or package.module:Name for a class of your own. Such
-        # a name runs code: here and elsewhere it is accepted from an experiment or the command
-        # line, and from the config.json of a folder only with --trust.
+        # translate, summarize, dialogue, text, draw (a picture from a text), describe (the text of
+        # a picture), or package.module:Name for a class of your own. Such a name runs code: here
+        # and elsewhere it is accepted from an experiment or the command line, and from the
+        # config.json of a folder only with --trust.
         "name": "translate",
         # Fields of a record that hold the source and the target: file suffixes, columns or keys.
         # dialogue has only a source, text only a target.
@@ -48,8 +51,9 @@ def base() -> ConfigDict:
         # Metrics of decoded text: bleu, bleu1, bleu2 (words; words and pairs), chrf, bleu_moses (on
         # lowercased Moses tokens), exact_match, rouge1, rouge2, rougeL, rougeLsum, novelty (percent
         # of n-grams that are not in the source), distinct1, distinct2 (variety of words and pairs),
-        # length (in words), length_ratio (to the reference), or package.module:function for a
-        # function of your own, called with (predictions, references).
+        # length (in words), length_ratio (to the reference). Of pictures: exact_match, scene_match.
+        # Or package.module:function for a function of your own, called with (predictions,
+        # references).
         "metrics": ("bleu", "chrf"),
         # Tokenization that sacreBLEU applies before it counts n-grams, such as 13a, zh or char.
         "bleu_tokenize": "13a",
@@ -64,7 +68,7 @@ def base() -> ConfigDict:
         # Format of the files: text (PREFIX.FIELD[.gz], aligned lines), tsv, jsonl, lines (one
         # field, a record a line), files (one field, a record a file; a file, folder or pattern),
         # tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets,
-        # prepared as ArrayRecord), cldr (SPLIT), docstrings and python
+        # prepared as ArrayRecord), cldr (SPLIT), scenes (SPLIT), docstrings and python
         # (SPLIT[:PACKAGE+PACKAGE], from the installed Python packages), or package.module:Name for
         # a class of your own, called with (path, fields).
         "format": "text",
@@ -134,6 +138,15 @@ def base() -> ConfigDict:
         "symbols": (),
         # An existing tokenizer to use: a folder of ours, or a SentencePiece .model.
         "path": "",
+      },
+      # draw and describe only: how a picture becomes tokens, see `codecs/image/patches.py`.
+      "image": {
+        # Height and width of pictures, in pixels.
+        "size": (16, 16),
+        # Height and width of a patch, in pixels: each patch is one token.
+        "patch": (2, 2),
+        # Most patches of the codebook. If training pictures have more, it is found by k-means.
+        "codes": 256,
       },
       "model": {
         # encoder_decoder or decoder_only.

@@ -5,7 +5,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from tfx_jax.codecs.text.tokenizer import SentencePieceTokenizer, TextCodec, Tokenizer
+from tfx_jax.codecs.codec import Codec
+from tfx_jax.codecs.text.tokenizer import SentencePieceTokenizer, TextCodec
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.errors import UserError
 
@@ -22,7 +23,7 @@ class SampledTokenizer(TextCodec):
     UserError: if the tokenizer has only one segmentation of a text.
   """
 
-  def __init__(self, tokenizer: Tokenizer, rate: float, seeds: Sequence[int]) -> None:
+  def __init__(self, tokenizer: Codec, rate: float, seeds: Sequence[int]) -> None:
     if not isinstance(tokenizer, SentencePieceTokenizer):
       raise UserError(
         "data.source_sampling and data.target_sampling need tokenizer.kind='bpe' or 'unigram'"

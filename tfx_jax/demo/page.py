@@ -7,9 +7,12 @@ import gradio as gr
 
 from tfx_jax.demo.chat import chat
 from tfx_jax.demo.continuation import continuation
+from tfx_jax.demo.pictures import describing, drawing
 from tfx_jax.demo.text_to_text import summary, text_to_text, translation
 from tfx_jax.run.run import Run
+from tfx_jax.tasks.describe import Describe
 from tfx_jax.tasks.dialogue import DialogueTask
+from tfx_jax.tasks.draw import Draw
 from tfx_jax.tasks.summarize import Summarize
 from tfx_jax.tasks.task import Task
 from tfx_jax.tasks.translate import Translate
@@ -23,6 +26,10 @@ def kind_of_page(task: Task) -> Callable[[Run, Any], None]:
 
   It is called with a run and its task, inside of a Gradio page.
   """
+  if isinstance(task, Draw):
+    return drawing
+  if isinstance(task, Describe):
+    return describing
   if isinstance(task, DialogueTask):
     return chat
   if not task.has_source:

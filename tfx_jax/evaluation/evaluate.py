@@ -1,13 +1,14 @@
-"""Metrics of a model on a split: of its loss, and of the texts that it generates."""
+"""Metrics of a model on a split: of its loss, and of the outputs that it generates."""
 
 import functools
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from tfx_jax.codecs.codec import AnyValue
 from tfx_jax.common.heartbeat import beat
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
-from tfx_jax.generation.generator import Generator
+from tfx_jax.generation.generator import Generator, Hypothesis, Output
 from tfx_jax.metrics import perplexity
 from tfx_jax.metrics.corpus import CorpusMetric
 from tfx_jax.models.model import Params
@@ -18,7 +19,7 @@ class Task(Protocol):
   """The methods of a task that an evaluation calls."""
 
   def score(
-    self, predictions: Sequence[str], examples: Sequence[Example]
+    self, predictions: Sequence[AnyValue], examples: Sequence[Example]
   ) -> dict[str, float | str]:
     """Returns the metrics of predictions."""
     ...
@@ -48,25 +49,30 @@ def loss_metrics(
   return perplexity.loss_metrics(float(whole.total), float(whole.count), *sizes)
 
 
-def best_texts(
+def best_outputs(
   generator: Generator,
   params: Params,
   examples: Sequence[Example],
   on_batch: Callable[[int], None] = lambda count: None,
-) -> list[str]:
-  """Returns the best text that the model generates for each example."""
-  hypotheses = generator(params, [example.source or "" for example in examples], on_batch)
-  return [best[0].text if best else "" for best in hypotheses]
+) -> list[AnyValue]:
+  """Returns the best output that the model generates for each example, such as a text."""
+  inputs = ["" if example.source is None else example.source for example in examples]
+  found = generator(params, inputs, on_batch)
+  return [_value(best[0]) if best else "" for best in found]
 
 
-def text_metrics(
+def _value(output: Hypothesis | Output) -> AnyValue:
+  return output.text if isinstance(output, Hypothesis) else output.value
+
+
+def output_metrics(
   generator: Generator,
   params: Params,
   task: Task,
   examples: Sequence[Example],
   on_batch: Callable[[int], None] = lambda count: None,
-) -> tuple[dict[str, float | str], list[dict[str, str]]]:
-  """Returns the task's metrics of generated texts, and rows of source, reference and output.
+) -> tuple[dict[str, float | str], list[dict[str, AnyValue]]]:
+  """Returns the task's metrics of generated outputs, and rows of source, reference and output.
 
   Args:
     generator: the generator.
@@ -75,9 +81,14 @@ def text_metrics(
     examples: the examples to generate for.
     on_batch: called after each batch with the number of examples in it.
   """
-  outputs = best_texts(generator, params, examples, on_batch)
+  outputs = best_outputs(generator, params, examples, on_batch)
   rows = [
-    {"source": example.source, "reference": "\n".join(example.judged_by), "output": output}
+    {"source": example.source, "reference": _shown(example.judged_by), "output": output}
     for example, output in zip(examples, outputs, strict=True)
   ]
   return task.score(outputs, examples), rows
+
+
+def _shown(references: Sequence[AnyValue]) -> AnyValue:
+  """Returns all references that are texts as one, of others the first."""
+  return "\n".join(references) if isinstance(references[0], str) else references[0]

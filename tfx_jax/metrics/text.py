@@ -1,7 +1,7 @@
 """Metrics of predicted texts by name, including functions of the user."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -39,12 +39,17 @@ def exact_match(
     prediction.strip() in {reference.strip() for reference in group}
     for prediction, group in zip(predictions, references, strict=True)
   ]
+  return share_of_hits("exact_match", hits, kinds)
+
+
+def share_of_hits(name: str, hits: Sequence[bool], kinds: Sequence[str] = ()) -> dict[str, float]:
+  """Returns the percentage of hits as NAME, and as NAME/KIND that of each kind of example."""
   by_kind: dict[str, list[bool]] = {}
   if kinds:
     for kind, hit in zip(kinds, hits, strict=True):
       by_kind.setdefault(kind, []).append(hit)
-  return {"exact_match": _percentage(hits)} | {
-    f"exact_match/{k}": _percentage(by_kind[k]) for k in sorted(by_kind)
+  return {name: _percentage(hits)} | {
+    f"{name}/{kind}": _percentage(by_kind[kind]) for kind in sorted(by_kind)
   }
 
 
@@ -95,12 +100,7 @@ def text_metrics(
     elif name == "novelty":
       results |= novelty(predictions, sources)
     elif name not in ROUGE_METRICS:
-      result = user_metric(name)(predictions=predictions, references=references)
-      if not isinstance(result, Mapping):
-        raise UserError(
-          f"task.metrics='{name}' must return a dict of metrics, not {type(result).__name__}"
-        )
-      results |= result
+      results |= user_results(name, TEXT_METRICS, predictions, references)
   return results
 
 
@@ -112,18 +112,38 @@ def check_names(names: Sequence[str]) -> None:
   """
   for name in names:
     if name not in TEXT_METRICS:
-      user_metric(name)
+      user_metric(name, TEXT_METRICS)
 
 
-def user_metric(name: str) -> Callable[..., Any]:
+def user_metric(name: str, known: Collection[str]) -> Callable[..., Any]:
   """Returns the function that 'package.module:function' names.
+
+  Args:
+    name: the name.
+    known: names of other metrics, for errors.
 
   Raises:
     UserError: if there is none, or it is not to be called with predictions and references.
   """
-  function = imported("task.metrics", name, TEXT_METRICS)
+  function = imported("task.metrics", name, known)
   check_parameters("task.metrics", name, function, ("predictions", "references"))
   return function
+
+
+def user_results(
+  name: str, known: Collection[str], predictions: Sequence[Any], references: Sequence[Any]
+) -> Mapping[str, float | str]:
+  """Returns the metrics of a function 'package.module:function' of the user.
+
+  Raises:
+    UserError: if there is no such function, or it does not return a dict.
+  """
+  result = user_metric(name, known)(predictions=predictions, references=references)
+  if not isinstance(result, Mapping):
+    raise UserError(
+      f"task.metrics='{name}' must return a dict of metrics, not {type(result).__name__}"
+    )
+  return result
 
 
 @functools.cache  # only once, although texts are scored several times

@@ -3,20 +3,29 @@
 import os
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from tfx_jax.common.whole_file import write_whole
+from tfx_jax.report.pictures import draw_examples
 from tfx_jax.report.writing import writing
+
+# Most examples of a picture.
+_DRAWN = 24
 
 
 def write_samples(
-  workdir: str, step: int, split: str, rows: Sequence[Mapping[str, str]], limit: int
+  workdir: str, step: int, split: str, rows: Sequence[Mapping[str, str | np.ndarray]], limit: int
 ) -> str:
   """Writes WORKDIR/samples/STEP-SPLIT.txt, with a block of labelled texts per example.
+
+  If examples have pictures, the first ones are drawn in WORKDIR/samples/STEP-SPLIT.png.
 
   Args:
     workdir: working directory of the run.
     step: step of training.
     split: 'validation' or 'test'.
-    rows: texts of each example by label (source, reference, prediction …), in display order.
+    rows: values of each example by label (source, reference, prediction …), in display order:
+      texts, or pictures, uint8 [H,W,C].
     limit: number of examples in the returned text; the file has all of them.
 
   Returns:
@@ -32,11 +41,14 @@ def write_samples(
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, f"{step}-{split}.txt")
     write_whole(path, "\n\n".join(blocks) + "\n")
+    if any(not isinstance(value, str) for row in rows for value in row.values()):
+      draw_examples(os.path.join(folder, f"{step}-{split}.png"), rows[:_DRAWN])
   return "\n\n".join(blocks[: limit + 1])
 
 
-def _block(row: Mapping[str, str]) -> str:
+def _block(row: Mapping[str, str | np.ndarray]) -> str:
   width = max(map(len, row), default=0) + 2
   newline = "\n" + " " * (width + 2)
-  shown = {label: text.replace("\n", newline) for label, text in row.items()}
+  texts = {label: text for label, text in row.items() if isinstance(text, str)}
+  shown = {label: text.replace("\n", newline) for label, text in texts.items()}
   return "\n".join(f"{label:>{width}}  {text}" for label, text in shown.items())

@@ -98,11 +98,11 @@ def _member(name: str, workdir: str, first: Run) -> Run:
   except UserError as error:
     raise UserError(f"generate.ensemble: {error}") from error
   for side, first_codec, other in zip(
-    ("source", "target"), first.tokenizers, member.tokenizers, strict=True
+    ("source", "target"), first.codecs, member.codecs, strict=True
   ):
     if first_codec.fingerprint != other.fingerprint:
       raise UserError(
-        f"generate.ensemble: {name} has another {side} tokenizer than {workdir}, "
+        f"generate.ensemble: {name} has another {side} codec than {workdir}, "
         "and members must share theirs"
       )
   return member
@@ -158,10 +158,10 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
       raise UserError(f"{workdir} holds another model ({line}): leave that setting as it was")
   parallel = builders.make_parallel(config)
   if foreign:
-    tokenizers = builders.with_special_tokens(config, foreign.tokenizers)
+    codecs = builders.with_special_tokens(config, foreign.tokenizers)
   else:
-    tokenizers = builders.saved_tokenizers(config, workdir)
-  model = builders.make_model(config, tokenizers)
+    codecs = builders.saved_codecs(config, workdir)
+  model = builders.make_model(config, codecs)
   trained = builders.make_adapted(config, model)
   abstract, shardings = plan_params(trained, EXAMPLE, parallel)
   if foreign:
@@ -184,7 +184,7 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
     params,
     step,
     model=model,
-    tokenizers=tokenizers,
+    codecs=codecs,
     parallel=parallel,
     adapters=adapters,
   )

@@ -8,15 +8,18 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tfx_jax import builders
+from tfx_jax.codecs.codec import AnyValue, Codec
+from tfx_jax.codecs.image.files import read_picture
+from tfx_jax.codecs.image.patches import PatchCodec
 from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.config import base
 from tfx_jax.data.layout import Layout
 from tfx_jax.errors import UserError, as_path, shown
 from tfx_jax.evaluation.align import Aligner, Alignment
-from tfx_jax.evaluation.evaluate import loss_metrics, text_metrics
+from tfx_jax.evaluation.evaluate import loss_metrics, output_metrics
 from tfx_jax.evaluation.score import Scorer
-from tfx_jax.generation.generator import Generator, Hypothesis
-from tfx_jax.generation.inputs import as_targets, as_text, as_texts, cut_long
+from tfx_jax.generation.generator import Generator
+from tfx_jax.generation.inputs import as_list, as_targets, as_text, as_texts, cut_long, is_text
 from tfx_jax.generation.text.constraints import Prefixes
 from tfx_jax.models.model import Model, Params
 from tfx_jax.models.quantized import dequantize
@@ -29,14 +32,14 @@ from tfx_jax.training.step import make_loss_step
 
 
 class Run:
-  """A model with its parameters, tokenizers and settings.
+  """A model with its parameters, codecs and settings.
 
   Attributes:
     config: the run's configuration.
     params: the model's parameters; LoRA adapters are merged into them.
     step: the training step that they are from.
     model: the model.
-    tokenizers: tokenizers of sources and of targets.
+    codecs: codecs of sources and of targets.
     parallel: the mesh.
     adapters: LoRA adapters alone, or None; see `models/lora.py`.
   """
@@ -48,21 +51,35 @@ class Run:
     step: int,
     *,
     model: Model,
-    tokenizers: tuple[Tokenizer, Tokenizer],
+    codecs: tuple[Codec, Codec],
     parallel: Parallel,
     adapters: Params | None = None,
   ):
     self.config, self.params, self.step = config, params, step
-    self.model, self.tokenizers, self.parallel = model, tokenizers, parallel
+    self.model, self.codecs, self.parallel = model, codecs, parallel
     self.adapters = adapters
 
+  @property
+  def tokenizers(self) -> tuple[Tokenizer, Tokenizer]:
+    """Tokenizers of sources and of targets.
+
+    Raises:
+      UserError: if the run reads or writes anything but texts.
+    """
+    source, target = self.codecs
+    if not (is_text(source) and is_text(target)):
+      raise UserError(f"task.name='{self.config.task.name}' has pictures: this is for texts alone")
+    return source, target
+
   def generate(
-    self, inputs: Iterable[str], prefixes: Prefixes | None = None, **settings: Any
-  ) -> list[list[Hypothesis]]:
-    """Returns the hypotheses of each input, best first.
+    self, inputs: Iterable[AnyValue], prefixes: Prefixes | None = None, **settings: Any
+  ) -> list[list[Any]]:
+    """Returns the outputs of each input, best first: `Hypothesis` of texts, otherwise `Output`.
+
+    The `value` of a picture is uint8 [H,W,C].
 
     Args:
-      inputs: texts.
+      inputs: texts; or pictures, uint8 [H,W,C], or paths of their files.
       prefixes: texts or token lists that the outputs of each input begin with; an empty one forces
         nothing. By default `config.generate.prefix` for all.
       **settings: changes of `config.generate` for this call, such as `beam_size`, `num_return`,
@@ -71,8 +88,8 @@ class Run:
     Raises:
       UserError: for an unknown setting, or a value that makes no sense.
     """
-    texts = as_texts("generate: inputs", inputs)
-    return self.generator(self.params, texts, prefixes=prefixes, **settings)
+    values = self.read_inputs("generate: inputs", inputs)
+    return self.generator(self.params, values, prefixes=prefixes, **settings)
 
   def stream(self, text: str, number: int = 0, **settings: Any) -> Iterator[str]:
     """Returns the output for one text in chunks, each as soon as it is generated.
@@ -111,7 +128,8 @@ class Run:
     def chunks(source: str, number: int) -> Iterator[str]:
       if streams:
         return self.stream(source, number, **{"num_return": 1} | settings)
-      return iter([self.generate([source], **settings)[0][0].text])
+      ((best, *_),) = self.generator(self.params, [source], **settings)
+      return iter([best.text])
 
     return Chat(task, self.reads_whole, chunks)
 
@@ -123,7 +141,7 @@ class Run:
 
   def reads_whole(self, text: str) -> bool:
     """Returns whether an input is short enough to be read without being cut."""
-    (ids,) = self.tokenizers[0].encode([text])
+    (ids,) = self.codecs[0].encode([text])
     return len(self.layout.prompt(ids)) <= self.longest_input
 
   def score(self, inputs: Iterable[str], targets: Iterable[str | Iterable[int]]) -> list[float]:
@@ -214,6 +232,22 @@ class Run:
     else:
       raise UserError(f"format={shown(format)}: use huggingface, safetensors or adapters")
 
+  def read_inputs(self, name: str, inputs: Iterable[AnyValue]) -> list[AnyValue]:
+    """Returns inputs as the codec of sources takes them.
+
+    Args:
+      name: name of the parameter, for errors.
+      inputs: texts; or pictures, or paths of their files.
+
+    Raises:
+      UserError: for an input that is none, or a file that cannot be read.
+    """
+    codec = self.codecs[0]
+    if not isinstance(codec, PatchCodec):
+      return as_texts(name, inputs)
+    values = as_list(name, inputs, "pictures")
+    return [read_picture(x, codec.shape) if isinstance(x, str) else x for x in values]
+
   def _encode(
     self, name: str, inputs: Iterable, targets: Iterable, warn: bool = True
   ) -> tuple[list, list]:
@@ -241,26 +275,26 @@ class Run:
     if split not in builders.SPLITS:
       raise UserError(f"evaluate: split={shown(split)}: use {', '.join(builders.SPLITS)}")
     examples = builders.read_examples(self.config, split)
-    corpus = builders.make_corpus(self.config, split, self.tokenizers)
-    loader = builders.make_loader(self.config, lambda epoch: corpus, self.parallel, self.tokenizers)
+    corpus = builders.make_corpus(self.config, split, self.codecs)
+    loader = builders.make_loader(self.config, lambda epoch: corpus, self.parallel, self.codecs)
     objective = builders.make_objective(
-      self.config, self.model, self.parallel, self.tokenizers[1].element
+      self.config, self.model, self.parallel, self.codecs[1].element
     )
     loss_step = self.parallel.jit(make_loss_step(objective))
     metrics = loss_metrics(loss_step, self.params, loader, self.parallel)
     task = builders.make_task(self.config)
-    generated, rows = text_metrics(self.generator, self.params, task, examples, on_batch)
+    generated, rows = output_metrics(self.generator, self.params, task, examples, on_batch)
     return metrics | generated, rows
 
   @functools.cached_property
   def layout(self) -> Layout:
     """The layout in which the model is given inputs."""
-    return builders.make_layout(self.config, self.tokenizers)
+    return builders.make_layout(self.config, self.codecs)
 
   @functools.cached_property
   def generator(self) -> Generator:
     """The generator with the run's settings."""
-    return builders.make_generator(self.config, self.model, self.tokenizers, self.parallel)
+    return builders.make_generator(self.config, self.model, self.codecs, self.parallel)
 
   @functools.cached_property
   def _scorer(self) -> Scorer:

@@ -10,7 +10,18 @@ from tfx_jax.sources.records import JsonlSource, TsvSource, format_hint
 from tfx_jax.sources.source import Record, Source
 from tfx_jax.sources.text_files import AlignedSource, FilesSource, LinesSource
 
-FORMATS = ("text", "lines", "files", "tsv", "jsonl", "tfds", "cldr", "docstrings", "python")
+FORMATS = (
+  "text",
+  "lines",
+  "files",
+  "tsv",
+  "jsonl",
+  "tfds",
+  "cldr",
+  "scenes",
+  "docstrings",
+  "python",
+)
 
 
 def open_source(
@@ -26,13 +37,13 @@ def open_source(
     format: 'text' (aligned files PREFIX.FIELD, a record on each line), 'lines' (one file and one
       field, a record on each line), 'files' (one field, a record is a file), 'tsv', 'jsonl' (all of
       them plain or compressed by gzip, bzip2 or xz), 'tfds' (prepared by TensorFlow Datasets),
-      'cldr', 'docstrings', 'python' (built in), or `package.module:Name`, a class or function that
-      has the parameters `path` and `fields` and returns a `Source`.
+      'cldr', 'scenes', 'docstrings', 'python' (built in), or `package.module:Name`, a class or
+      function that has the parameters `path` and `fields` and returns a `Source`.
     path: the prefix for 'text'; the file for 'lines', 'tsv' and 'jsonl'; NAME[/CONFIG][:SPLIT] for
-      'tfds'; the split for 'cldr'; SPLIT[:PACKAGE+PACKAGE] for 'docstrings' and 'python'; a file,
-      folder or pattern for 'files'. With [:90%] or [90%:] at its end, only this part of the records
-      is read; for 'files' see `FilesSource`. Several paths are joined by commas; each may start
-      with a format of its own: jsonl:a.jsonl,lines:b.txt.
+      'tfds'; the split for 'cldr' and 'scenes'; SPLIT[:PACKAGE+PACKAGE] for 'docstrings' and
+      'python'; a file, folder or pattern for 'files'. With [:90%] or [90%:] at its end, only this
+      part of the records is read; for 'files' see `FilesSource`. Several paths are joined by
+      commas; each may start with a format of its own: jsonl:a.jsonl,lines:b.txt.
     fields: names of the fields of a record. For 'jsonl' and 'tfds', those of nested objects are
       dotted; in 'jsonl', a key that contains the dot takes precedence.
     columns: names of all columns of a 'tsv' file in order, including those that are not used;
@@ -95,6 +106,10 @@ def _open_whole(
       from tfx_jax.sources.cldr import CldrSource
 
       return CldrSource(split=path, fields=fields)
+    case "scenes":
+      from tfx_jax.sources.scenes import ScenesSource
+
+      return ScenesSource(split=path, fields=fields)
     case "docstrings" | "python":
       from tfx_jax.sources.python_text import PythonSource
 

@@ -1,0 +1,37 @@
+"""Pictures of shapes from captions and back, in minutes on a CPU, no download: `scenes:describe`.
+
+`scenes:draw` draws a picture from a caption such as "a small red ring above a large blue cross";
+`scenes:describe` writes the caption of a picture. Scenes are rendered; those of the test combine
+objects that are not combined in training.
+"""
+
+from tfx_jax.config import base
+
+
+def get_config(task="draw"):
+  config = base()
+  config.task.name = task
+  config.task.update(source="caption", target="picture", metrics=("scene_match",))
+  if task == "describe":
+    config.task.update(source="picture", target="caption", metrics=("exact_match",))
+  config.data.update(format="scenes", train="train", validation="validation", test="test")
+  # Three pictures a row, of 64 patches and an end token.
+  config.data.update(batch_size=16, source_length=128, target_length=195)
+  if task == "describe":
+    config.data.update(source_length=195, target_length=128)
+  config.tokenizer.update(vocab_size=40, normalization="identity")
+  config.image.update(size=(16, 16), patch=(2, 2), codes=256)
+  config.model.update(
+    features=128, num_heads=4, encoder_layers=2, decoder_layers=2, feed_forward=512, dropout=0.0,
+    position="learned", max_positions=256, share_embeddings=False,
+  )  # fmt: skip
+  config.optimizer.update(learning_rate=3e-3, warmup_steps=200, schedule="cosine")
+  config.train.update(
+    num_steps=1500, log_every=25, eval_every=100, decode_every=200, decode_examples=100,
+    checkpoint_every=200, best_metric=config.task.metrics[0],
+  )  # fmt: skip
+  # A picture of 64 patches has as many tokens whatever the length of its caption.
+  config.generate.update(
+    beam_size=1, max_source_length=80, max_length=80, max_length_ratio=0.0, batch_size=64
+  )
+  return config

@@ -1,0 +1,1 @@
+"""Codecs of pictures, uint8 [H,W,C]."""

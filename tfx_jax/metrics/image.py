@@ -1,0 +1,66 @@
+"""Metrics of predicted pictures by name, including functions of the user."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tfx_jax.errors import UserError
+from tfx_jax.metrics.scenes import describe_scene
+from tfx_jax.metrics.text import share_of_hits, user_metric, user_results
+
+
+def _is_equal(prediction: np.ndarray, reference: np.ndarray) -> bool:
+  return np.array_equal(prediction, reference)
+
+
+def _is_same_scene(prediction: np.ndarray, reference: np.ndarray) -> bool:
+  return describe_scene(prediction) == describe_scene(reference)
+
+
+# exact_match: all pixels are equal; scene_match: a parser finds the same objects and relations.
+IMAGE_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], bool]] = {
+  "exact_match": _is_equal,
+  "scene_match": _is_same_scene,
+}
+
+
+def check_names(names: Sequence[str]) -> None:
+  """Checks names of metrics, before any picture has been predicted.
+
+  Raises:
+    UserError: if a name is unknown or its function cannot be imported.
+  """
+  for name in names:
+    if name not in IMAGE_METRICS:
+      user_metric(name, IMAGE_METRICS)
+
+
+def image_metrics(
+  names: Sequence[str],
+  predictions: Sequence[np.ndarray],
+  references: Sequence[np.ndarray],
+  kinds: Sequence[str] = (),
+) -> dict[str, float | str]:
+  """Computes all the metrics named.
+
+  Args:
+    names: metrics of IMAGE_METRICS, or 'package.module:function' for a function of the user, which
+      has the parameters `predictions` and `references` and returns a dict of metrics.
+    predictions: a picture per example, uint8 [H,W,C].
+    references: the true picture of each.
+    kinds: a label per example, or nothing.
+
+  Raises:
+    UserError: if a name is unknown, there are no predictions, or a function of the user does not
+      return a dict.
+  """
+  if not predictions or len(predictions) != len(references):
+    raise UserError(f"{len(predictions)} predictions for {len(references)} references")
+  results: dict[str, float | str] = {}
+  for name in names:
+    if name in IMAGE_METRICS:
+      hits = map(IMAGE_METRICS[name], predictions, references)
+      results |= share_of_hits(name, list(hits), kinds)
+    else:
+      results |= user_results(name, IMAGE_METRICS, predictions, references)
+  return results

@@ -1,0 +1,65 @@
+"""Pictures of several examples side by side, for people to look at."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfx_jax.common.whole_file import whole_file
+
+# Size of a picture and of a line of text, in inches; letters in a line under a picture.
+_SIDE, _LINE, _LETTERS = 1.5, 0.16, 24
+_COLUMNS = 6
+
+
+def draw_examples(path: str, rows: Sequence[Mapping[str, str | np.ndarray]]) -> None:
+  """Draws examples as PNG: each one's pictures side by side, its texts under them.
+
+  Args:
+    path: the file.
+    rows: values of each example by label, texts and pictures, uint8 [H,W,C].
+
+  Raises:
+    OSError: if it cannot be written.
+  """
+  import textwrap
+
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
+  pictures = [[(k, v) for k, v in row.items() if not isinstance(v, str)] for row in rows]
+  each = max(map(len, pictures))  # pictures of an example
+  across = max(_COLUMNS // each, 1)  # examples in a line
+  lines = [
+    [
+      line
+      for label, text in row.items()
+      if isinstance(text, str)
+      for line in textwrap.wrap(f"{label}: {text}", _LETTERS * each)
+    ]
+    for row in rows
+  ]
+  down = -(-len(rows) // across)
+  height = _SIDE + 0.3 + _LINE * max(map(len, lines))
+  figure = Figure(figsize=(_SIDE * each * across + 0.2, height * down))
+  FigureCanvasAgg(figure)
+  for number, (images, text) in enumerate(zip(pictures, lines, strict=True)):
+    top = 1 - (number // across) / down
+    for place, (label, image) in enumerate(images):
+      column = (number % across) * each + place
+      area = (column / (each * across) + 0.01, top - (_SIDE + 0.2) / height / down)
+      size = (0.98 / (each * across) - 0.01, (_SIDE - 0.1) / height / down)
+      axes = figure.add_axes((*area, *size))
+      axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="none")
+      axes.set_title(label, fontsize=7, pad=2)
+      axes.set_xticks([])
+      axes.set_yticks([])
+    figure.text(
+      (number % across) / across + 0.01,
+      top - (_SIDE + 0.25) / height / down,
+      "\n".join(text),
+      fontsize=7,
+      va="top",
+      parse_math=False,
+    )
+  with whole_file(path) as file:
+    figure.savefig(file, format="png", dpi=110)
