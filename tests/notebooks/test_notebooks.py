@@ -1,0 +1,142 @@
+"""Notebooks: sources and executed forms agree, and every one runs on a CPU.
+
+Jupyter is not needed: a source is a Python program, and a notebook is JSON.
+"""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tomllib
+
+import jax
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+FOLDER = ROOT / "notebooks"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.name != "build.py")
+HOME = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
+# Seconds that a notebook may take on two cores, with few steps of training.
+LIMIT = 90
+
+
+def source_cells(text):
+  """(kind, content) of the cells of a source in percent format."""
+  for part in ("\n" + text).split("\n# %%")[1:]:
+    kind, _, content = part.partition("\n")
+    content = content.strip("\n")
+    if kind == " [markdown]":
+      yield "markdown", "\n".join(line.removeprefix("#")[1:] for line in content.split("\n"))
+    else:
+      assert kind == "", kind
+      yield "code", content
+
+
+def cells(name):
+  return [*source_cells((FOLDER / f"{name}.py").read_text())]
+
+
+def executed(name):
+  return json.loads((FOLDER / f"{name}.ipynb").read_text())["cells"]
+
+
+def install_cell(name):
+  (content,) = [text for kind, text in cells(name) if text.startswith("# Install tfx_jax")]
+  return content
+
+
+def test_the_percent_format_is_understood():
+  text = "# %% [markdown]\n# # A title\n#\n# Text.\n\n# %%\na = 1\n\n\n# %%\n# A comment.\nb = 2\n"
+  assert [*source_cells(text)] == [
+    ("markdown", "# A title\n\nText."),
+    ("code", "a = 1"),
+    ("code", "# A comment.\nb = 2"),
+  ]
+
+
+def test_there_are_notebooks():
+  assert {"quickstart", "decoding"} <= {*NAMES}
+  assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_forms_have_the_same_cells(name):
+  assert [(x["cell_type"], "".join(x["source"])) for x in executed(name)] == cells(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_has_been_executed_in_order_and_without_errors(name):
+  code = [cell for cell in executed(name) if cell["cell_type"] == "code"]
+  assert [cell["execution_count"] for cell in code] == [*range(1, len(code) + 1)]
+  outputs = [output for cell in code for output in cell["outputs"]]
+  assert not [output for output in outputs if output["output_type"] == "error"]
+  assert any("image/png" in output.get("data", {}) for output in outputs)
+  assert (FOLDER / f"{name}.ipynb").stat().st_size < 500_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_names_no_place_of_the_machine_that_made_it(name):
+  text = (FOLDER / f"{name}.ipynb").read_text()
+  assert [place for place in ("/root/", "/home/", "/tmp/tmp", "/work/") if place in text] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_head_opens_it_in_colab(name):
+  (kind, text), *_ = cells(name)
+  repository = HOME.removeprefix("https://")
+  address = f"https://colab.research.google.com/{repository.replace('.com', '')}"
+  assert kind == "markdown" and f"({address}/blob/main/notebooks/{name}.ipynb)" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_install_in_the_same_way(name):
+  def without_extras(text):
+    return [line for line in text.split("\n") if not line.startswith("EXTRAS = ")]
+
+  assert without_extras(install_cell(name)) == without_extras(install_cell("quickstart"))
+
+
+@pytest.mark.parametrize("clone", [True, False])
+def test_installing_keeps_jax(clone, tmp_path, monkeypatch, capsys):
+  commands = []
+  find = importlib.util.find_spec
+  monkeypatch.setattr(
+    importlib.util, "find_spec", lambda name: None if name == "tfx_jax" else find(name)
+  )
+  monkeypatch.setattr(subprocess, "run", lambda words, check: commands.append(words))
+  monkeypatch.setattr(sys, "path", [*sys.path])
+  (tmp_path / "notebooks").mkdir()
+  monkeypatch.chdir(tmp_path / "notebooks")
+  if clone:
+    (tmp_path / "tfx_jax").mkdir()
+    (tmp_path / "tfx_jax" / "main.py").touch()
+  exec(install_cell("quickstart").replace('EXTRAS = ""', 'EXTRAS = "[pretrained]"'), {})
+  ((python, *words),) = commands
+  assert python == sys.executable and words[:5] == ["-m", "pip", "install", "-q", "-c"]
+  kept = pathlib.Path(words[5]).read_text().splitlines()
+  assert f"jax=={jax.__version__}" in kept and any(x.startswith("jaxlib==") for x in kept)
+  wanted = ["-e", f"{tmp_path}[pretrained]"] if clone else [f"tfx_jax[pretrained] @ git+{HOME}"]
+  assert words[6:] == wanted
+  assert f"jax {jax.__version__}" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs_on_a_cpu(name, tmp_path):
+  """With few steps, which the environment sets; the code is the same."""
+  (tmp_path / "launch").symlink_to(ROOT / "launch")
+  folder = tmp_path / "notebooks"
+  folder.mkdir()
+  settings = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "TFX_JAX_NOTEBOOK_STEPS": "4"}
+  environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+  done = subprocess.run(
+    [sys.executable, str(FOLDER / f"{name}.py")],
+    cwd=folder,
+    env=environment | settings,
+    capture_output=True,
+    text=True,
+    timeout=LIMIT,
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
