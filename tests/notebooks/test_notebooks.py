@@ -57,7 +57,7 @@ def test_the_percent_format_is_understood():
 
 
 def test_there_are_notebooks():
-  assert {"quickstart", "decoding"} <= {*NAMES}
+  assert {"quickstart", "your_data", "decoding", "pretrained", "scale_on_tpu"} <= {*NAMES}
   assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
 
 
