@@ -26,7 +26,7 @@ extensions = [
   "repository_links",
 ]
 
-# Nothing is executed, and nothing is loaded from elsewhere.
+# Notebooks are shown with the outputs that they were saved with. Nothing is loaded from elsewhere.
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
 myst_heading_anchors = 4

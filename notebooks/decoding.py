@@ -109,7 +109,7 @@ config.model.update(
 )
 config.optimizer.update(learning_rate=4e-3, warmup_steps=100, schedule="cosine")
 config.train.update(
-  num_steps=STEPS, label_smoothing=0.0, log_every=20, eval_every=100, decode_every=0,
+  num_steps=STEPS, label_smoothing=0.0, log_every=20, eval_every=100, decode_every=100,
   checkpoint_every=200,
 )  # fmt: skip
 config.generate.update(
@@ -153,7 +153,8 @@ for penalty in (-2.0, 0.0, 2.0):
 # %% [markdown]
 # ## Diverse beams
 #
-# Groups of beams that avoid each other's tokens (Vijayakumar et al. 2016).
+# Groups of beams that avoid each other's tokens (Vijayakumar et al. 2016). A text that several
+# groups find is returned once.
 
 # %%
 show(run.generate([time], beam_size=6, beam_groups=3, diversity_penalty=2.0, num_return=3)[0])

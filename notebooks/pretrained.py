@@ -64,7 +64,7 @@ def experiment(target, steps):
   )
   config.optimizer.update(learning_rate=4e-3, warmup_steps=steps // 5, schedule="cosine")
   config.train.update(
-    num_steps=steps, log_every=20, eval_every=100, decode_every=0, checkpoint_every=100
+    num_steps=steps, log_every=20, eval_every=100, decode_every=100, checkpoint_every=100
   )
   config.generate.update(beam_size=2, max_source_length=64, max_length=64, batch_size=64)
   config.evaluate.num_samples = 2
@@ -85,6 +85,8 @@ run = tfx_jax.train(config, "runs/german")
 # `run.export` writes what `transformers` loads, with the tokenizer and the settings of generation.
 # The architecture is found by the model's settings; if there is none, the error names the setting
 # that prevents it.
+#
+# On the command line: `tfx export --workdir=runs/german --output=opus-mini-en-de`.
 
 # %%
 run.export("opus-mini-en-de")

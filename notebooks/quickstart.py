@@ -51,11 +51,11 @@ import os
 from tfx_jax.config import base
 from tfx_jax.config.files import differences
 
-STEPS = int(os.environ.get("TFX_JAX_NOTEBOOK_STEPS", 500))
+STEPS = int(os.environ.get("TFX_JAX_NOTEBOOK_STEPS", 300))
 
 config = tfx_jax.experiment("quickstart:en-de")  # or "quickstart:fr-ja", any two locales
 config.optimizer.warmup_steps = STEPS // 6
-config.train.update(num_steps=STEPS, eval_every=50, decode_every=50)
+config.train.update(num_steps=STEPS, eval_every=25, decode_every=25)
 config.evaluate.num_samples = 3
 print(*differences(base().to_dict(), config.to_dict()), sep="\n")
 

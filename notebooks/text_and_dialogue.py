@@ -41,38 +41,28 @@ print(f"{jax.device_count()} {jax.default_backend()} device(s)")
 # %% [markdown]
 # ## A model of text
 #
-# `task.name="text"` has a target and no source. The tokenizer restores every character, line ends
-# and indentation included (`normalization="lossless"`, `byte_fallback`). For files of your own:
-# `data.format="files"`, `data.train="books/*.txt[:90%]"`.
+# The experiment `text` has a target and no source. Its tokenizer restores every character, line
+# ends and indentation included. This notebook makes the model smaller. For files of your own begin
+# with `tfx_jax.experiment("text:files")` and `data.train="books/*.txt"`: some of them are held out
+# for validation and test, or the end of one file.
 
 # %%
 import os
-
-from tfx_jax.config import base
 
 STEPS = int(os.environ.get("TFX_JAX_NOTEBOOK_STEPS", 200))
 
 packages = (
   "asyncio+collections+concurrent+ctypes+email+html+http+importlib+json+logging+unittest+xml"
 )
-text = base()
-text.task.update(name="text", target="text", metrics=())
-text.data.update(
-  format="python", train=f"train:{packages}", validation=f"validation:{packages}",
-  test=f"test:{packages}", target_length=128, batch_size=32,
-)  # fmt: skip
-text.tokenizer.update(kind="bpe", vocab_size=1000, normalization="lossless", byte_fallback=True)
-text.model.update(
-  architecture="decoder_only", decoder_layers=3, features=128, num_heads=4, feed_forward=512,
-  activation="gelu", position="rotary", norm="rms_norm", use_bias=False,
-)  # fmt: skip
-text.optimizer.update(name="muon", learning_rate=8e-3, warmup_steps=50, schedule="linear")
-text.optimizer.settings = {"consistent_rms": 0.2}
-text.train.update(
-  num_steps=STEPS, label_smoothing=0.0, log_every=10, eval_every=50, decode_every=0,
-  checkpoint_every=100,
-)  # fmt: skip
-text.generate.update(search="sample", top_p=0.9, max_length=96, max_length_ratio=0.0, batch_size=8)
+text = tfx_jax.experiment("text")
+for split in ("train", "validation", "test"):
+  text.data[split] = f"{split}:{packages}"
+text.data.target_length = 128
+text.tokenizer.vocab_size = 1000
+text.model.update(decoder_layers=3, features=128, feed_forward=512, dropout=0.0)
+text.optimizer.update(learning_rate=8e-3, warmup_steps=50)
+text.train.update(num_steps=STEPS, log_every=10, eval_every=50, checkpoint_every=100)
+text.generate.update(max_length=96, batch_size=8)
 text.evaluate.num_samples = 1
 writer = tfx_jax.train(text, "runs/python")
 
@@ -142,33 +132,26 @@ def dialogue(rng):
 
 
 rng = random.Random(0)
-for split, count in (("train", 3000), ("validation", 100), ("test", 100)):
-  lines = []
-  for _ in range(count):
-    turns = [f"{'AB'[i % 2]}: {turn}" for i, turn in enumerate(dialogue(rng))]
-    lines.append(json.dumps({"dialogue": "\n".join(turns)}) + "\n")
-  pathlib.Path(f"{split}.jsonl").write_text("".join(lines))
+lines = []
+for _ in range(3000):
+  turns = [f"{'AB'[i % 2]}: {turn}" for i, turn in enumerate(dialogue(rng))]
+  lines.append(json.dumps({"dialogue": "\n".join(turns)}) + "\n")
+pathlib.Path("cafe.jsonl").write_text("".join(lines))
 print("\n".join(turns))
 
+# %% [markdown]
+# `dialogue:own` is for dialogues of your own; a share of them is held out for validation and test.
+# Again the model is made smaller.
+
 # %%
-talk = base()
-talk.task.update(name="dialogue", source="dialogue", metrics=("exact_match", "length"))
-talk.data.update(
-  format="jsonl", train="train.jsonl", validation="validation.jsonl", test="test.jsonl",
-  source_length=128, target_length=32, long_sources="cut_start", end_sources=False, batch_size=16,
-)  # fmt: skip
-talk.tokenizer.update(kind="bpe", vocab_size=300, symbols=(" <1>", " <2>"))
-talk.model.update(
-  architecture="decoder_only", decoder_layers=3, features=96, num_heads=4, feed_forward=256,
-  position="rotary", dropout=0.1,
-)  # fmt: skip
-talk.optimizer.update(name="muon", learning_rate=8e-3, warmup_steps=30, schedule="linear")
-talk.optimizer.settings = {"consistent_rms": 0.2}
-talk.train.update(
-  num_steps=STEPS, label_smoothing=0.0, log_every=10, eval_every=50, decode_every=100,
-  decode_examples=60, checkpoint_every=100,
-)  # fmt: skip
-talk.generate.update(beam_size=1, max_source_length=128, max_length=32, max_length_ratio=0.0)
+talk = tfx_jax.experiment("dialogue:own")
+talk.task.metrics = ("exact_match", "length")
+talk.data.update(train="cafe.jsonl", source_length=128, target_length=32, batch_size=16)
+talk.tokenizer.vocab_size = 300
+talk.model.update(decoder_layers=3, features=96, feed_forward=256)
+talk.optimizer.update(learning_rate=8e-3, warmup_steps=30)
+talk.train.update(num_steps=STEPS, log_every=10, eval_every=50)
+talk.generate.update(search="beam", beam_size=1, max_source_length=128, max_length=32)
 talk.evaluate.num_samples = 2
 waiter = tfx_jax.train(talk, "runs/waiter")
 

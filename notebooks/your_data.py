@@ -4,7 +4,7 @@
 # [![Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/tfx-jax/tfx_jax/blob/main/notebooks/your_data.ipynb)
 #
 # Any task with a text that comes in and a text that goes out can be learned from a file of pairs.
-# This notebook writes such files, trains on them, and looks at what the model still gets wrong. The
+# This notebook writes such a file, trains on it, and looks at what the model still gets wrong. The
 # pairs here are numbers in words and in digits; put your own in their place.
 
 # %%
@@ -39,11 +39,9 @@ print(f"Python {sys.version.split()[0]}, jax {jax.__version__}, tfx_jax {tfx_jax
 print(f"{jax.device_count()} {jax.default_backend()} device(s)")
 
 # %% [markdown]
-# ## Files
+# ## One file
 #
-# A tab-separated file has a pair on each line, first the source, then the target. Training needs
-# three files: `train` to learn from, `validation` to choose the best checkpoint, and `test` for the
-# final scores. No example should be in two of them.
+# A tab-separated file has a pair on each line, first the source, then the target.
 
 # %%
 import random
@@ -66,46 +64,31 @@ def words(n):
   return f"{words(n // size)} {name}{joint}{words(rest) if rest else ''}"
 
 
-numbers = random.Random(0).sample(range(100_000), 5600)
-splits = {"train": numbers[:5000], "validation": numbers[5000:5200], "test": numbers[5200:]}
-for split, chosen in splits.items():
-  lines = [f"{words(n)}\t{n:,}\n" for n in chosen]
-  pathlib.Path(f"{split}.tsv").write_text("".join(lines))
-
-print(pathlib.Path("train.tsv").read_text()[:300])
+numbers = random.Random(0).sample(range(100_000), 6000)
+lines = [f"{words(n)}\t{n:,}\n" for n in numbers]
+pathlib.Path("numbers.tsv").write_text("".join(lines))
+print("".join(lines[:5]))
 
 # %% [markdown]
 # ## Settings
 #
-# `task.source` and `task.target` name the two columns; the names are free. Little data needs a
-# small vocabulary and a small model: `tokenizer.kind="characters"` is right for texts that are not
-# words, and `unigram` or `bpe` with a `vocab_size` of some thousands for texts that are.
+# `translate:small` has the settings for a few hundred to a few thousand pairs, of any two kinds of
+# text. Training needs validation data, to choose the best checkpoint, and test data, for the final
+# scores. Where `data.validation` and `data.test` name no files, a share of the training data is
+# held out for each: `data.held_out`, 5 %. Equal pairs are always on the same side.
 
 # %%
 import os
 
-from tfx_jax.config import base
+STEPS = int(os.environ.get("TFX_JAX_NOTEBOOK_STEPS", 600))
 
-STEPS = int(os.environ.get("TFX_JAX_NOTEBOOK_STEPS", 500))
-
-config = base()
-config.task.update(
-  name="translate", source="words", target="digits", metrics=("exact_match", "chrf")
-)
-config.data.update(
-  format="tsv", train="train.tsv", validation="validation.tsv", test="test.tsv",
-  source_length=96, target_length=16, batch_size=64,
-)  # fmt: skip
-config.tokenizer.update(kind="characters")
-config.model.update(
-  features=96, num_heads=4, encoder_layers=2, decoder_layers=2, feed_forward=256, dropout=0.1
-)
-config.optimizer.update(learning_rate=4e-3, warmup_steps=100, schedule="cosine")
-config.train.update(
-  num_steps=STEPS, log_every=20, eval_every=100, decode_every=200, decode_examples=100,
-  checkpoint_every=200,
-)  # fmt: skip
-config.generate.update(beam_size=2, max_source_length=96, max_length=16)
+config = tfx_jax.experiment("translate:small")
+config.task.update(source="words", target="digits", metrics=("exact_match", "chrf"))
+config.data.update(format="tsv", train="numbers.tsv")
+# Digits and letters are pieces; for ordinary sentences keep the experiment's subwords.
+config.tokenizer.kind = "characters"
+config.train.num_steps = STEPS
+config.generate.max_source_length = 96
 config.evaluate.num_samples = 3
 
 # %% [markdown]
@@ -125,12 +108,11 @@ except UserError as error:
 # %% [markdown]
 # ## Train
 #
-# The same on the command line, with the settings of a file `experiments/translate.py`:
+# The same on the command line:
 #
 # ```
-# tfx train --config=experiments/translate.py --workdir=runs/numbers --config.data.format=tsv \
-#     --config.data.train=train.tsv --config.data.validation=validation.tsv \
-#     --config.data.test=test.tsv --config.tokenizer.kind=characters
+# tfx train translate:small --workdir=runs/numbers --config.train.num_steps=600 \
+#     --config.data.format=tsv --config.data.train=numbers.tsv --config.tokenizer.kind=characters
 # ```
 
 # %%
@@ -164,25 +146,21 @@ Image("attention.png", width=640)
 # ## Other files
 #
 # JSON lines: `task.source` and `task.target` are the names of fields, also inside objects
-# (`article.body`). The examples are the same, and so is the run; only the reader differs.
+# (`article.body`). A part of a file is written behind its path: `[:90%]` is its beginning.
 
 # %%
 import json
 
-for split, chosen in splits.items():
-  records = [{"id": n, "number": {"words": words(n), "digits": f"{n:,}"}} for n in chosen]
-  lines = [json.dumps(record) + "\n" for record in records]
-  pathlib.Path(f"{split}.jsonl").write_text("".join(lines))
+from tfx_jax import builders
+
+records = [{"id": n, "number": {"words": words(n), "digits": f"{n:,}"}} for n in numbers]
+lines = [json.dumps(record) + "\n" for record in records]
+pathlib.Path("numbers.jsonl").write_text("".join(lines))
 print(lines[0])
 
 config.task.update(source="number.words", target="number.digits")
-config.data.update(
-  format="jsonl", train="train.jsonl", validation="validation.jsonl", test="test.jsonl"
-)
-
-from tfx_jax import builders
-
-print(builders.read_examples(config, "train")[0])
+config.data.update(format="jsonl", train="numbers.jsonl[:90%]", test="numbers.jsonl[90%:]")
+print(builders.read_examples(config, "test")[0])
 
 # %% [markdown]
 # | your data | settings |
@@ -190,8 +168,8 @@ print(builders.read_examples(config, "train")[0])
 # | aligned files `train.en`, `train.de` | `data.format="text"`, `data.train="train"` |
 # | TSV, some columns unused | `data.format="tsv"`, `data.columns=("id", "words", "digits")` |
 # | JSON lines | `data.format="jsonl"` |
-# | texts to write | `task.name="text"`, `data.format="files"`, `data.train="*.txt[:90%]"` |
-# | dialogues | `task.name="dialogue"`, see [`text_and_dialogue`](text_and_dialogue.ipynb) |
+# | texts to continue | `text:files`, `data.train="books/*.txt"` |
+# | dialogues | `dialogue:own`, see [`text_and_dialogue`](text_and_dialogue.ipynb) |
 # | TensorFlow Datasets | `data.format="tfds"`, `data.train="wmt17_translate/de-en:train"` |
 # | anything else | a class of your own, `data.format="package.module:Name"` |
 #

@@ -30,22 +30,27 @@ def test_a_page_has_one_title_at_its_top(page):
 
 
 @pytest.mark.parametrize(
-  ("target", "folder", "rewritten"),
+  ("target", "folder", "place", "rewritten"),
   [
-    ("decoding.md#sampling", "docs", "decoding.md#sampling"),
-    ("docs/decoding.md", "", "decoding.md"),
-    ("docs/quickstart.png", "", "quickstart.png"),
-    ("../README.md", "docs", "index.md"),
-    ("../launch/tpu_vm.sh", "docs", "GITHUB/blob/main/launch/tpu_vm.sh"),
-    ("../experiments", "docs", "GITHUB/tree/main/experiments"),
-    ("https://jax.dev", "docs", "https://jax.dev"),
-    ("#a-part", "docs", "#a-part"),
+    ("decoding.md#sampling", "docs", "", "decoding.md#sampling"),
+    ("docs/decoding.md", "", "", "decoding.md"),
+    ("docs/quickstart.png", "", "", "quickstart.png"),
+    ("../README.md", "docs", "", "index.md"),
+    ("../launch/tpu_vm.sh", "docs", "", "GITHUB/blob/main/launch/tpu_vm.sh"),
+    ("../experiments", "docs", "", "GITHUB/tree/main/experiments"),
+    ("../notebooks/decoding.ipynb", "docs", "", "notebooks/decoding.ipynb"),
+    ("../docs/scale.md", "notebooks", "notebooks", "../scale.md"),
+    ("decoding.ipynb", "notebooks", "notebooks", "decoding.ipynb"),
+    ("https://jax.dev", "docs", "", "https://jax.dev"),
+    ("#a-part", "docs", "", "#a-part"),
   ],
 )
-def test_a_link_of_the_repository_leads_to_the_same_on_the_site(links, target, folder, rewritten):
+def test_a_link_of_the_repository_leads_to_the_same_on_the_site(
+  links, target, folder, place, rewritten
+):
   text = f"see [this]({target}) and ![that]({target})"
   expected = text.replace(target, rewritten.replace("GITHUB", links.GITHUB))
-  assert links.links_on_site(text, folder) == expected
+  assert links.links_on_site(text, folder, place) == expected
 
 
 @pytest.fixture
