@@ -11,7 +11,8 @@
 import os
 
 # Four devices on a CPU; without effect on a GPU or TPU. JAX reads it when it starts.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+if "XLA_FLAGS" not in os.environ:
+  os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 
 # %%
 # Install tfx_jax where it is missing, from this clone or from GitHub; the installed jax is kept.
@@ -54,13 +55,13 @@ print(f"{jax.device_count()} {jax.default_backend()} device(s)")
 # %%
 from tfx_jax.config import base
 
-STEPS = int(os.environ.get("TFX_JAX_NOTEBOOK_STEPS", 40))
+STEPS = int(os.environ.get("TFX_JAX_NOTEBOOK_STEPS", 100))
 DEVICES = jax.device_count()
 
 
 def experiment(**mesh):
   config = base()
-  config.task.metrics = ("exact_match",)
+  config.task.metrics = ("chrf",)
   config.data.update(
     format="cldr", train="train", validation="validation", test="test", batch_size=32
   )
@@ -69,9 +70,11 @@ def experiment(**mesh):
     features=64, num_heads=4, encoder_layers=2, decoder_layers=2, feed_forward=256, dropout=0.1
   )
   config.optimizer.update(learning_rate=4e-3, warmup_steps=20)
-  config.train.update(num_steps=STEPS, log_every=5, eval_every=20, decode_every=0)
+  config.train.update(
+    num_steps=STEPS, log_every=5, eval_every=25, decode_every=25, decode_examples=100
+  )
   config.generate.update(beam_size=1, max_source_length=64, max_length=16, batch_size=64)
-  config.evaluate.num_samples = 0
+  config.evaluate.num_samples = 2
   config.mesh.update(mesh)
   return config
 
@@ -94,7 +97,7 @@ jax.debug.visualize_array_sharding(kernel[0])
 from tfx_jax.errors import UserError
 
 try:
-  tfx_jax.train(experiment(tensor=DEVICES), "runs/other")
+  tfx_jax.train(experiment(tensor=2 * DEVICES), "runs/other")
 except UserError as error:
   print(error)
 

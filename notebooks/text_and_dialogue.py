@@ -59,7 +59,7 @@ for split in ("train", "validation", "test"):
   text.data[split] = f"{split}:{packages}"
 text.data.target_length = 128
 text.tokenizer.vocab_size = 1000
-text.model.update(decoder_layers=3, features=128, feed_forward=512, dropout=0.0)
+text.model.update(decoder_layers=2, features=128, feed_forward=512, dropout=0.0)
 text.optimizer.update(learning_rate=8e-3, warmup_steps=50)
 text.train.update(num_steps=STEPS, log_every=10, eval_every=50, checkpoint_every=100)
 text.generate.update(max_length=96, batch_size=8)
@@ -67,7 +67,8 @@ text.evaluate.num_samples = 1
 writer = tfx_jax.train(text, "runs/python")
 
 # %% [markdown]
-# A prompt is continued token by token. `run.stream` shows each as soon as it is there.
+# A prompt is continued token by token. `run.stream` shows each as soon as it is there. After so few
+# steps the model knows how Python looks, and not yet what it means.
 
 # %%
 prompt = "class Reader:\n    def __init__(self, "
@@ -148,15 +149,18 @@ talk = tfx_jax.experiment("dialogue:own")
 talk.task.metrics = ("exact_match", "length")
 talk.data.update(train="cafe.jsonl", source_length=128, target_length=32, batch_size=16)
 talk.tokenizer.vocab_size = 300
-talk.model.update(decoder_layers=3, features=96, feed_forward=256)
+talk.model.update(decoder_layers=2, features=96, feed_forward=256)
 talk.optimizer.update(learning_rate=8e-3, warmup_steps=30)
-talk.train.update(num_steps=STEPS, log_every=10, eval_every=50)
-talk.generate.update(search="beam", beam_size=1, max_source_length=128, max_length=32)
+talk.train.update(num_steps=STEPS, log_every=10, eval_every=50, decode_examples=60)
+talk.generate.update(max_source_length=128, max_length=32)
 talk.evaluate.num_samples = 2
 waiter = tfx_jax.train(talk, "runs/waiter")
 
 # %% [markdown]
-# `run.chat()` is a conversation that remembers what was said.
+# `exact_match` counts the guest's turns too, which nobody can foresee.
+#
+# `run.chat()` is a conversation that remembers what was said. The waiter also has to add prices,
+# which so small a model gets wrong now and then.
 
 # %%
 chat = waiter.chat()
@@ -170,10 +174,10 @@ for said in (
   print(f"> {said}\n  {chat.say(said)}")
 
 # %% [markdown]
-# A new one begins with an empty memory. Its settings may differ: here answers are drawn.
+# A new one begins with an empty memory, and may have other settings: this one is more daring.
 
 # %%
-chat = waiter.chat(search="sample", temperature=1.0, seed=3)
+chat = waiter.chat(temperature=1.2, seed=3)
 for said in ("One tea, please.", "No, thank you.", "What did I order?"):
   print(f"> {said}\n  ", end="")
   for chunk in chat.stream(said):

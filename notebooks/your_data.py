@@ -84,9 +84,9 @@ STEPS = int(os.environ.get("TFX_JAX_NOTEBOOK_STEPS", 600))
 
 config = tfx_jax.experiment("translate:small")
 config.task.update(source="words", target="digits", metrics=("exact_match", "chrf"))
-config.data.update(format="tsv", train="numbers.tsv")
-# Digits and letters are pieces; for ordinary sentences keep the experiment's subwords.
-config.tokenizer.kind = "characters"
+config.data.update(format="tsv", train="numbers.tsv", target_length=16)
+# 31 letters, digits and signs, and 4 special pieces; ordinary sentences need the usual subwords.
+config.tokenizer.update(kind="characters", vocab_size=35)
 config.train.num_steps = STEPS
 config.generate.max_source_length = 96
 config.evaluate.num_samples = 3
@@ -111,8 +111,9 @@ except UserError as error:
 # The same on the command line:
 #
 # ```
-# tfx train translate:small --workdir=runs/numbers --config.train.num_steps=600 \
-#     --config.data.format=tsv --config.data.train=numbers.tsv --config.tokenizer.kind=characters
+# tfx train translate:small --workdir=runs/numbers --config.data.format=tsv \
+#     --config.data.train=numbers.tsv --config.data.target_length=16 \
+#     --config.tokenizer.kind=characters --config.train.num_steps=600
 # ```
 
 # %%
@@ -140,7 +141,7 @@ text = "seventy thousand nine hundred and twelve"
 (best,) = run.generate([text])[0]
 print(best.text)
 run.draw_attention("attention.png", text, best.text)
-Image("attention.png", width=640)
+Image("attention.png", width=900)
 
 # %% [markdown]
 # ## Other files

@@ -59,7 +59,7 @@ def test_the_percent_format_is_understood():
 
 
 def test_there_are_notebooks():
-  assert {"quickstart", "your_data", "decoding", "pretrained", "scale_on_tpu"} <= {*NAMES}
+  assert len(NAMES) == 6
   assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
 
 
