@@ -10,22 +10,21 @@
 # %%
 # Install tfx_jax where it is missing, from this clone or from GitHub; the installed jax is kept.
 import importlib.metadata
-import importlib.util
 import pathlib
 import subprocess
 import sys
 
 EXTRAS = ""
 
-if importlib.util.find_spec("tfx_jax") is None:
+installed = {x.name: x.version for x in importlib.metadata.distributions()}
+if "tfx_jax" not in installed:
   clone = pathlib.Path.cwd().parent
   if (clone / "tfx_jax" / "main.py").exists():
     sys.path.insert(0, str(clone))
     wanted = ["-e", f"{clone}{EXTRAS}"]
   else:
     wanted = [f"tfx_jax{EXTRAS} @ git+https://github.com/tfx-jax/tfx_jax"]
-  installed = {x.name: x.version for x in importlib.metadata.distributions()}
-  kept = [f"{x}=={v}" for x, v in installed.items() if x.startswith(("jax", "libtpu"))]
+  kept = [f"{x}=={v}" for x, v in installed.items() if str(x).startswith(("jax", "libtpu"))]
   pathlib.Path("kept.txt").write_text("\n".join(kept))
   subprocess.run(
     [sys.executable, "-m", "pip", "install", "-q", "-c", "kept.txt", *wanted], check=True

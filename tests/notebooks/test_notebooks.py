@@ -3,7 +3,7 @@
 Jupyter is not needed: a source is a Python program, and a notebook is JSON.
 """
 
-import importlib.util
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -103,10 +103,8 @@ def test_all_install_in_the_same_way(name):
 @pytest.mark.parametrize("clone", [True, False])
 def test_installing_keeps_jax(clone, tmp_path, monkeypatch, capsys):
   commands = []
-  find = importlib.util.find_spec
-  monkeypatch.setattr(
-    importlib.util, "find_spec", lambda name: None if name == "tfx_jax" else find(name)
-  )
+  others = [x for x in importlib.metadata.distributions() if x.name != "tfx_jax"]
+  monkeypatch.setattr(importlib.metadata, "distributions", lambda: others)
   monkeypatch.setattr(subprocess, "run", lambda words, check: commands.append(words))
   monkeypatch.setattr(sys, "path", [*sys.path])
   (tmp_path / "notebooks").mkdir()
@@ -122,6 +120,25 @@ def test_installing_keeps_jax(clone, tmp_path, monkeypatch, capsys):
   wanted = ["-e", f"{tmp_path}[pretrained]"] if clone else [f"tfx_jax[pretrained] @ git+{HOME}"]
   assert words[6:] == wanted
   assert f"jax {jax.__version__}" in capsys.readouterr().out
+
+
+def test_where_it_is_installed_nothing_is(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(subprocess, "run", lambda *words, **settings: pytest.fail(str(words)))
+  exec(install_cell("quickstart"), {})
+  assert not [*tmp_path.iterdir()]
+
+
+def test_a_clone_in_the_working_folder_is_not_an_installation(tmp_path, monkeypatch):
+  """Python takes any folder for a package, in Colab that of a clone."""
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "tfx_jax").mkdir()
+  others = [x for x in importlib.metadata.distributions() if x.name != "tfx_jax"]
+  monkeypatch.setattr(importlib.metadata, "distributions", lambda: others)
+  commands = []
+  monkeypatch.setattr(subprocess, "run", lambda words, check: commands.append(words))
+  exec(install_cell("quickstart"), {})
+  assert len(commands) == 1 and commands[0][-1].endswith(f"git+{HOME}")
 
 
 @pytest.mark.slow
