@@ -1,4 +1,4 @@
-"""Pictures of shapes from captions and back, in minutes on a CPU, no download: `scenes:describe`.
+"""Pictures of shapes from captions and back, in minutes on a CPU: `scenes:describe`.
 
 `scenes:draw` draws a picture from a caption such as "a small red ring above a large blue cross";
 `scenes:describe` writes the caption of a picture. Scenes are rendered; those of the test combine
