@@ -266,7 +266,7 @@ def test_tokenizers_are_made_once_and_then_the_runs_own(tmp_path, monkeypatch):
   config.tokenizer.path = str(tmp_path / "own" / "tokenizer")
   taken = builders.make_codecs(config, str(tmp_path / "taken"))
   assert [t.fingerprint for t in taken] == [t.fingerprint for t in own]
-  monkeypatch.setattr(builders.data, "train_tokenizer", None)
+  monkeypatch.setattr(builders.codecs, "train_tokenizer", None)
   config.tokenizer.path = ""
   again = builders.make_codecs(config, str(tmp_path / "own"))
   assert [t.fingerprint for t in again] == [t.fingerprint for t in own]

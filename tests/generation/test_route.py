@@ -57,11 +57,13 @@ def test_few_calls_lead_from_the_command_to_the_beam_search(small, monkeypatch, 
   codecs = small.tokenizer, small.tokenizer
   run = types.SimpleNamespace(
     params=small.params,
+    codecs=codecs,
+    read_inputs=lambda name, lines: lines,
     generator=builders.make_generator(small.config, small.model, codecs, small.parallel),
   )
   monkeypatch.setattr(command, "load", lambda *args, **settings: run)
-  bar = types.SimpleNamespace(update=lambda count: None)
-  monkeypatch.setattr(command, "bar", lambda *args: contextlib.nullcontext(bar))
+  nothing = contextlib.nullcontext(lambda count: None)
+  monkeypatch.setattr(command, "texts_progress", lambda *args: nothing)
   with pytest.raises(Reached):
     command.generate(small.config, "workdir", ["abc"], io.StringIO())
   (route,) = entered

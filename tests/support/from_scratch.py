@@ -36,6 +36,7 @@ KEPT = {
   "dialogsum": "model.copy_head is False, not True",
   "dialogsum:decoder_only": "model.position is 'learned', not 'sinusoidal'",
   "dialogue": "model.position is 'learned', not 'sinusoidal'",
+  "scenes": "model.share_embeddings is True, not False",
   "lm1b": "model.position is 'learned', not 'rotary'",
   "shakespeare": "model.use_bias is True, not False",
   "text": "model.gated is True, not False",

@@ -1,7 +1,7 @@
 """Generates from lines, which are texts or paths of pictures, with a trained run."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from typing import TextIO
 
 from ml_collections import ConfigDict
 
@@ -45,7 +45,9 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
   _report_unknown(run, texts)
   if config.generate.stream:
     return _stream(run, texts, target)
-  results = _outputs(run, texts)
+  values = run.read_inputs("--input", texts)
+  with texts_progress(_filled(texts), "generating") as add:
+    results = run.generator(run.params, values, add)
   if table or config.generate.num_return > 1:
     links = _word_links(run, texts, results) if aligned else None
     target.writelines(_table(results, links))
@@ -71,19 +73,19 @@ def generate_pictures(config: ConfigDict, workdir: str, texts: Sequence[str], fo
   say(f"loading {workdir}")
   run = load(workdir, config=config)
   _report_unknown(run, texts)
-  pictures = [[o.value for o in outputs if o.tokens] for outputs in _outputs(run, texts)]
+  values = run.read_inputs("--input", texts)
+  with texts_progress(_filled(texts), "generating") as add:
+    results = run.generator(run.params, values, add)
+  pictures = [[output.value for output in outputs if output.tokens] for outputs in results]
   if is_first():
     write_pictures(folder, pictures, texts)
     say(f"pictures in {folder}, all of them in {folder}/index.html")
   return 0
 
 
-def _outputs(run: Run, lines: Sequence[str]) -> list[list[Any]]:
-  """Returns the outputs of each line, a text or the path of a picture."""
-  values = run.read_inputs("--input", lines)
-  count = sum(1 for line in lines if line.strip())
-  with texts_progress(count, "generating") as add:
-    return run.generator(run.params, values, add)
+def _filled(lines: Sequence[str]) -> int:
+  """Returns the number of lines that are not blank."""
+  return sum(1 for line in lines if line.strip())
 
 
 def _report_unknown(run: Run, texts: Sequence[str]) -> None:

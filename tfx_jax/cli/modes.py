@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 
 import jax
+from absl import logging
 
 from tfx_jax import builders
 from tfx_jax.builders.validation import validate
@@ -29,6 +30,8 @@ def run(job: Job) -> int:
   options = job.options
   compute_where_buffers_are_kept()
   processes.join(options.coordinator, options.processes, options.process)
+  if not processes.is_first():
+    logging.set_verbosity(logging.ERROR)  # one of them speaks
   if processes.several() and options.mode in ("chat", "demo", "export"):
     raise UserError(f"--mode={options.mode} runs in one process only")
   if processes.several() and options.mode == "generate" and options.input == "-":

@@ -19,7 +19,7 @@ from tfx_jax.training.checkpoints.restore import read_progress
 from tfx_jax.training.recorder import Counters
 
 # Prefixes of the keys that cannot change after a run has started, and exceptions to them.
-FIXED = ("task.", "data.", "tokenizer.", "model.", "optimizer.", "lora.", "seed")
+FIXED = ("task.", "data.", "tokenizer.", "image.", "model.", "optimizer.", "lora.", "seed")
 MOVABLE = ("data.cache_dir", "data.tfds_dir", "data.origin")
 # Paths of data may also change if fingerprints of the data are recorded.
 PATHS = tuple(f"data.{split}:" for split in builders.SPLITS)

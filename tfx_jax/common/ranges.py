@@ -76,7 +76,7 @@ RANGES = {
   "tokenizer.vocab_size": _COUNT_OR_NONE,
   "tokenizer.character_coverage": _SHARE,
   "tokenizer.max_sentences": _COUNT_OR_NONE,
-  "image.codes": Range(1, 1 << 20),
+  "image.codes": Range(1, 1 << 20, whole=True),
   "model.encoder_layers": _COUNT,
   "model.decoder_layers": _COUNT,
   "model.features": _COUNT,

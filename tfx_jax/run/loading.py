@@ -124,7 +124,7 @@ def read_config(workdir: str) -> ConfigDict:
 
 
 def adopt(config: ConfigDict, workdir: str) -> list[str]:
-  """Sets the model and the tokenizer of a configuration to those of `train.init_from`.
+  """Sets the model and the codecs of a configuration to those of `train.init_from`.
 
   Settings of how a model is trained or run stay unchanged. A run that has started has them already.
 
@@ -133,7 +133,7 @@ def adopt(config: ConfigDict, workdir: str) -> list[str]:
   """
   source = config_files.recorded_config(workdir) or read_config(config.train.init_from)
   old = config.to_dict()
-  for section in ("model", "tokenizer"):
+  for section in ("model", "tokenizer", "image"):
     for key, value in source[section].items():
       if key not in EXECUTION_SETTINGS:
         config[section][key] = value
@@ -154,7 +154,7 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
   for line in config_files.differences(recorded.to_dict(), config.to_dict()):
     # The precision and the kind of gradients may change, the meaning of the parameters may not.
     how = line.startswith(("model.dtype", "model.plain_gradients"))
-    if line.startswith(("model.", "tokenizer.", "lora.")) and not how:
+    if line.startswith(("model.", "tokenizer.", "image.", "lora.")) and not how:
       raise UserError(f"{workdir} holds another model ({line}): leave that setting as it was")
   parallel = builders.make_parallel(config)
   if foreign:
