@@ -112,7 +112,7 @@ config.train.update(
   checkpoint_every=200,
 )  # fmt: skip
 config.generate.update(
-  beam_size=4, max_source_length=16, max_length=32, max_length_ratio=0.0, batch_size=8
+  beam_size=4, max_source_length=16, max_length=15, max_length_ratio=0.0, batch_size=8
 )
 config.evaluate.num_samples = 2
 

@@ -11,8 +11,9 @@
 import os
 
 # Four devices on a CPU; without effect on a GPU or TPU. JAX reads it when it starts.
-if "XLA_FLAGS" not in os.environ:
-  os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+flags = os.environ.get("XLA_FLAGS", "")
+if "device_count" not in flags:
+  os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=4"
 
 # %%
 # Install tfx_jax where it is missing, from this clone or from GitHub; the installed jax is kept.
