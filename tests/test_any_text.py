@@ -143,9 +143,6 @@ class Echo:
   params, settings = None, SimpleNamespace(streams=True)
   codecs = (ByteTokenizer(), ByteTokenizer())
 
-  def read_inputs(self, name, lines):
-    return lines
-
   def generator(self, params, texts, update):
     return [[Hypothesis(text, -1.0, -2.0, [])] * 2 if text.strip() else [] for text in texts]
 

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tfx_jax
 from tfx_jax import builders
@@ -90,7 +91,12 @@ def test_python_and_the_command_line_give_the_same(run, few_scenes, tmp_path, ca
   # What is there is not overwritten.
   capsys.readouterr()
   assert main([*command, f"--output={output}"]) == 2
-  assert "use a new or an empty folder" in capsys.readouterr().err
+  assert "choose a folder that does not exist or is empty" in capsys.readouterr().err
+  # Settings that pictures have no use for are refused, not ignored.
+  for name in ("scores", "alignments", "stream"):
+    asked = [*command, f"--output={tmp_path}/new", f"--config.generate.{name}=True"]
+    assert main(asked) == 2
+    assert f"generate.{name}=True is for outputs that are texts" in capsys.readouterr().err
 
 
 def test_bad_inputs_are_one_line(run, tmp_path, capsys):
@@ -133,12 +139,13 @@ def test_the_page_of_a_run_answers(run, few_scenes):
 
   answer, (_, *settings) = asyncio.run(handler())
   source = record["caption" if task == "draw" else "picture"]
-  ((output, note),) = answer(source, *settings)
+  ((output, note),) = answer(source if task == "draw" else Image.fromarray(source), *settings)
   ((best, *_),) = loaded.generate([source])
   assert not note["visible"]
   if task == "draw":
     assert np.array_equal(output[::16, ::16], best.value)
   else:
     assert output == best.text
-  ((nothing, note),) = answer("" if task == "draw" else None, *settings)
-  assert not nothing and note["visible"]
+  for wrong in [""] if task == "draw" else [None, Image.new("RGB", (5, 5))]:
+    ((nothing, note),) = answer(wrong, *settings)
+    assert not nothing and note["visible"]

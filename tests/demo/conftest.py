@@ -7,32 +7,59 @@ import socket
 import threading
 import time
 
+import numpy as np
 import pytest
 from support.random_run import random_params as random_params
 from support.random_run import small_run
 
+from tfx_jax.codecs.image.patches import PatchCodec
+from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.run.run import Run
 
 ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,1400")
 LOCAL = ("127.0.0.1", "::1")
+CHARACTERS = CharacterTokenizer("abcdef ")
+# Four colours, a patch for each pixel of a picture.
+PATCHES = PatchCodec(
+  np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [255, 255, 255]], np.uint8)[:, None, None],
+  (3, 4),
+)
+PICTURES = {
+  "task.metrics": ("exact_match",),
+  "model.share_embeddings": False,
+  "generate.beam_size": 1,
+  "generate.num_return": 1,
+  "generate.max_length_ratio": 0.0,
+  "generate.min_length": 12,
+}
 
 
 @pytest.fixture(scope="package")
 def make_run(random_params):
   """Makes a run of the small model, with changes of its configuration."""
 
-  def make(**changes):
-    small = small_run(random_params, {"generate.batch_size": 1} | changes)
+  def make(codecs=None, **changes):
+    small = small_run(random_params, {"generate.batch_size": 1} | changes, codecs)
     return Run(
       small.config,
       small.params,
       12,
       model=small.model,
-      codecs=(small.tokenizer, small.tokenizer),
+      codecs=small.codecs,
       parallel=small.parallel,
     )
 
   return make
+
+
+@pytest.fixture(scope="package")
+def painter(make_run):
+  return make_run((CHARACTERS, PATCHES), **PICTURES, **{"task.name": "draw"})
+
+
+@pytest.fixture(scope="package")
+def viewer(make_run):
+  return make_run((PATCHES, CHARACTERS), **PICTURES, **{"task.name": "describe"})
 
 
 @pytest.fixture(scope="package")

@@ -1,11 +1,17 @@
 """Pages as a person uses them, in a browser: type, press, read."""
 
+import io
 import threading
 import time
+import urllib.request
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from tfx_jax.tasks.describe import Describe
 from tfx_jax.tasks.dialogue import Dialogue
+from tfx_jax.tasks.draw import Draw
 from tfx_jax.tasks.summarize import Summarize
 from tfx_jax.tasks.text import Text
 from tfx_jax.tasks.translate import Translate
@@ -14,6 +20,7 @@ from tfx_jax.tasks.translate import Translate
 pytestmark = pytest.mark.filterwarnings(
   "ignore:'future.no_silent_downcasting' is deprecated", "ignore:The copy keyword is deprecated"
 )
+DRAW, DESCRIBE = Draw("caption", "picture"), Describe("picture", "caption")
 TRANSLATE, TEXT = Translate("en", "de"), Text("text")
 DIALOGUE = Dialogue(detokenize=False)
 # As long as a text that is cut, so that programs are compiled for one length only.
@@ -221,3 +228,30 @@ def test_the_model_does_one_request_at_a_time(translator, open_page, monkeypatch
   page.browser.close()
   page.browser.switch_to.window(windows[0])
   assert most == [1, 1]
+
+
+def test_a_picture_is_drawn(painter, open_page):
+  page = open_page(painter, DRAW)
+  page.type("source", "abc")
+  page.press("generate")
+  (source,) = page.wait(lambda: [image.get_attribute("src") for image in page.find("#picture img")])
+  with urllib.request.urlopen(source) as answer, Image.open(io.BytesIO(answer.read())) as image:
+    found = np.asarray(image.convert("RGB"))
+  ((best,),) = painter.generate(["abc"])
+  times = len(found) // len(best.value)
+  assert times > 1 and np.array_equal(found[::times, ::times], best.value)
+  assert page.foreign() == []
+
+
+def test_a_picture_is_described(viewer, open_page, tmp_path):
+  page = open_page(viewer, DESCRIBE)
+  page.press("generate")
+  assert page.wait(lambda: page.value("note")) == "There is no picture: choose a file first."
+  picture = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
+  Image.fromarray(picture).save(tmp_path / "small.png")
+  page.find("#source input[type=file]")[0].send_keys(str(tmp_path / "small.png"))
+  page.wait(lambda: page.find("#source img"))
+  page.press("generate")
+  ((best,),) = viewer.generate([picture])
+  assert page.wait(lambda: page.value("output")) == best.text
+  assert page.foreign() == []

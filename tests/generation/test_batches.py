@@ -10,6 +10,8 @@ from tfx_jax.generation.settings import GenerateSettings
 SETTINGS = GenerateSettings(
   max_source_length=24, max_length=20, max_length_ratio=0.5, batch_size=16, min_length=3
 )
+# Hypotheses of an input.
+WIDTH = 5
 
 
 def mesh(shards=1, on_cpu=False):
@@ -43,37 +45,35 @@ def test_caches_grow_through_few_capacities_by_one_factor(monkeypatch):
 
 @pytest.mark.parametrize("shards", [1, 8, 3])
 def test_every_source_that_is_not_empty_is_in_one_group(sources, shards):
-  groups = batches.group(sources, SETTINGS, mesh(shards))
+  groups = batches.group(sources, SETTINGS, mesh(shards), WIDTH)
   members = np.concatenate([group.members for group in groups]).tolist()
   assert sorted(members) == [i for i, source in enumerate(sources) if source]
   for group in groups:
     assert 0 < len(group.members) <= group.rows and group.rows % shards == 0
     assert max(len(sources[i]) for i in group.members) <= group.length
   assert len({group.rows for group in groups}) == 1 and len({g.length for g in groups}) == 3
-  assert batches.group([[], []], SETTINGS, mesh()) == []
+  assert batches.group([[], []], SETTINGS, mesh(), WIDTH) == []
 
 
 def test_the_first_groups_have_all_lengths_the_commonest_first(sources):
   many = sources * 3 + [[5] * 20 + [EOS]] * 100
-  groups = batches.group(many, SETTINGS, mesh())
+  groups = batches.group(many, SETTINGS, mesh(), WIDTH)
   lengths = [group.length for group in groups]
   assert lengths[0] == 24 and sorted(lengths[:3]) == [8, 16, 24]
   assert lengths[3:] == sorted(lengths[3:], reverse=True) and lengths.count(24) > 6
 
 
-@pytest.mark.parametrize(
-  ("changes", "rows"),
-  [({"beam_size": 1}, 16), ({"beam_size": 10}, 8), ({"search": "sample", "num_return": 100}, 1)],
-)
-def test_on_a_cpu_a_batch_has_a_bounded_number_of_hypotheses(sources, changes, rows):
-  settings = SETTINGS.replace(**changes)
-  assert {group.rows for group in batches.group(sources, settings, mesh(on_cpu=True))} == {rows}
-  assert {group.rows for group in batches.group(sources, settings, mesh())} == {16}
+@pytest.mark.parametrize(("width", "rows"), [(1, 16), (10, 8), (100, 1)])
+def test_on_a_cpu_a_batch_has_a_bounded_number_of_hypotheses(sources, width, rows):
+  assert {group.rows for group in batches.group(sources, SETTINGS, mesh(on_cpu=True), width)} == {
+    rows
+  }
+  assert {group.rows for group in batches.group(sources, SETTINGS, mesh(), width)} == {16}
   for shards in (3, 8):
-    for group in batches.group(sources, settings, mesh(shards, on_cpu=True)):
+    for group in batches.group(sources, SETTINGS, mesh(shards, on_cpu=True), width):
       assert group.rows % shards == 0
 
 
 def test_a_few_sources_make_a_small_batch(sources):
-  (group,) = batches.group([[], [5, EOS], [4, 4, EOS]], SETTINGS, mesh())
+  (group,) = batches.group([[], [5, EOS], [4, 4, EOS]], SETTINGS, mesh(), WIDTH)
   assert group.rows == 2 and group.members.tolist() == [2, 1]

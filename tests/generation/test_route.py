@@ -58,7 +58,6 @@ def test_few_calls_lead_from_the_command_to_the_beam_search(small, monkeypatch, 
   run = types.SimpleNamespace(
     params=small.params,
     codecs=codecs,
-    read_inputs=lambda name, lines: lines,
     generator=builders.make_generator(small.config, small.model, codecs, small.parallel),
   )
   monkeypatch.setattr(command, "load", lambda *args, **settings: run)

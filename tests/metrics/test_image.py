@@ -34,6 +34,15 @@ def test_scenes_are_compared_by_their_objects_not_their_places():
   }
 
 
+def test_nothing_is_never_right():
+  blank = np.full((16, 16, 3), 255, np.uint8)
+  picture = draw(RELATIONS, THINGS, random.Random(0))
+  found = image_metrics(("exact_match", "scene_match"), [None, blank, picture], [picture] * 3)
+  assert found == {"exact_match": pytest.approx(100 / 3), "scene_match": pytest.approx(100 / 3)}
+  # No object is found in either picture, which does not make them the same scene.
+  assert image_metrics(("scene_match",), [blank], [np.zeros_like(blank)]) == {"scene_match": 0.0}
+
+
 def test_a_function_of_the_user_gets_the_pictures():
   pictures = [np.full((2, 2, 3), 10, np.uint8), np.full((2, 2, 3), 20, np.uint8)]
   name = f"{__name__}:mean_brightness"

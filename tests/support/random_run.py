@@ -56,20 +56,22 @@ def random_params():
   return make
 
 
-def small_run(random_params, changes):
-  """A configuration, tokenizer (of both sides), mesh, parameters and generator."""
+def small_run(random_params, changes, codecs=None):
+  """A configuration, codecs (by default one tokenizer), mesh, parameters and generator."""
   config = make_config(CHANGES | changes)
   tokenizer = CharacterTokenizer("abcdef ")
-  model = builders.make_model(config, (tokenizer, tokenizer))
+  codecs = codecs or (tokenizer, tokenizer)
+  model = builders.make_model(config, codecs)
   parallel = builders.make_parallel(config)
   return types.SimpleNamespace(
     config=config,
     tokenizer=tokenizer,
+    codecs=codecs,
     model=model,
     parallel=parallel,
     layout=builders.make_layout(config),
     params=random_params(model, parallel),
-    generator=builders.make_generator(config, model, (tokenizer, tokenizer), parallel),
+    generator=builders.make_generator(config, model, codecs, parallel),
   )
 
 

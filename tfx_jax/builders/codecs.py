@@ -13,17 +13,25 @@ from tfx_jax.codecs.codec import AnyValue, Codec
 from tfx_jax.codecs.image.patches import load_patches, train_patches
 from tfx_jax.codecs.text.loading import load_tokenizer, train_tokenizer
 from tfx_jax.codecs.text.tokenizer import Tokenizer, without_source_suffix
+from tfx_jax.errors import UserError
 from tfx_jax.generation.inputs import is_text
 
-SIDES = ("source", "target")
+SIDES, KINDS = ("source", "target"), ("text", "image")
 # Folder of the codec of pictures in a workdir; tokenizers are in `tokenizer/joint` or of a side.
 _IMAGE, _TOKENIZER = "image", "tokenizer"
 Codecs = tuple[Codec, Codec]
 
 
 def side_kinds(config: ConfigDict) -> tuple[str, str]:
-  """Returns the kinds of sources and targets, 'text' or 'image': `kinds` of the task, or texts."""
-  return getattr(make_task(config), "kinds", ("text", "text"))
+  """Returns the kinds of sources and targets: `kinds` of the task, by default texts.
+
+  Raises:
+    UserError: for a kind that is not one of KINDS.
+  """
+  kinds = tuple(getattr(make_task(config), "kinds", ("text", "text")))
+  if len(kinds) != 2 or not set(kinds) <= set(KINDS):
+    raise UserError(f"task.name='{config.task.name}': its kinds are {kinds}, not two of {KINDS}")
+  return kinds
 
 
 def make_codecs(

@@ -180,15 +180,16 @@ def _check_architecture(config: ConfigDict) -> None:
 
 
 def _check_kinds(config: ConfigDict) -> None:
-  """Checks settings that need texts on both sides."""
-  changed = {
+  """Checks settings that only tasks with texts on both sides can change."""
+  needed = {
     "model.architecture": "encoder_decoder",
     "model.share_embeddings": False,
     "model.copy_head": False,
+    "data.end_sources": True,
     "data.source_sampling": 0.0,
     "data.target_sampling": 0.0,
   }
-  for key, value in changed.items():
+  for key, value in needed.items():
     if _value(config, key) != value:
       raise UserError(f"task.name='{config.task.name}' needs {key}={value!r}: it has pictures")
 

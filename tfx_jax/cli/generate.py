@@ -6,12 +6,14 @@ from typing import TextIO
 from ml_collections import ConfigDict
 
 from tfx_jax.cli.console import BREAKS, say, texts_progress
-from tfx_jax.cli.pictures import check_folder, write_pictures
+from tfx_jax.cli.pictures import write_pictures
 from tfx_jax.codecs.text.unknown import describe_unknown
+from tfx_jax.common.new_folder import check_new
 from tfx_jax.errors import UserError
 from tfx_jax.evaluation.align import pharaoh
 from tfx_jax.generation.generator import Hypothesis
 from tfx_jax.generation.inputs import is_text
+from tfx_jax.run.inputs import read_inputs
 from tfx_jax.run.loading import load
 from tfx_jax.run.run import Run
 from tfx_jax.runtime.processes import is_first
@@ -45,7 +47,7 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
   _report_unknown(run, texts)
   if config.generate.stream:
     return _stream(run, texts, target)
-  values = run.read_inputs("--input", texts)
+  values = read_inputs(run.codecs[0], "--input", texts)
   with texts_progress(_filled(texts), "generating") as add:
     results = run.generator(run.params, values, add)
   if table or config.generate.num_return > 1:
@@ -67,13 +69,18 @@ def generate_pictures(config: ConfigDict, workdir: str, texts: Sequence[str], fo
     folder: a new or an empty folder.
 
   Raises:
-    UserError: if the folder cannot be written, or holds something.
+    UserError: for settings that are for texts, or a folder that cannot be written or is in use.
   """
-  check_folder(folder)
+  if folder == "-":
+    raise UserError("the outputs of this run are pictures: use --output=FOLDER")
+  check_new(folder)
+  for name in ("scores", "alignments", "stream"):
+    if config.generate[name]:
+      raise UserError(f"generate.{name}=True is for outputs that are texts, these are pictures")
   say(f"loading {workdir}")
   run = load(workdir, config=config)
   _report_unknown(run, texts)
-  values = run.read_inputs("--input", texts)
+  values = read_inputs(run.codecs[0], "--input", texts)
   with texts_progress(_filled(texts), "generating") as add:
     results = run.generator(run.params, values, add)
   pictures = [[output.value for output in outputs if output.tokens] for outputs in results]

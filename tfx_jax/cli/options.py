@@ -55,12 +55,12 @@ class Options:
     (), "sweep.KEY=VALUE,VALUE,…", "Values of a key to train with, each in a run.", ("sweep",)
   )
   input: str = _option(
-    "-", "FILE", "Texts to generate from, one a line; - reads stdin.", ("generate",)
+    "-", "FILE", "Texts, or paths of pictures, one a line; - reads stdin.", ("generate",)
   )
   output: str = _option(
     "-",
     "FILE",
-    "File for the outputs, - for stdout; in mode export, a new folder.",
+    "File for the outputs, - for stdout; a new folder for pictures and for mode export.",
     ("generate", "export"),
   )
   format: str = _option(

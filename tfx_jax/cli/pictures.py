@@ -16,25 +16,13 @@ _STYLE = (
 )
 
 
-def check_folder(path: str) -> None:
-  """Checks that pictures can be written to a folder.
-
-  Raises:
-    UserError: for standard output, a file, or a folder that holds something.
-  """
-  if path == "-":
-    raise UserError("the outputs of this run are pictures: use --output=FOLDER")
-  if os.path.isfile(path) or (os.path.isdir(path) and os.listdir(path)):
-    raise UserError(f"--output={path} exists: use a new or an empty folder, pictures go there")
-
-
 def write_pictures(
   folder: str, pictures: Sequence[Sequence[np.ndarray]], texts: Sequence[str]
 ) -> None:
   """Writes NUMBER.png, or NUMBER-RANK.png for several, and `index.html`, which shows them all.
 
   Args:
-    folder: the folder, see `check_folder`.
+    folder: a new or an empty folder.
     pictures: the pictures of each input, best first, uint8 [H,W,C].
     texts: the inputs, to stand under the pictures.
 

@@ -67,10 +67,9 @@ def base() -> ConfigDict:
       "data": {
         # Format of the files: text (PREFIX.FIELD[.gz], aligned lines), tsv, jsonl, lines (one
         # field, a record a line), files (one field, a record a file; a file, folder or pattern),
-        # tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets,
-        # prepared as ArrayRecord), cldr (SPLIT), scenes (SPLIT), docstrings and python
-        # (SPLIT[:PACKAGE+PACKAGE], from the installed Python packages), or package.module:Name for
-        # a class of your own, called with (path, fields).
+        # tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets, prepared as ArrayRecord), cldr and
+        # scenes (SPLIT), docstrings and python (SPLIT[:PACKAGE+PACKAGE], from the installed Python
+        # packages), or package.module:Name for a class of your own, called with (path, fields).
         "format": "text",
         # Path of each split. Several are joined by commas, and each may begin with a format of its
         # own: jsonl:a.jsonl,lines:b.txt. [:90%], [90%:95%] or [99.5%:] behind a path is a part of

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL.Image import Image
 
 from tfx_jax.demo.parts import ONE_AT_A_TIME, bounded, errors_as_notes, note_line, noted
 from tfx_jax.demo.settings import SettingsPanel
@@ -43,7 +44,13 @@ def describing(run: Run, task: Task) -> None:
   """Makes the page of a task that writes the texts of pictures."""
   with gr.Row():
     with gr.Column(scale=2):
-      source = gr.Image(label="picture", type="numpy", elem_id="source")
+      source = gr.Image(
+        label="picture",
+        type="pil",
+        image_mode=None,
+        sources=["upload", "clipboard"],
+        elem_id="source",
+      )
       button = gr.Button("Describe", variant="primary", elem_id="generate")
       note = note_line()
       panel = SettingsPanel(run, several=False)
@@ -51,7 +58,7 @@ def describing(run: Run, task: Task) -> None:
       output = gr.Textbox(label="text", lines=3, buttons=["copy"], elem_id="output")
 
   @errors_as_notes("")
-  def describe(picture: np.ndarray | None, *values: Any) -> Iterator:
+  def describe(picture: Image | None, *values: Any) -> Iterator:
     if picture is None:
       raise UserError("There is no picture: choose a file first.")
     ((best, *_),) = run.generate([picture], **panel.changes(values))

@@ -18,7 +18,7 @@ _POLICY = (
   "default-src 'self' 'unsafe-inline' data: blob:; object-src 'none'; base-uri 'self'; "
   "form-action 'self'"
 )
-# Bytes of a request: a text and the settings, many times over.
+# Bytes of a request or of a file: a text and the settings, or a picture, many times over.
 _MOST_BYTES = 2**20
 # Seconds that requests in progress have when the server ends.
 _PATIENCE = 1
@@ -67,7 +67,7 @@ def make_server(page: gr.Blocks) -> uvicorn.Server:
     footer_links=[],
     run_history=False,
     show_error=False,
-    max_file_size=0,
+    max_file_size=_MOST_BYTES,
     ssr_mode=False,
     enable_monitoring=False,
     pwa=False,

@@ -56,7 +56,7 @@ def prompt_lengths(longest: int) -> list[int]:
 
 
 def group(
-  prompts: Sequence[Elements], settings: GenerateSettings, parallel: Parallel
+  prompts: Sequence[Elements], settings: GenerateSettings, parallel: Parallel, width: int
 ) -> list[Group]:
   """Returns groups of similar length; empty prompts are in none.
 
@@ -67,13 +67,14 @@ def group(
     prompts: the inputs, with special tokens.
     settings: settings of generation.
     parallel: the mesh, which the rows are split over.
+    width: W, hypotheses of each input.
   """
   lengths = np.array([len(prompt) for prompt in prompts], int)
   order = np.argsort(-lengths, kind="stable")
   order = order[lengths[order] > 0]
   if not len(order):
     return []
-  rows = _rows(len(order), settings, parallel)
+  rows = _rows(len(order), settings.batch_size, parallel, width)
   buckets = np.array(prompt_lengths(settings.max_source_length))
   bucket = np.searchsorted(buckets, lengths[order])
   by_length: list[list[Group]] = []
@@ -96,7 +97,7 @@ def group(
   return [groups[0] for groups in by_length] + longest_first
 
 
-def _rows(inputs: int, settings: GenerateSettings, parallel: Parallel) -> int:
+def _rows(inputs: int, batch_size: int, parallel: Parallel, width: int) -> int:
   """Returns the rows of a batch: `batch_size`, or an eighth of it where that is enough.
 
   On a CPU there are at most `CPU_HYPOTHESES` hypotheses in a batch.
@@ -105,12 +106,12 @@ def _rows(inputs: int, settings: GenerateSettings, parallel: Parallel) -> int:
   def split(rows: int) -> int:
     return -(-rows // parallel.batch_shards) * parallel.batch_shards
 
-  small, full = split(-(-settings.batch_size // 8)), settings.batch_size
+  small = split(-(-batch_size // 8))
   if inputs <= small:
     return small
   if parallel.on_cpu:
-    full = min(full, max(CPU_HYPOTHESES // settings.width, 1))
-  return split(full)
+    batch_size = min(batch_size, max(CPU_HYPOTHESES // width, 1))
+  return split(batch_size)
 
 
 def max_length(prompt: int, prefix: int, settings: GenerateSettings) -> int:

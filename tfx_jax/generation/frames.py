@@ -96,7 +96,7 @@ class FrameGenerator:
     def search(group: batches.Group) -> FrameState:
       return Search(self._programs, params, *self._batch(prompts, group, settings)).state
 
-    groups = batches.group(prompts, settings.replace(beam_size=1), self._parallel)
+    groups = batches.group(prompts, settings, self._parallel, width=1)
     for group, state in in_flight(search, groups, threads=self._parallel.mesh.size == 1):
       for member, output in zip(group.members, self._outputs(state, group.members), strict=True):
         outputs[member] = output

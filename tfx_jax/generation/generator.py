@@ -63,9 +63,9 @@ class Output(NamedTuple):
 class Generator:
   """Generates values with a model; programs are compiled when first needed and then kept.
 
-  At most eight programs are needed for inputs of any lengths and one search, see
-  `batches.prompt_lengths` and `batches.cache_lengths`; this holds for streams too; stop strings
-  need more. Batches have at most `batch_size` rows; a few inputs alone have an eighth of it.
+  At most eight programs are needed for inputs of any lengths and one search, or for streams, see
+  `batches.prompt_lengths` and `batches.cache_lengths`. Stop strings need more. Batches have at most
+  `batch_size` rows; a few inputs alone have an eighth of it.
 
   Args:
     model: the model.
@@ -134,7 +134,8 @@ class Generator:
       advance_to_stops(search, request, group.members)
       return search.results()
 
-    groups = batches.group(request.prompts, request.settings, self._parallel)
+    chosen = request.settings
+    groups = batches.group(request.prompts, chosen, self._parallel, chosen.width)
     for group, found in in_flight(search, groups, threads=self._parallel.mesh.size == 1):
       for member, outputs in self._outputs(found, request, group.members):
         results[member] = _best(outputs, request.settings)
@@ -160,7 +161,7 @@ class Generator:
     params = self._programs.prepare(params=params)
 
     def chunks() -> Iterator[str]:
-      for group in batches.group(request.prompts, settings, self._parallel):
+      for group in batches.group(request.prompts, settings, self._parallel, width=1):
         batch, shape = make_search_batch(request, group, self._parallel, number)
         # A cache that grows needs new programs, which would be compiled in the middle of the text.
         shape = shape._replace(cache_lengths=(shape.capacity,))

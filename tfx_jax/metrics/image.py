@@ -14,7 +14,9 @@ def _is_equal(prediction: np.ndarray, reference: np.ndarray) -> bool:
 
 
 def _is_same_scene(prediction: np.ndarray, reference: np.ndarray) -> bool:
-  return describe_scene(prediction) == describe_scene(reference)
+  found = describe_scene(prediction)
+  # Two pictures in which the parser finds nothing are not known to be the same.
+  return bool(found) and found == describe_scene(reference)
 
 
 # exact_match: all pixels are equal; scene_match: a parser finds the same objects and relations.
@@ -37,7 +39,7 @@ def check_names(names: Sequence[str]) -> None:
 
 def image_metrics(
   names: Sequence[str],
-  predictions: Sequence[np.ndarray],
+  predictions: Sequence[np.ndarray | None],
   references: Sequence[np.ndarray],
   kinds: Sequence[str] = (),
 ) -> dict[str, float | str]:
@@ -46,7 +48,7 @@ def image_metrics(
   Args:
     names: metrics of IMAGE_METRICS, or 'package.module:function' for a function of the user, which
       has the parameters `predictions` and `references` and returns a dict of metrics.
-    predictions: a picture per example, uint8 [H,W,C].
+    predictions: a picture per example, uint8 [H,W,C]; None, where there is none, is never right.
     references: the true picture of each.
     kinds: a label per example, or nothing.
 
@@ -59,8 +61,9 @@ def image_metrics(
   results: dict[str, float | str] = {}
   for name in names:
     if name in IMAGE_METRICS:
-      hits = map(IMAGE_METRICS[name], predictions, references)
-      results |= share_of_hits(name, list(hits), kinds)
+      pairs = zip(predictions, references, strict=True)
+      hits = [p is not None and IMAGE_METRICS[name](p, reference) for p, reference in pairs]
+      results |= share_of_hits(name, hits, kinds)
     else:
       results |= user_results(name, IMAGE_METRICS, predictions, references)
   return results

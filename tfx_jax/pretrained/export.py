@@ -13,6 +13,7 @@ from flax import traverse_util
 
 from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.common.json_object import JsonObject
+from tfx_jax.common.new_folder import check_new
 from tfx_jax.errors import UserError
 from tfx_jax.models.model import Params
 from tfx_jax.pretrained import FAMILIES, generation, tokenizers, weights
@@ -214,8 +215,7 @@ def _publish(folder: str, contents: Mapping[str, bytes], tensors: Mapping[str, n
     from safetensors.numpy import save_file
   except ImportError as error:
     raise UserError(f"{folder} needs safetensors: pip install 'tfx_jax[pretrained]'") from error
-  if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
-    raise UserError(f"{folder} is in use: choose a folder that does not exist")
+  check_new(folder)
   parent = os.path.dirname(os.path.abspath(folder))
   try:
     os.makedirs(parent, exist_ok=True)

@@ -1,5 +1,6 @@
 """Pictures of several examples side by side, for people to look at."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,25 +10,25 @@ from tfx_jax.common.whole_file import whole_file
 # Size of a picture and of a line of text, in inches; letters in a line under a picture.
 _SIDE, _LINE, _LETTERS = 1.5, 0.16, 24
 _COLUMNS = 6
+# Values of an example by label: texts, and pictures, uint8 [H,W,C]; None is left out.
+Row = Mapping[str, str | np.ndarray | None]
 
 
-def draw_examples(path: str, rows: Sequence[Mapping[str, str | np.ndarray]]) -> None:
+def draw_examples(path: str, rows: Sequence[Row]) -> None:
   """Draws examples as PNG: each one's pictures side by side, its texts under them.
 
   Args:
     path: the file.
-    rows: values of each example by label, texts and pictures, uint8 [H,W,C].
+    rows: the examples.
 
   Raises:
     OSError: if it cannot be written.
   """
-  import textwrap
-
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
-  pictures = [[(k, v) for k, v in row.items() if not isinstance(v, str)] for row in rows]
-  each = max(map(len, pictures))  # pictures of an example
+  pictures = [[(k, v) for k, v in row.items() if isinstance(v, np.ndarray)] for row in rows]
+  each = max(1, *map(len, pictures))  # pictures of an example
   across = max(_COLUMNS // each, 1)  # examples in a line
   lines = [
     [

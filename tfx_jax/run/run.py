@@ -9,8 +9,6 @@ from ml_collections import ConfigDict
 
 from tfx_jax import builders
 from tfx_jax.codecs.codec import AnyValue, Codec
-from tfx_jax.codecs.image.files import read_picture
-from tfx_jax.codecs.image.patches import PatchCodec
 from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.config import base
 from tfx_jax.data.layout import Layout
@@ -19,7 +17,7 @@ from tfx_jax.evaluation.align import Aligner, Alignment
 from tfx_jax.evaluation.evaluate import loss_metrics, output_metrics
 from tfx_jax.evaluation.score import Scorer
 from tfx_jax.generation.generator import Generator
-from tfx_jax.generation.inputs import as_list, as_targets, as_text, as_texts, cut_long, is_text
+from tfx_jax.generation.inputs import as_targets, as_text, as_texts, cut_long, is_text
 from tfx_jax.generation.text.constraints import Prefixes
 from tfx_jax.models.model import Model, Params
 from tfx_jax.models.quantized import dequantize
@@ -27,6 +25,7 @@ from tfx_jax.parallel import Parallel
 from tfx_jax.pretrained.export import write_huggingface, write_safetensors
 from tfx_jax.report.heat_map import draw_heat_map
 from tfx_jax.run.chat import Chat
+from tfx_jax.run.inputs import read_inputs
 from tfx_jax.tasks.dialogue import DialogueTask
 from tfx_jax.training.step import make_loss_step
 
@@ -88,7 +87,7 @@ class Run:
     Raises:
       UserError: for an unknown setting, or a value that makes no sense.
     """
-    values = self.read_inputs("generate: inputs", inputs)
+    values = read_inputs(self.codecs[0], "generate: inputs", inputs)
     return self.generator(self.params, values, prefixes=prefixes, **settings)
 
   def stream(self, text: str, number: int = 0, **settings: Any) -> Iterator[str]:
@@ -231,22 +230,6 @@ class Run:
       write_safetensors(folder, self.adapters, self.config.to_dict())
     else:
       raise UserError(f"format={shown(format)}: use huggingface, safetensors or adapters")
-
-  def read_inputs(self, name: str, inputs: Iterable[AnyValue]) -> list[AnyValue]:
-    """Returns inputs as the codec of sources takes them.
-
-    Args:
-      name: name of the parameter, for errors.
-      inputs: texts; or pictures, or paths of their files.
-
-    Raises:
-      UserError: for an input that is none, or a file that cannot be read.
-    """
-    codec = self.codecs[0]
-    if not isinstance(codec, PatchCodec):
-      return as_texts(name, inputs)
-    values = as_list(name, inputs, "pictures")
-    return [read_picture(x, codec.shape) if isinstance(x, str) else x for x in values]
 
   def _encode(
     self, name: str, inputs: Iterable, targets: Iterable, warn: bool = True

@@ -13,7 +13,8 @@ class Task(Protocol):
 
   A class that is a task is called with those keys of the config section `task` that it has
   arguments for. For `data.remove_overlap` it also needs `overlap_keys(record)`, which returns the
-  texts that a training record must not share with a record of validation or test.
+  texts that a training record must not share with a record of validation or test. If a side is
+  not a text, it needs `kinds`: the kinds of source and target, 'text' or 'image'.
 
   Attributes:
     has_source: whether examples have a source; otherwise the model continues texts.

@@ -1,44 +1,15 @@
-"""Base class of tasks whose source and target are two fields of a record."""
+"""Base class of tasks whose source and target are texts in two fields of a record."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
-from tfx_jax.data.example import Example
-from tfx_jax.sources.overlap import normalise
+from tfx_jax.tasks.pairs import Pairs
 from tfx_jax.tasks.scored import Scored
 
 
 @dataclasses.dataclass(frozen=True)
-class TextToText(Scored):
-  """A text in one field of a record as the source, that in another as the target.
+class TextToText(Pairs, Scored):
+  """A text in one field of a record as the source, that in another as the target."""
 
-  Attributes:
-    source: the field of the source.
-    target: the field of the target.
-  """
-
-  source: str
-  target: str
   _: dataclasses.KW_ONLY
   metrics: Sequence[str] = ("bleu", "chrf")
-
-  @property
-  def identity(self) -> str:
-    """A string that changes when the same records give other examples."""
-    return f"{self.source}-{self.target}"
-
-  def fields(self, split: str) -> tuple[str, ...]:
-    """Returns the fields of a record that a split needs."""
-    return self.source, self.target
-
-  def examples(self, record: Mapping[str, str]) -> Iterator[Example]:
-    """Yields the example of a record."""
-    yield Example(record[self.source], record[self.target], record.get("kind", ""))
-
-  def eval_examples(self, record: Mapping[str, str]) -> Iterator[Example]:
-    """Yields the example of a record."""
-    return self.examples(record)
-
-  def overlap_keys(self, record: Mapping[str, str]) -> Iterator[str]:
-    """Yields the source: records that share it overlap."""
-    yield normalise(record[self.source])

@@ -45,6 +45,14 @@ def test_other_patches_become_the_nearest_entry():
   assert codec.decode([ids])[0].ravel().tolist() == [0, 100, 100, 200]
 
 
+def test_new_patches_leave_no_trace():
+  codec = train_patches(pictures(1), SIZE, PATCH, 100)
+  known = len(codec._numbers)
+  others = pictures(4, levels=3, seed=1)
+  assert codec.encode(others) == [codec.encode([each])[0] for each in others]
+  assert len(codec._numbers) == known
+
+
 def test_a_sequence_of_another_length_is_a_picture_too():
   values = pictures(1)
   codec = train_patches(values, SIZE, PATCH, 100)

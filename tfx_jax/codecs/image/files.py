@@ -24,15 +24,9 @@ def read_picture(path: str, shape: Sequence[int]) -> Picture:
   Raises:
     UserError: if it cannot be read, or has another size.
   """
-  height, width, channels = shape
   try:
     with Image.open(path) as image:
-      # Known from the header, before anything large is decoded.
-      if image.size != (width, height):
-        raise UserError(
-          f"{path} has {image.height}x{image.width} pixels, not {height}x{width} (image.size)"
-        )
-      pixels = np.asarray(image.convert(_MODES[channels]), np.uint8)
+      return as_pixels(image, path, shape)
   except FileNotFoundError as error:
     raise UserError(f"no file {path}") from error
   except UnidentifiedImageError as error:
@@ -41,7 +35,20 @@ def read_picture(path: str, shape: Sequence[int]) -> Picture:
     raise UserError(f"{path} has too many pixels") from error
   except (OSError, SyntaxError, ValueError) as error:
     raise UserError(f"{path} is damaged: {error}") from error
-  return pixels.reshape(shape)
+
+
+def as_pixels(image: Image.Image, name: str, shape: Sequence[int]) -> Picture:
+  """Returns the pixels of an image, uint8 [H,W,C], with its colours converted to C channels.
+
+  Raises:
+    UserError: if it has another size than (H, W, C), which is known before it is decoded.
+  """
+  height, width, channels = shape
+  if image.size != (width, height):
+    raise UserError(
+      f"{name} has {image.height}x{image.width} pixels, not {height}x{width} (image.size)"
+    )
+  return np.asarray(image.convert(_MODES[channels]), np.uint8).reshape(shape)
 
 
 def write_picture(path: str, picture: Picture, scale: int = 1) -> None:

@@ -65,7 +65,7 @@ class PatchCodec:
     Raises:
       UserError: for a picture of another size or number of channels.
     """
-    return [[_FIRST + self._number(patch) for patch in self._cut(picture)] for picture in pictures]
+    return [(_FIRST + self._entries(self._cut(picture))).tolist() for picture in pictures]
 
   def decode(self, sequences: Sequence[Sequence[int]], /) -> list[Picture]:
     """Returns the picture of each sequence up to its first EOS; further patches are left out."""
@@ -102,13 +102,14 @@ class PatchCodec:
       )
     return cut(picture, self._codebook.shape[1:3])
 
-  def _number(self, patch: np.ndarray) -> int:
-    """Returns the entry of the codebook that equals a patch, or else the nearest."""
-    known = self._numbers.get(patch.tobytes())
-    if known is None:
-      difference = self._codebook.astype(np.int32) - patch
-      known = self._numbers[patch.tobytes()] = int((difference**2).sum(axis=(1, 2, 3)).argmin())
-    return known
+  def _entries(self, patches: np.ndarray) -> np.ndarray:
+    """Returns the entries that equal patches, or else the nearest: [N,h,w,C] -> [N]."""
+    found = np.array([self._numbers.get(patch.tobytes(), -1) for patch in patches])
+    new = found < 0
+    if new.any():
+      points, centres = patches[new], self._codebook
+      found[new] = _nearest(*(x.reshape(len(x), -1).astype(np.float32) for x in (points, centres)))
+    return found
 
   def _join(self, ids: list[int]) -> Picture:
     eos = self.element.special_tokens.eos
@@ -220,6 +221,7 @@ def _k_means(points: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
 
 def _nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
   """Returns the number of the nearest centre of each point: [N,D], [K,D] -> [N]."""
+  # Without the norms of the points, which are the same for all centres.
   norms = (centres**2).sum(axis=1)
   found = [
     (norms - 2 * chunk @ centres.T).argmin(axis=1)  # [n,D] x [K,D] -> [n,K] -> [n]
