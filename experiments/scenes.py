@@ -1,14 +1,15 @@
 """Pictures of shapes from captions and back, in minutes on a CPU: `scenes:describe`.
 
 `scenes:draw` draws a picture from a caption such as "a small red ring above a large blue cross";
-`scenes:describe` writes the caption of a picture. Scenes are rendered; those of the test combine
-objects that are not combined in training.
+`scenes:describe` writes the caption of a picture; with `-decoder_only` behind either, without an
+encoder. Scenes are rendered; those of the test combine objects that are not combined in training.
 """
 
 from tfx_jax.config import base
 
 
-def get_config(task="draw"):
+def get_config(name="draw"):
+  task, _, architecture = name.partition("-")
   config = base()
   config.task.name = task
   config.task.update(source="caption", target="picture", metrics=("scene_match",))
@@ -25,12 +26,16 @@ def get_config(task="draw"):
     features=128, num_heads=4, encoder_layers=2, decoder_layers=2, feed_forward=512, dropout=0.0,
     position="learned", max_positions=256, share_embeddings=False,
   )  # fmt: skip
+  if architecture:
+    # A row has both sides of three examples.
+    config.data.update(source_length=128, target_length=128)
+    config.model.update(architecture=architecture, decoder_layers=4)
   config.optimizer.update(learning_rate=3e-3, warmup_steps=200, schedule="cosine")
   config.train.update(
     num_steps=1500, log_every=25, eval_every=100, decode_every=200, decode_examples=100,
     checkpoint_every=200, best_metric=config.task.metrics[0],
   )  # fmt: skip
-  # A picture of 64 patches has as many tokens whatever the length of its caption.
+  # A caption is not longer for a picture of more tokens.
   config.generate.update(
     beam_size=1, max_source_length=80, max_length=80, max_length_ratio=0.0, batch_size=64
   )

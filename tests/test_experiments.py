@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import pytest
+from support.tiny_pictures import write_digits, write_folder
 from support.tiny_run import SETTINGS, write_dialogues, write_pairs
 
 from tfx_jax import builders
@@ -41,7 +42,7 @@ def test_data_that_must_be_fetched_has_an_origin(path, tmp_path, monkeypatch):
   for words in (*places, *(["https://"] if places else [])):
     assert words in config.data.origin
   for split in builders.SPLITS if places else ():
-    with pytest.raises(UserError, match=f"no file .*data.{split}=.*https://"):
+    with pytest.raises(UserError, match=f"no (file|folder) .*data.{split}=.*https://"):
       builders.make_source(config, split)
 
 
@@ -49,7 +50,15 @@ def tiny_data(config, folder):
   """Settings that let a task read the tiny run's files."""
   task = builders.make_task(config)
   if "image" in builders.side_kinds(config):
-    return {"data.source_length": 128, "data.target_length": 65, "train.best_metric": "loss"}
+    settings = {"data.source_length": 128, "data.target_length": 65, "train.best_metric": "loss"}
+    if config.data.format == "idx":
+      settings |= {"data.source_length": 2, "data.target_length": 99}
+      settings |= {"generate.max_source_length": 3}
+    if config.data.format == "pictures":
+      settings |= {"image.size": "(8,8)", "data.target_length": 17}
+    if not config.data.train:
+      settings["data.train"] = f"{folder}/train"
+    return settings
   if not task.has_source:
     return {"data.format": "lines"} | {f"data.{s}": f"{folder}/{s}.en" for s in builders.SPLITS}
   settings = {"data.format": "text", "task.metrics": "chrf"}
@@ -65,6 +74,11 @@ def test_an_experiment_runs(path, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "draw_curves", lambda workdir: None)
   monkeypatch.setattr(scenes, "SIZES", {"train": 200, "validation": 6, "test": 6})
   write_pairs(tmp_path)
+  write_digits(tmp_path)
+  for split in builders.SPLITS:
+    write_folder(tmp_path / split)
+  for place in ("MNIST", "EMOJI"):
+    monkeypatch.setenv(place, str(tmp_path))
   tiny = {"train.num_steps": 2} | tiny_data(read_experiment(str(path)), tmp_path)
   write_dialogues(tmp_path)
   overrides = [f"--config.{key}={value}" for key, value in (SETTINGS | tiny).items()]

@@ -1,9 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tfx_jax.codecs.special_tokens import EOS
 from tfx_jax.data.corpus import Corpus
-from tfx_jax.data.layout import EncoderDecoderLayout
+from tfx_jax.data.layout import EncoderDecoderLayout, SequenceLayout
 from tfx_jax.data.loader import Loader, Position
 from tfx_jax.data.ragged import Ragged
 from tfx_jax.errors import UserError
@@ -32,6 +34,36 @@ def loader(corpus):
     return Loader(lambda epoch: corpus, seed, LAYOUT, batch_size, **process)
 
   return make
+
+
+def test_sources_that_are_dropped_are_empty_and_others_unchanged(corpus):
+  layout = dataclasses.replace(LAYOUT, source_dropout=0.3)
+  sequences = SequenceLayout(SOURCE_LENGTH + TARGET_LENGTH, source_dropout=0.3)
+  for epoch in (0, 1):
+    plain = LAYOUT.epoch(corpus, 5, epoch)
+    rows = layout.epoch(corpus, 5, epoch)
+    chains = sequences.epoch(corpus, 5, epoch)
+    kept = []
+    for number in range(len(plain)):
+      (sources, targets), (whole, same) = rows[number], plain[number]
+      assert all(map(np.array_equal, targets, same))
+      assert all(map(np.array_equal, rows[number][0], sources))
+      for source, given in zip(sources, whole, strict=True):
+        kept.append(np.array_equal(source, given))
+        assert kept[-1] or source.tolist() == [EOS]
+    assert 0.5 < np.mean(kept) < 0.9
+    pairs = [chain[0] for number in range(len(chains)) for chain in chains[number]]
+    empty = [source.tolist() == [EOS] for source, _ in pairs]
+    assert 0.1 < np.mean(empty) < 0.5
+    for source, target in pairs:
+      assert source.tolist() == [EOS] or source[0] == target[0] - 400
+  # Another epoch has other draws, and what is measured has none.
+  dropout = layout.epoch(corpus, 5, 0).dropout
+  many = [np.array([9, EOS])] * 1000
+  first, second = (dataclasses.replace(dropout, epoch=epoch)(0, many) for epoch in (0, 1))
+  assert [len(s) for s in first] != [len(s) for s in second]
+  for each in (layout, sequences):
+    assert each.once(corpus).dropout is None
 
 
 def walk(loader, count, position=Position()):  # noqa: B008

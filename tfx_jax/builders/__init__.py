@@ -1,6 +1,12 @@
 """From the configuration to the parts of a run; folders below this one take plain arguments."""
 
-from tfx_jax.builders.codecs import make_codecs, saved_codecs, side_kinds, with_special_tokens
+from tfx_jax.builders.codecs import (
+  as_configured,
+  make_codecs,
+  saved_codecs,
+  side_kinds,
+  side_lengths,
+)
 from tfx_jax.builders.data import (
   SPLITS,
   TASKS,
@@ -43,6 +49,7 @@ __all__ = [
   "POSITIONS",
   "SPLITS",
   "TASKS",
+  "as_configured",
   "cache_folder",
   "data_fingerprints",
   "describe_held_out",
@@ -69,7 +76,7 @@ __all__ = [
   "rotary_scaling",
   "saved_codecs",
   "side_kinds",
+  "side_lengths",
   "state_settings",
   "windows",
-  "with_special_tokens",
 ]

@@ -9,8 +9,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.data import make_source, make_task
+from tfx_jax.builders.named import arguments_of
 from tfx_jax.codecs.codec import AnyValue, Codec
-from tfx_jax.codecs.image.patches import load_patches, train_patches
+from tfx_jax.codecs.image.patches import PatchCodec, count_patches, load_patches, train_patches
 from tfx_jax.codecs.text.loading import load_tokenizer, train_tokenizer
 from tfx_jax.codecs.text.tokenizer import Tokenizer, without_source_suffix
 from tfx_jax.errors import UserError
@@ -32,6 +33,13 @@ def side_kinds(config: ConfigDict) -> tuple[str, str]:
   if len(kinds) != 2 or not set(kinds) <= set(KINDS):
     raise UserError(f"task.name='{config.task.name}': its kinds are {kinds}, not two of {KINDS}")
   return kinds
+
+
+def side_lengths(config: ConfigDict) -> tuple[int, int]:
+  """Returns the tokens of every source and of every target, without EOS; 0 where they differ."""
+  length = count_patches(config.image.size, config.image.patch)
+  source, target = (length if kind == "image" else 0 for kind in side_kinds(config))
+  return source, target
 
 
 def make_codecs(
@@ -63,14 +71,22 @@ def saved_codecs(config: ConfigDict, workdir: str) -> Codecs:
     load_patches(folder) if kind == "image" else load_tokenizer(folder)
     for folder, kind in zip(folders, kinds, strict=True)
   )
-  return with_special_tokens(config, (source, target))
+  return as_configured(config, (source, target))
 
 
-def with_special_tokens(config: ConfigDict, codecs: Codecs) -> Codecs:
-  """Returns the codecs with the special tokens that the configuration asks for."""
-  if config.data.end_sources:
-    return codecs
-  source, target = (without_source_suffix(codec) if is_text(codec) else codec for codec in codecs)
+def as_configured(config: ConfigDict, codecs: Codecs) -> Codecs:
+  """Returns the codecs with the special tokens and the vocabulary that the configuration asks for.
+
+  A decoder-only model has one vocabulary for both sides: the ids of pictures follow those of texts.
+  """
+  source, target = codecs
+  if not config.data.end_sources:
+    source, target = (without_source_suffix(codec) if is_text(codec) else codec for codec in codecs)
+  if config.model.architecture == "decoder_only":
+    if isinstance(source, PatchCodec) and is_text(target):
+      source = source.behind(target.vocab_size)
+    if isinstance(target, PatchCodec) and is_text(source):
+      target = target.behind(source.vocab_size)
   return source, target
 
 
@@ -108,7 +124,8 @@ def _make_new(config: ConfigDict, workdir: str) -> None:
     values = _Values(config, sides)
     if kinds[sides[0]] == "image":
       pictures = (value for value in values if isinstance(value, np.ndarray))
-      train_patches(pictures, **config.image.to_dict()).save(folder)
+      settings = arguments_of(train_patches, config.image)
+      train_patches(pictures, **settings).save(folder)
     else:
       _make_tokenizer(config, os.path.basename(folder), values).save(folder)
 

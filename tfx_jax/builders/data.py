@@ -20,6 +20,7 @@ from tfx_jax.data.sampling import ResampledCorpus, SampledTokenizer
 from tfx_jax.data.stream import StreamLayout
 from tfx_jax.errors import MissingFile, UserError
 from tfx_jax.parallel import Parallel
+from tfx_jax.sources.fitted import FittedPictures
 from tfx_jax.sources.formats import open_source
 from tfx_jax.sources.held_out import HeldOut, hold_out, tail_part
 from tfx_jax.sources.overlap import WithoutOverlap
@@ -103,6 +104,8 @@ def _open_split(config: ConfigDict, split: str) -> Source:
     elif named != "train":
       hint = f"; without data.{named}, a share of data.train is held out for it"
     raise UserError(f"{error} (data.{named}={path}{hint})") from error
+  if "image" in getattr(make_task(config), "kinds", ()):
+    source = FittedPictures(source, (*config.image.size, config.image.channels), config.image.fit)
   return hold_out(source, split, held, data.held_out) if held and named == "train" else source
 
 
@@ -211,7 +214,8 @@ def make_layout(config: ConfigDict, codecs: tuple[Codec, Codec] | None = None) -
   cut_start = continues or data.long_sources == "cut_start"
   if config.model.architecture == "encoder_decoder":
     lengths = data.source_length, data.target_length
-    return EncoderDecoderLayout(*lengths, continues, cut_start, (source, target))
+    elements = source, target
+    return EncoderDecoderLayout(*lengths, continues, cut_start, elements, data.source_dropout)
   if not (isinstance(source, Tokens) and isinstance(target, Tokens)):
     raise UserError(
       f"model.architecture='{config.model.architecture}' takes tokens, and this task has frames: "
@@ -220,7 +224,7 @@ def make_layout(config: ConfigDict, codecs: tuple[Codec, Codec] | None = None) -
   if data.stream:
     return StreamLayout(data.target_length)
   length = data.target_length + (data.source_length if has_source else 0)
-  return SequenceLayout(length, continues, cut_start, target)
+  return SequenceLayout(length, continues, cut_start, target, data.source_dropout)
 
 
 def make_loader(

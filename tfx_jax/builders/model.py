@@ -106,6 +106,10 @@ def make_model(config: ConfigDict, codecs: tuple[HasElement, HasElement]) -> Mod
     "sinusoidal": lambda: functools.partial(sinusoidal, features=c.features),
     "learned": functools.partial(LearnedPositions, c.max_positions, c.features),
   }.get(c.position)
+  if isinstance(source, Tokens) and isinstance(target, Tokens):
+    if c.architecture == "decoder_only" and source.vocab_size > target.vocab_size:
+      # One vocabulary for both sides: the codec that comes second in it has the highest ids.
+      target = source
   head = _head(c, target)
   shared = {"dropout_rate": c.dropout, "embed_norm": norm if c.embedding_norm else None}
   if c.architecture == "decoder_only":

@@ -30,7 +30,10 @@ def planned_codecs(config: ConfigDict) -> tuple[PlannedCodec, PlannedCodec]:
     "text": ByteTokenizer.vocab_size if is_bytes else config.tokenizer.vocab_size,
     "image": len(SPECIAL_PIECES) + config.image.codes,
   }
-  source, target = (PlannedCodec(Tokens(sizes[kind])) for kind in side_kinds(config))
+  kinds = side_kinds(config)
+  if config.model.architecture == "decoder_only" and len(set(kinds)) == 2:
+    sizes["image"] = sizes["text"] + config.image.codes
+  source, target = (PlannedCodec(Tokens(sizes[kind])) for kind in kinds)
   return source, target
 
 
@@ -50,7 +53,7 @@ def make_size(config: ConfigDict, codecs: tuple[Any, Any], mesh: Mapping[str, in
     "source_length": data.source_length if both else 0,
     "target_length": length,
     "source_vocab": 0 if model.share_embeddings or not both else source,
-    "target_vocab": target,
+    "target_vocab": target if both else max(source, target),
     "num_kv_heads": model.num_kv_heads or model.num_heads,
     "head_dim": model.head_dim or model.features // model.num_heads,
     "dtype_bytes": 2 if model.dtype == "bfloat16" else 4,

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from tfx_jax import builders
 from tfx_jax.codecs.image.patches import check_patch
+from tfx_jax.common.picture_files import FITS, MODES
 from tfx_jax.common.ranges import check_range
 from tfx_jax.config.defaults import STRUCTURED
 from tfx_jax.config.defaults import base as base_config
@@ -23,6 +24,7 @@ from tfx_jax.training.optimizer import STATE_DTYPES, arguments
 
 CHOICES = {
   "data.long_sources": LONG_SOURCES,
+  "image.fit": FITS,
   "model.architecture": builders.ARCHITECTURES,
   "model.activation": ACTIVATIONS,
   "model.norm": builders.NORMS,
@@ -48,6 +50,8 @@ def validate(config: ConfigDict) -> None:
   _check_heads(config.model)
   builders.make_task(config)
   check_patch(config.image.size, config.image.patch)
+  if config.image.channels not in MODES:
+    raise UserError(f"image.channels={config.image.channels}: use 1, 3 or 4")
   _check_architecture(config)
   _check_lengths(config)
   _check_chunks(config)
@@ -158,6 +162,13 @@ def _check_heads(model: ConfigDict) -> None:
 def _check_architecture(config: ConfigDict) -> None:
   """Checks settings that only an encoder-decoder or only a decoder-only model supports."""
   alone = config.model.architecture == "decoder_only"
+  if config.data.source_dropout and not (
+    config.data.end_sources and builders.make_task(config).has_source
+  ):
+    raise UserError(
+      f"data.source_dropout={config.data.source_dropout} needs a task with sources, and "
+      "data.end_sources=True: an empty source is an end alone"
+    )
   if config.data.stream and (not alone or builders.make_task(config).has_source):
     raise UserError(
       "data.stream=True needs model.architecture='decoder_only' and a task without sources, "
@@ -180,10 +191,10 @@ def _check_architecture(config: ConfigDict) -> None:
 
 
 def _check_kinds(config: ConfigDict) -> None:
-  """Checks settings that only tasks with texts on both sides can change."""
-  needed = {
-    "model.architecture": "encoder_decoder",
-    "model.share_embeddings": False,
+  """Checks settings of tasks with pictures: some must have one value, some be large enough."""
+  both = config.model.architecture == "encoder_decoder"
+  needed = {"model.share_embeddings": False} if both else {}
+  needed |= {
     "model.copy_head": False,
     "data.end_sources": True,
     "data.source_sampling": 0.0,
@@ -192,6 +203,18 @@ def _check_kinds(config: ConfigDict) -> None:
   for key, value in needed.items():
     if _value(config, key) != value:
       raise UserError(f"task.name='{config.task.name}' needs {key}={value!r}: it has pictures")
+  source, target = builders.side_lengths(config)
+  # With an end; a decoder-only model is also given a start.
+  least = {"data.target_length": target + 1} if target else {}
+  if source:
+    read = source + (1 if both else 2)
+    least |= {"data.source_length": source + 1, "generate.max_source_length": read}
+  for key, length in least.items():
+    if _value(config, key) < length:
+      raise UserError(
+        f"{key}={_value(config, key)}: use {length} or more, pictures have {source or target} "
+        "tokens and an end (image.size, image.patch)"
+      )
 
 
 def _choice(key: str, value: str, choices: Iterable[str]) -> None:
@@ -205,13 +228,18 @@ def _check_lengths(config: ConfigDict) -> None:
     return
   if window := builders.make_layout(config).window:
     prompt, length = min(config.generate.max_source_length, window), config.generate.max_length
+    output = "generate.max_length"
+    if pictured := builders.side_lengths(config)[1]:
+      output, length = "the tokens of a picture", pictured + 1
     lengths = {
       "the length of a row": window,
-      "generate.max_source_length + generate.max_length": prompt + length,
+      f"generate.max_source_length + {output}": prompt + length,
     }
   else:
     keys = [f"data.{side}_length" for side in ("source", "target")]
-    keys += [f"generate.max_{kind}" for kind in ("length", "source_length")]
+    keys += ["generate.max_source_length"]
+    if not builders.side_lengths(config)[1]:
+      keys += ["generate.max_length"]
     lengths = {key: _value(config, key) for key in keys}
   for name, length in lengths.items():
     if length > config.model.max_positions:

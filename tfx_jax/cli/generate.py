@@ -47,7 +47,7 @@ def generate(config: ConfigDict, workdir: str, texts: Sequence[str], target: Tex
   _report_unknown(run, texts)
   if config.generate.stream:
     return _stream(run, texts, target)
-  values = read_inputs(run.codecs[0], "--input", texts)
+  values = read_inputs(run.codecs[0], "--input", texts, config.image.fit)
   with texts_progress(_filled(texts), "generating") as add:
     results = run.generator(run.params, values, add)
   if table or config.generate.num_return > 1:
@@ -80,7 +80,7 @@ def generate_pictures(config: ConfigDict, workdir: str, texts: Sequence[str], fo
   say(f"loading {workdir}")
   run = load(workdir, config=config)
   _report_unknown(run, texts)
-  values = read_inputs(run.codecs[0], "--input", texts)
+  values = read_inputs(run.codecs[0], "--input", texts, config.image.fit)
   with texts_progress(_filled(texts), "generating") as add:
     results = run.generator(run.params, values, add)
   pictures = [[output.value for output in outputs if output.tokens] for outputs in results]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfx_jax.codecs.image.files import write_picture
+from tfx_jax.common.picture_files import write_picture
 from tfx_jax.common.whole_file import write_whole
 from tfx_jax.errors import UserError
 

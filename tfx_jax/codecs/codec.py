@@ -27,10 +27,14 @@ class Tokens:
   Attributes:
     vocab_size: number of ids, the special tokens included.
     special_tokens: ids that stand for no part of a value.
+    others: ids below this one are special tokens, or those of another codec in the same vocabulary.
+    length: tokens of every sequence, without special ones; 0 if lengths differ.
   """
 
   vocab_size: int
   special_tokens: SpecialTokens = DEFAULT
+  others: int = 0
+  length: int = 0
 
   dtype = np.dtype(np.int32)
 

@@ -67,9 +67,11 @@ def base() -> ConfigDict:
       "data": {
         # Format of the files: text (PREFIX.FIELD[.gz], aligned lines), tsv, jsonl, lines (one
         # field, a record a line), files (one field, a record a file; a file, folder or pattern),
-        # tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets, prepared as ArrayRecord), cldr and
-        # scenes (SPLIT), docstrings and python (SPLIT[:PACKAGE+PACKAGE], from the installed Python
-        # packages), or package.module:Name for a class of your own, called with (path, fields).
+        # tfds (NAME[/CONFIG][:SPLIT] of TensorFlow Datasets, prepared as ArrayRecord),
+        # pictures (FOLDER, with metadata.jsonl or folders of classes), idx (PREFIX of the files of
+        # pictures and labels of MNIST), cldr and scenes (SPLIT), docstrings and python
+        # (SPLIT[:PACKAGE+PACKAGE], from the installed Python packages), or package.module:Name for
+        # a class of your own, called with (path, fields).
         "format": "text",
         # Path of each split. Several are joined by commas, and each may begin with a format of its
         # own: jsonl:a.jsonl,lines:b.txt. [:90%], [90%:95%] or [99.5%:] behind a path is a part of
@@ -106,6 +108,9 @@ def base() -> ConfigDict:
         # where the target begins. Without it, a decoder-only model learns all answers of a dialogue
         # from one sequence.
         "end_sources": True,
+        # Probability with which a source is empty in training, a new draw in every epoch: for
+        # generate.guidance, which compares a source with an empty one.
+        "source_dropout": 0.0,
         # Decoder-only models of texts: whether to join all texts and cut rows from them at any
         # place, a different one in every epoch.
         "stream": False,
@@ -142,6 +147,11 @@ def base() -> ConfigDict:
       "image": {
         # Height and width of pictures, in pixels.
         "size": (16, 16),
+        # 1 (grey), 3 (colours) or 4 (with alpha); others are converted.
+        "channels": 3,
+        # Treatment of pictures of another size: exact (refused), crop (scaled and cut) or pad
+        # (scaled, with a white border).
+        "fit": "exact",
         # Height and width of a patch, in pixels: each patch is one token.
         "patch": (2, 2),
         # Most patches of the codebook. If training pictures have more, it is found by k-means.

@@ -14,7 +14,7 @@ from tfx_jax.codecs.codec import Element, Elements, Tokens
 from tfx_jax.data.corpus import Corpus
 from tfx_jax.data.packing import TOKENS, Arrays, lay_out, pack, pack_sequences
 from tfx_jax.data.plan import plan
-from tfx_jax.data.rows import ChainRow, ChainRows, PairRow, PairRows, Row, Rows
+from tfx_jax.data.rows import ChainRow, ChainRows, PairRow, PairRows, Row, Rows, SourceDropout
 
 
 class Layout(Protocol):
@@ -91,6 +91,7 @@ class EncoderDecoderLayout:
     continues: see `Layout`.
     cut_start: see `Layout`.
     elements: elements of sources and of targets.
+    source_dropout: probability with which a source is empty in training, see `SourceDropout`.
   """
 
   source_length: int
@@ -98,6 +99,7 @@ class EncoderDecoderLayout:
   continues: bool = False
   cut_start: bool = False
   elements: tuple[Element, Element] = (TOKENS, TOKENS)
+  source_dropout: float = 0.0
 
   window = None
 
@@ -107,10 +109,11 @@ class EncoderDecoderLayout:
 
   def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Rows:  # noqa: D102
     lengths = np.stack([corpus.sources.lengths, corpus.targets.lengths], axis=1)
-    return PairRows(corpus, plan(seed, epoch, lengths, self.source_length, self.target_length))
+    planned = plan(seed, epoch, lengths, self.source_length, self.target_length)
+    return PairRows(corpus, planned, _dropout(self, seed, epoch))
 
   def once(self, corpus: Corpus) -> Rows:  # noqa: D102
-    return self.epoch(corpus, 0, 0)
+    return dataclasses.replace(self, source_dropout=0.0).epoch(corpus, 0, 0)
 
   def arrays(self, rows: Sequence[PairRow]) -> Arrays:  # noqa: D102
     sources, targets = zip(*rows, strict=True)
@@ -169,12 +172,14 @@ class SequenceLayout:
     continues: see `Layout`.
     cut_start: see `Layout`.
     element: element of sources and targets.
+    source_dropout: probability with which a source is empty in training, see `SourceDropout`.
   """
 
   length: int
   continues: bool = False
   cut_start: bool = False
   element: Tokens = TOKENS
+  source_dropout: float = 0.0
 
   @property
   def window(self) -> int:  # noqa: D102
@@ -188,10 +193,11 @@ class SequenceLayout:
     # For the plan, a chain is a target of its whole length, with an empty source.
     lengths = _chain_lengths(corpus)
     lengths = np.stack([np.zeros_like(lengths), lengths], axis=1)
-    return ChainRows(corpus, plan(seed, epoch, lengths, 1, self.length))
+    planned = plan(seed, epoch, lengths, 1, self.length)
+    return ChainRows(corpus, planned, _dropout(self, seed, epoch))
 
   def once(self, corpus: Corpus) -> Rows:  # noqa: D102
-    return self.epoch(corpus, 0, 0)
+    return dataclasses.replace(self, source_dropout=0.0).epoch(corpus, 0, 0)
 
   def arrays(self, rows: Sequence[ChainRow]) -> Arrays:  # noqa: D102
     return pack_sequences(rows, self.length, self.element)
@@ -237,6 +243,14 @@ def left_padded(prompts: Sequence[Elements], length: int) -> Arrays:
     "prompt_segments": segments,
     "prompt_positions": np.where(segments, last - positions, 0),
   }
+
+
+def _dropout(
+  layout: EncoderDecoderLayout | SequenceLayout, seed: int, epoch: int
+) -> SourceDropout | None:
+  if not layout.source_dropout:
+    return None
+  return SourceDropout(layout.source_dropout, list(layout.source([])), seed, epoch)
 
 
 def _chain_lengths(corpus: Corpus) -> np.ndarray:

@@ -22,6 +22,31 @@ ChainRow = Sequence[Sequence[Pair]]
 Row = Any
 
 
+@dataclasses.dataclass(frozen=True)
+class SourceDropout:
+  """Random sources of an epoch are replaced by empty ones, so that a model learns both.
+
+  Attributes:
+    rate: probability of each source.
+    empty: an empty source, with special tokens.
+    seed: the run's.
+    epoch: number of the epoch.
+  """
+
+  rate: float
+  empty: Sequence[int]
+  seed: int
+  epoch: int
+
+  def __call__(self, row: int, sources: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Returns the sources of row number `row`; each time the same."""
+    draws = np.random.default_rng((self.seed, self.epoch, row)).random(len(sources))
+    empty = np.asarray(self.empty, np.int32)
+    return [
+      empty if draw < self.rate else source for draw, source in zip(draws, sources, strict=True)
+    ]
+
+
 class Rows(Protocol):
   """A sequence of rows, each as the layout's `arrays` takes it."""
 
@@ -36,18 +61,21 @@ class Rows(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class PairRows:
-  """Rows of a plan of the pairs of a corpus."""
+  """Rows of a plan of the pairs of a corpus; `dropout` of sources, or None."""
 
   corpus: Corpus
   plan: Plan
+  dropout: SourceDropout | None = None
 
   def __len__(self) -> int:
     return len(self.plan)
 
   def __getitem__(self, number: int) -> PairRow:
     pairs = self.plan.row(number)
-    sources, targets = self.corpus.sources, self.corpus.targets
-    return [sources[pair] for pair in pairs], [targets[pair] for pair in pairs]
+    sources = [self.corpus.sources[pair] for pair in pairs]
+    if self.dropout is not None:
+      sources = self.dropout(number, sources)
+    return sources, [self.corpus.targets[pair] for pair in pairs]
 
   def examples(self, number: int) -> np.ndarray:
     """See `Rows`."""
@@ -56,17 +84,25 @@ class PairRows:
 
 @dataclasses.dataclass(frozen=True)
 class ChainRows:
-  """Rows of a plan of the chains of a corpus."""
+  """Rows of a plan of the chains of a corpus; `dropout` of the sources of single pairs, or None."""
 
   corpus: Corpus
   plan: Plan
+  dropout: SourceDropout | None = None
 
   def __len__(self) -> int:
     return len(self.plan)
 
   def __getitem__(self, number: int) -> ChainRow:
     sources, targets = self.corpus.sources, self.corpus.targets
-    return [[(sources[i], targets[i]) for i in chain] for chain in self._chains(number)]
+    chains = [[(sources[i], targets[i]) for i in chain] for chain in self._chains(number)]
+    if self.dropout is None:
+      return chains
+    kept = self.dropout(number, [chain[-1][0] for chain in chains])
+    return [
+      [(source, chain[0][1])] if len(chain) == 1 else chain
+      for source, chain in zip(kept, chains, strict=True)
+    ]
 
   def examples(self, number: int) -> list[int]:
     """See `Rows`."""

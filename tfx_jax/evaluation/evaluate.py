@@ -45,8 +45,10 @@ def loss_metrics(
     sums.append(loss_step(params, parallel.place(batch)))
     beat()
   whole = functools.reduce(lambda a, b: a.merge(b), parallel.fetch(sums))
-  sizes = loader.report.get("target_bytes"), loader.report.get("target_words")
-  return perplexity.loss_metrics(float(whole.total), float(whole.count), *sizes)
+  units = ("bytes", "words", "pictures", "values")
+  sizes = {unit: loader.report.get(f"target_{unit}") for unit in units}
+  known = {unit: size for unit, size in sizes.items() if size is not None}
+  return perplexity.loss_metrics(float(whole.total), float(whole.count), known)
 
 
 def best_outputs(

@@ -139,8 +139,7 @@ def cache_lengths(capacity: int, long_prompts: bool) -> tuple[int, ...]:
 
 
 def place_prompts(
-  layout: Layout, prompts: Sequence[Elements], group: Group, parallel: Parallel
+  layout: Layout, prompts: Sequence[Elements], length: int, parallel: Parallel
 ) -> Prompt:
-  """Returns the prompts of a group as the model reads them, on the devices."""
-  arrays = layout.prompts([prompts[number] for number in group.filled], group.length)
-  return Prompt(**parallel.place_whole(arrays))
+  """Returns prompts, a row each and padded to `length`, as the model reads them, on the devices."""
+  return Prompt(**parallel.place_whole(layout.prompts(prompts, length)))

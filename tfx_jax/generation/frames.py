@@ -118,7 +118,8 @@ class FrameGenerator:
     )
     threshold = traced(settings.stop_threshold, np.float32)
     frames = FrameSettings(by_row["min_length"], by_row["max_length"], threshold)
-    prompt = batches.place_prompts(self._layout, prompts, group, self._parallel)
+    given = [prompts[number] for number in group.filled]
+    prompt = batches.place_prompts(self._layout, given, group.length, self._parallel)
     capacity = batches.max_length(group.length, 0, settings)
     shape = SearchShape(capacity, batches.cache_lengths(capacity, group.long))
     return SearchBatch(prompt, by_row["active"], frames), shape
@@ -157,7 +158,7 @@ def _check(settings: GenerateSettings) -> None:
     UserError: naming the setting.
   """
   check_no_text(settings)
-  for name in ("search", "num_return", "no_repeat_ngram_size", "repetition_penalty"):
+  for name in ("search", "num_return", "guidance", "no_repeat_ngram_size", "repetition_penalty"):
     if getattr(settings, name) != getattr(GenerateSettings, name):
       raise UserError(
         f"generate.{name}={getattr(settings, name)!r} is for outputs of tokens: these outputs are "

@@ -23,6 +23,7 @@ from tfx_jax.generation.settings import GenerateSettings
 from tfx_jax.generation.text import constraints, mbr
 from tfx_jax.generation.text.constraints import Prefixes
 from tfx_jax.generation.text.stream import advance_to_stops, follow
+from tfx_jax.models.guidance import Guided
 from tfx_jax.models.model import Model, Params
 from tfx_jax.parallel import Parallel
 
@@ -92,6 +93,7 @@ class Generator:
     self._parallel, self._layout = parallel, layout
     self._source_codec, self._target_codec = source_codec, target_codec
     self._programs = SearchPrograms(model, parallel)
+    self._guided_programs = SearchPrograms(Guided(model), parallel)
     # Made here so that a bad setting fails before training starts.
     self._constraints = constraints.make_constraints(target_codec, settings)
     is_text = inputs.is_text(target_codec)
@@ -124,13 +126,13 @@ class Generator:
     """
     request = self._request(values, prefixes, self.settings.replace(**changes))
     results: list[list[Any]] = [[self._empty] for _ in values]
-    params = self._programs.prepare(params=params)
+    programs, params = self._prepared(params, request.settings)
 
     def search(group: batches.Group) -> list[SearchResult]:
       batch = make_search_batch(request, group, self._parallel)
       if not request.settings.stop:
-        return Search(self._programs, params, *batch).results()
-      search = Search(self._programs, params, *batch, steps=1)
+        return Search(programs, params, *batch).results()
+      search = Search(programs, params, *batch, steps=1)
       advance_to_stops(search, request, group.members)
       return search.results()
 
@@ -158,21 +160,31 @@ class Generator:
     """
     settings = self.settings.replace(**{"stream": True, "batch_size": 1} | changes)
     request = self._request([text], None, settings)
-    params = self._programs.prepare(params=params)
+    programs, params = self._prepared(params, settings)
 
     def chunks() -> Iterator[str]:
       for group in batches.group(request.prompts, settings, self._parallel, width=1):
         batch, shape = make_search_batch(request, group, self._parallel, number)
         # A cache that grows needs new programs, which would be compiled in the middle of the text.
         shape = shape._replace(cache_lengths=(shape.capacity,))
-        yield from follow(Search(self._programs, params, batch, shape, steps=1), request)
+        yield from follow(Search(programs, params, batch, shape, steps=1), request)
 
     return chunks()
+
+  def _prepared(self, params: Params, settings: GenerateSettings) -> tuple[SearchPrograms, Params]:
+    """Returns the programs for some settings, and the parameters as they read them."""
+    prepared = self._programs.prepare(params=params)
+    if settings.guidance == 1:
+      return self._programs, prepared
+    return self._guided_programs, Guided.params(prepared, settings.guidance)
 
   def _request(
     self, values: Sequence[AnyValue], prefixes: Prefixes | None, settings: GenerateSettings
   ) -> Request:
     """Returns the request of a call; constraints are made anew only where settings differ."""
+    if length := inputs.tokens_of(self._target_codec).length:
+      length += 1  # EOS
+      settings = settings.replace(min_length=length, max_length=length, max_length_ratio=0.0)
     limits = self._constraints
     if settings != self.settings:
       limits = constraints.make_constraints(self._target_codec, settings)

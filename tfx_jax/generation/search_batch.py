@@ -34,7 +34,12 @@ def make_search_batch(
     UserError: for a coverage penalty where the model has no source side.
   """
   settings = request.settings
-  prompt = place_prompts(request.layout, request.prompts, group, parallel)
+  prompts = [request.prompts[number] for number in group.filled]
+  if settings.guidance != 1:
+    # Each followed by an empty one, see `models.guidance.Guided`.
+    empty = request.layout.prompt([])
+    prompts = [prompt for given in prompts for prompt in (given, empty)]
+  prompt = place_prompts(request.layout, prompts, group.length, parallel)
   if settings.covers and "inputs_segments" not in prompt:
     raise UserError(
       f"generate.coverage_penalty={settings.coverage_penalty} needs a model that reads its input "

@@ -56,7 +56,11 @@ class GenerateSettings:
       see `decoding/truncation.py`; 1: no restriction.
     seed: seed of the draws.
     num_samples: samples of each input that minimum Bayes risk decoding compares.
-    min_length: least elements of an output; of tokens, EOS counted.
+    guidance: scale s of classifier-free guidance: how much more the source counts than in training,
+      see `models/guidance.py`; 0: not at all, 1: as in training. For models that were trained with
+      `data.source_dropout` (tokens only).
+    min_length: least elements of an output; of tokens, EOS counted. Outputs that all have one
+      length, such as pictures, have it whatever this setting and the next two say.
     max_length: most elements of an output; of tokens, EOS counted.
     max_length_ratio: limits outputs also to this many elements for each one of the source, plus 10;
       0: no such limit.
@@ -97,6 +101,7 @@ class GenerateSettings:
   typical_p: float = 1.0
   seed: int = 0
   num_samples: int = 32
+  guidance: float = 1.0
   min_length: int = 1
   max_length: int = 128
   max_length_ratio: float = 2.0
@@ -135,6 +140,11 @@ class GenerateSettings:
           f"'{self.search}'; it is for {' and '.join(searches)}"
         )
     self._check_beams()
+    if self.guidance != 1 and self.coverage_penalty:
+      raise UserError(
+        f"generate.guidance={self.guidance} does not go with "
+        f"generate.coverage_penalty={self.coverage_penalty}: half of its rows have no source"
+      )
     if self.search == "mbr" and self.num_return > self.num_samples:
       raise UserError(
         f"generate.num_return={self.num_return} is more than "

@@ -158,7 +158,7 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
       raise UserError(f"{workdir} holds another model ({line}): leave that setting as it was")
   parallel = builders.make_parallel(config)
   if foreign:
-    codecs = builders.with_special_tokens(config, foreign.tokenizers)
+    codecs = builders.as_configured(config, foreign.tokenizers)
   else:
     codecs = builders.saved_codecs(config, workdir)
   model = builders.make_model(config, codecs)

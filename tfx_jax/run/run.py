@@ -87,7 +87,7 @@ class Run:
     Raises:
       UserError: for an unknown setting, or a value that makes no sense.
     """
-    values = read_inputs(self.codecs[0], "generate: inputs", inputs)
+    values = read_inputs(self.codecs[0], "generate: inputs", inputs, self.config.image.fit)
     return self.generator(self.params, values, prefixes=prefixes, **settings)
 
   def stream(self, text: str, number: int = 0, **settings: Any) -> Iterator[str]:

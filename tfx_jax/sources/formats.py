@@ -19,6 +19,8 @@ FORMATS = (
   "tfds",
   "cldr",
   "scenes",
+  "idx",
+  "pictures",
   "docstrings",
   "python",
 )
@@ -37,13 +39,15 @@ def open_source(
     format: 'text' (aligned files PREFIX.FIELD, a record on each line), 'lines' (one file and one
       field, a record on each line), 'files' (one field, a record is a file), 'tsv', 'jsonl' (all of
       them plain or compressed by gzip, bzip2 or xz), 'tfds' (prepared by TensorFlow Datasets),
-      'cldr', 'scenes', 'docstrings', 'python' (built in), or `package.module:Name`, a class or
-      function that has the parameters `path` and `fields` and returns a `Source`.
+      'pictures' (a folder, see `sources/picture_folder.py`), 'idx' (the files of MNIST), 'cldr',
+      'scenes', 'docstrings', 'python' (built in), or `package.module:Name`, a class or function
+      that has the parameters `path` and `fields` and returns a `Source`.
     path: the prefix for 'text'; the file for 'lines', 'tsv' and 'jsonl'; NAME[/CONFIG][:SPLIT] for
-      'tfds'; the split for 'cldr' and 'scenes'; SPLIT[:PACKAGE+PACKAGE] for 'docstrings' and
-      'python'; a file, folder or pattern for 'files'. With [:90%] or [90%:] at its end, only this
-      part of the records is read; for 'files' see `FilesSource`. Several paths are joined by
-      commas; each may start with a format of its own: jsonl:a.jsonl,lines:b.txt.
+      'tfds'; the split for 'cldr' and 'scenes'; the prefix of two files for 'idx'; the
+      folder for 'pictures'; SPLIT[:PACKAGE+PACKAGE] for 'docstrings' and 'python'; a file, folder
+      or pattern for 'files'. With [:90%] or [90%:] at its end, only this part of the records is
+      read; for 'files' see `FilesSource`. Several paths are joined by commas; each may start with a
+      format of its own: jsonl:a.jsonl,lines:b.txt.
     fields: names of the fields of a record. For 'jsonl' and 'tfds', those of nested objects are
       dotted; in 'jsonl', a key that contains the dot takes precedence.
     columns: names of all columns of a 'tsv' file in order, including those that are not used;
@@ -110,6 +114,14 @@ def _open_whole(
       from tfx_jax.sources.scenes import ScenesSource
 
       return ScenesSource(split=path, fields=fields)
+    case "idx":
+      from tfx_jax.sources.idx import IdxSource
+
+      return IdxSource(path, fields)
+    case "pictures":
+      from tfx_jax.sources.picture_folder import PictureFolder
+
+      return PictureFolder(path, fields)
     case "docstrings" | "python":
       from tfx_jax.sources.python_text import PythonSource
 

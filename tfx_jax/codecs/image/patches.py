@@ -1,12 +1,14 @@
 """Pictures as tokens: a picture is cut into patches, and each patch is an entry of a codebook.
 
 With patches of one pixel, the codebook is a palette, or the grey levels. If it holds all patches of
-the training pictures, these are encoded without loss; other patches become the nearest entry.
+the training pictures, these are encoded without loss; other patches become the nearest entry. If it
+holds all patches that can be made of the values that occur, nothing is ever lost.
 """
 
 import collections
 import hashlib
 import io
+import itertools
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -15,10 +17,10 @@ import numpy as np
 
 from tfx_jax.codecs.codec import Tokens
 from tfx_jax.codecs.special_tokens import SPECIAL_PIECES
+from tfx_jax.common.picture_files import Picture
 from tfx_jax.common.whole_file import write_whole
 from tfx_jax.errors import UserError
 
-Picture = np.ndarray  # uint8 [H,W,C]
 Size = tuple[int, int]  # height, width
 
 SPEC, CODEBOOK = "codec.json", "codebook.npy"
@@ -34,18 +36,23 @@ class PatchCodec:
   Args:
     codebook: uint8 [K,h,w,C], different patches; the first one stands for missing patches.
     size: height and width of pictures, multiples of h and w.
+    first: id of the first patch of the codebook.
 
   Attributes:
-    element: tokens: the special ones, then one for each patch of the codebook.
-    fingerprint: a hash of the codebook and the size.
+    element: tokens: the special ones, and from `first` one for each patch of the codebook.
+    fingerprint: a hash of the codebook, the size and `first`.
   """
 
-  def __init__(self, codebook: np.ndarray, size: Size) -> None:
-    self._codebook, self.size = codebook, (int(size[0]), int(size[1]))
+  def __init__(self, codebook: np.ndarray, size: Size, first: int = _FIRST) -> None:
+    self._codebook, self.size, self._first = codebook, (int(size[0]), int(size[1])), first
     self._rows, self._columns = (n // p for n, p in zip(size, codebook.shape[1:3], strict=True))
-    self.element = Tokens(_FIRST + len(codebook))
+    self.element = Tokens(
+      first + len(codebook), others=first, length=count_patches(size, codebook.shape[1:3])
+    )
     digest = hashlib.blake2b(codebook.tobytes(), digest_size=16)
     digest.update(repr((codebook.shape, self.size)).encode())
+    if first != _FIRST:
+      digest.update(repr(first).encode())
     self.fingerprint = f"patches-{digest.hexdigest()}"
     self._numbers = {patch.tobytes(): number for number, patch in enumerate(codebook)}
 
@@ -54,10 +61,9 @@ class PatchCodec:
     """Shape of a picture, (H, W, C)."""
     return (*self.size, self._codebook.shape[3])
 
-  @property
-  def patches(self) -> int:
-    """Number of patches of a picture."""
-    return self._rows * self._columns
+  def behind(self, first: int) -> "PatchCodec":
+    """Returns the same codec with ids from `first` on, in a vocabulary with another codec."""
+    return PatchCodec(self._codebook, self.size, first)
 
   def encode(self, pictures: Sequence[Picture], /) -> list[list[int]]:
     """Returns the ids of each picture's patches.
@@ -65,15 +71,15 @@ class PatchCodec:
     Raises:
       UserError: for a picture of another size or number of channels.
     """
-    return [(_FIRST + self._entries(self._cut(picture))).tolist() for picture in pictures]
+    return [(self._first + self._entries(self._cut(picture))).tolist() for picture in pictures]
 
   def decode(self, sequences: Sequence[Sequence[int]], /) -> list[Picture]:
     """Returns the picture of each sequence up to its first EOS; further patches are left out."""
     return [self._join([int(i) for i in sequence]) for sequence in sequences]
 
   def measure(self, picture: Picture, /) -> dict[str, int]:
-    """Returns the number of values of a picture, H * W * C."""
-    return {"values": int(np.prod(picture.shape))}
+    """Returns 1 picture, and the number of its values, H * W * C."""
+    return {"pictures": 1, "values": int(np.prod(picture.shape))}
 
   def save(self, folder: str) -> None:
     """Writes the codec to a folder.
@@ -114,11 +120,16 @@ class PatchCodec:
   def _join(self, ids: list[int]) -> Picture:
     eos = self.element.special_tokens.eos
     ids = ids[: ids.index(eos)] if eos in ids else ids
-    numbers = [i - _FIRST for i in ids if i >= _FIRST]
-    numbers = (numbers + [0] * self.patches)[: self.patches]
+    numbers = [i - self._first for i in ids if i >= self._first]
+    numbers = (numbers + [0] * self.element.length)[: self.element.length]
     height, width, channels = self._codebook.shape[1:]
     grid = self._codebook[numbers].reshape(self._rows, self._columns, height, width, channels)
     return grid.swapaxes(1, 2).reshape(self.shape)  # [rows,columns,h,w,C] -> [H,W,C]
+
+
+def count_patches(size: Sequence[int], patch: Sequence[int]) -> int:
+  """Returns the number of patches of a picture."""
+  return (size[0] // patch[0]) * (size[1] // patch[1])
 
 
 def cut(picture: Picture, patch: Sequence[int]) -> np.ndarray:
@@ -129,9 +140,11 @@ def cut(picture: Picture, patch: Sequence[int]) -> np.ndarray:
 
 
 def train_patches(pictures: Iterable[Picture], size: Size, patch: Size, codes: int) -> PatchCodec:
-  """Returns a codec with all patches of some pictures, or k-means of them if they are too many.
+  """Returns a codec that loses as little as `codes` entries allow.
 
-  The same pictures and settings give the same codec.
+  Its codebook holds all patches that can be made of the values of the pictures; if these are too
+  many, all patches of the pictures; or else those that k-means finds. Grey levels of single pixels
+  are always complete, from 0 to 255. The same pictures and settings give the same codec.
 
   Args:
     pictures: the pictures, read once.
@@ -157,6 +170,9 @@ def train_patches(pictures: Iterable[Picture], size: Size, patch: Size, codes: i
     raise UserError("no pictures to learn image codes from")
   order = sorted(counts, key=lambda content: (-counts[content], content))
   flat = np.frombuffer(b"".join(order), np.uint8).reshape(len(order), -1)
+  levels = np.arange(256, dtype=np.uint8) if flat.shape[1] == 1 else np.unique(flat)
+  if len(levels) ** flat.shape[1] <= codes:
+    return PatchCodec(_all_patches(levels, flat).reshape(-1, *patch, channels), size)
   if len(order) > codes:
     weights = np.array([counts[content] for content in order], np.float64)
     flat = _k_means(flat[:_MOST_PATCHES], weights[:_MOST_PATCHES], codes)
@@ -199,6 +215,14 @@ def load_patches(folder: str) -> PatchCodec:
   if damaged:
     raise UserError(f"the codec in {folder} is damaged: its files do not belong together")
   return codec
+
+
+def _all_patches(levels: np.ndarray, first: np.ndarray) -> np.ndarray:
+  """Returns all vectors [N,D] of some levels: first those of `first` [n,D], then the rest."""
+  known = {vector.tobytes() for vector in first}
+  vectors = map(np.array, itertools.product(levels, repeat=first.shape[1]))
+  rest = [vector for vector in vectors if vector.tobytes() not in known]
+  return np.concatenate([first, np.array(rest, np.uint8).reshape(-1, first.shape[1])])
 
 
 def _k_means(points: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:

@@ -87,25 +87,28 @@ def check_no_text(settings: GenerateSettings) -> None:
 
 
 def forbidden_mask(codec: Codec, names: Collection[str]) -> np.ndarray:
-  """Returns a mask [V] of ids that are never generated: PAD, BOS and the pieces `names`.
+  """Returns a mask [V] of ids that are never generated.
+
+  They are PAD, BOS, the ids of another codec, and the pieces `names`.
 
   Raises:
     UserError: for a name that no piece has, or that of EOS.
   """
   tokens = tokens_of(codec)
   special = tokens.special_tokens
-  never = [i for i in (special.pad, special.bos) if i not in (None, *special.eos_ids)]
-  mask = np.isin(np.arange(tokens.vocab_size), never)
+  never = [i for i in (special.pad, special.bos) if i is not None]
+  ids = np.arange(tokens.vocab_size)
+  mask = (np.isin(ids, never) | (ids < tokens.others)) & ~np.isin(ids, special.eos_ids)
   if not names or not is_text(codec):
     return mask
-  ids = {name: i for i, name in enumerate(codec.pieces(range(tokens.vocab_size)))}
+  pieces = {name: i for i, name in enumerate(codec.pieces(range(tokens.vocab_size)))}
   for name in names:
-    if name not in ids:
-      (close,) = difflib.get_close_matches(name, ids, n=1, cutoff=0.0)
+    if name not in pieces:
+      (close,) = difflib.get_close_matches(name, pieces, n=1, cutoff=0.0)
       raise UserError(
         f"generate.forbidden: the target tokenizer has no piece '{name}', did you mean '{close}'?"
       )
-    mask[ids[name]] = True
+    mask[pieces[name]] = True
     if mask[list(special.eos_ids)].all():
       raise UserError(f"generate.forbidden: without '{name}' no output could end")
   return mask

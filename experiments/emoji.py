@@ -1,0 +1,48 @@
+"""Emoji from their names in two languages, and their names: `emoji:draw`, `emoji:describe`.
+
+The data is made by `benchmarks/emoji_pictures.py` from https://github.com/googlefonts/noto-emoji;
+it is in a folder given by the environment variable EMOJI, by default data/emoji. A fifth of the
+pairs of a base and a skin tone are in the test alone. What a new base looks like cannot be known
+from its name.
+"""
+
+import os
+
+from tfx_jax.config import base
+
+
+def get_config(task="draw"):
+  config = base()
+  config.task.update(name=task, source="text", target="image", metrics=())
+  if task == "describe":
+    config.task.update(source="image", target="names", metrics=("exact_match", "chrf"))
+  folder = os.environ.get("EMOJI", "data/emoji")
+  config.data.origin = (
+    "make it by benchmarks/emoji_pictures.py from https://github.com/googlefonts/noto-emoji, and "
+    "set EMOJI to its folder"
+  )
+  config.data.update(
+    format="pictures", train=f"{folder}/train", validation=f"{folder}/validation",
+    test=f"{folder}/test", source_length=48, target_length=257, batch_size=16,
+  )  # fmt: skip
+  config.tokenizer.update(vocab_size=2000, normalization="identity")
+  # Pictures have 256 patches.
+  config.image.update(size=(32, 32), patch=(2, 2), codes=1024)
+  config.model.update(
+    features=192, num_heads=6, encoder_layers=2, decoder_layers=4, feed_forward=768,
+    activation="gelu", position="learned", max_positions=264, share_embeddings=False, dropout=0.1,
+  )  # fmt: skip
+  if task == "describe":
+    config.data.update(source_length=257, target_length=96)
+    config.model.update(encoder_layers=4, decoder_layers=2)
+  config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=100, schedule="linear")
+  config.optimizer.settings = {"consistent_rms": 0.2}
+  config.train.update(
+    num_steps=3000, label_smoothing=0.0, log_every=20, eval_every=500, decode_every=500,
+    decode_examples=24, checkpoint_every=500,
+  )  # fmt: skip
+  config.evaluate.update(checkpoint="latest", num_samples=10)
+  config.generate.update(
+    beam_size=1, max_source_length=257, max_length=96, max_length_ratio=0.0, batch_size=32
+  )
+  return config
