@@ -79,8 +79,12 @@ def test_python_and_the_command_line_give_the_same(run, few_scenes, tmp_path, ca
     found = loaded.generate(pictures)
     assert [best[0].text for best in found] == output.read_text().splitlines()
     assert loaded.generate(paths) == found
+    with pytest.raises(UserError, match="draw: the outputs of this run are texts: use generate"):
+      loaded.draw(captions)
     return
   found = [best[0].value for best in loaded.generate(captions)]
+  shown = np.asarray(loaded.draw(captions[:2]).convert("RGB"))
+  assert all((shown == colour).all(axis=-1).any() for colour in found[0].reshape(-1, 3))
   names = [f"{number:05}.png" for number in range(1, len(captions) + 1)]
   assert sorted(os.listdir(output)) == [*names, "index.html"]
   for name, picture in zip(names, found, strict=True):

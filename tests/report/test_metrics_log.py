@@ -1,3 +1,4 @@
+import io
 import json
 import math
 import os
@@ -9,9 +10,11 @@ import sys
 import numpy as np
 import pytest
 from absl import logging
+from PIL import Image
 
 from tfx_jax.errors import UserError
 from tfx_jax.report.metrics_log import MetricsLog, NoLog
+from tfx_jax.report.samples import write_samples
 
 
 def lines_of(workdir):
@@ -45,6 +48,28 @@ def test_a_line_is_on_disk_before_any_flush(tmp_path):
   log.write(1, "train", {"loss": 1.0})
   assert len(lines_of(tmp_path)) == 1
   log.close()
+
+
+def test_tensorboard_shows_the_samples_that_were_drawn(tmp_path):
+  picture = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
+  write_samples(str(tmp_path), 3, "validation", [{"output": picture}], 1)
+  log = MetricsLog(str(tmp_path))
+  for step in (2, 3):
+    log.write(step, "validation", {"loss": 1.0})
+  log.close()
+  (path,) = (tmp_path / "tensorboard").iterdir()
+  shown = {
+    (event.step, value.tag): value.image
+    for event in events_of(path)
+    for value in event.summary.value
+    if value.HasField("image")
+  }
+  ((where, image),) = shown.items()
+  assert where == (3, "validation/samples")
+  content = (tmp_path / "samples" / "3-validation.png").read_bytes()
+  assert image.encoded_image_string == content
+  with Image.open(io.BytesIO(content)) as drawn:
+    assert (image.width, image.height) == drawn.size
 
 
 def test_not_finite_figures_are_null_with_a_note(tmp_path):

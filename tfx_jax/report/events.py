@@ -2,11 +2,14 @@
 
 import contextlib
 import importlib
+import io
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from types import ModuleType
+
+from PIL import Image
 
 # TensorBoard shows metrics at most this many seconds late.
 _FLUSH_EVERY_SECONDS = 30
@@ -38,12 +41,17 @@ class Events:
       self._writer.write_event(event)
     self._flushed = time.monotonic()
 
-  def write(self, step: int, values: Mapping[str, float | str]) -> None:
-    """Writes scalars and texts, by tag."""
+  def write(self, step: int, values: Mapping[str, float | str | bytes]) -> None:
+    """Writes scalars, texts and pictures, which are the content of PNG files, by tag."""
     from tensorboardX import summary
 
     event = _messages().Event(wall_time=time.time(), step=step)
     for tag, value in values.items():
+      if isinstance(value, bytes):
+        with Image.open(io.BytesIO(value)) as image:
+          size = {"width": image.width, "height": image.height}
+        event.summary.value.add(tag=tag, image=size | {"encoded_image_string": value})
+        continue
       entry = summary.text(tag, value) if isinstance(value, str) else summary.scalar(tag, value)
       event.summary.value.extend(entry.value)
     self._writer.write_event(event)

@@ -43,7 +43,9 @@ class MetricsLog:
       self._file = open(path, "ab")
 
   def write(self, step: int, split: str, metrics: Mapping[str, Any]) -> None:
-    """Writes a line and, with the tags SPLIT/NAME, TensorBoard scalars and texts.
+    """Writes a line and, with the tags SPLIT/NAME, TensorBoard scalars, texts and pictures.
+
+    Pictures are those of the samples that were drawn at this step, see `write_samples`.
 
     Args:
       step: step of training.
@@ -62,7 +64,12 @@ class MetricsLog:
     with writing(self._workdir):
       self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
       self._file.flush()
-      self._events.write(int(step), {f"{split}/{name}": v for name, v in values.items()})
+      shown = {f"{split}/{name}": value for name, value in values.items()}
+      drawn = os.path.join(self._workdir, "samples", f"{int(step)}-{split}.png")
+      if os.path.exists(drawn):
+        with open(drawn, "rb") as file:
+          shown[f"{split}/samples"] = file.read()
+      self._events.write(int(step), shown)
 
   def flush(self) -> int:
     """Flushes all lines to disk; returns the byte offset of their end, for `resume_at`."""

@@ -1,11 +1,13 @@
 """Pictures of several examples side by side, for people to look at."""
 
+import io
 import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from PIL import Image
 
-from tfx_jax.common.whole_file import whole_file
+from tfx_jax.common.whole_file import write_whole
 
 # Size of a picture and of a line of text, in inches; letters in a line under a picture.
 _SIDE, _LINE, _LETTERS = 1.5, 0.16, 24
@@ -14,16 +16,26 @@ _COLUMNS = 6
 Row = Mapping[str, str | np.ndarray | None]
 
 
-def draw_examples(path: str, rows: Sequence[Row]) -> None:
-  """Draws examples as PNG: each one's pictures side by side, its texts under them.
+def gallery(texts: Sequence[str], pictures: Sequence[Sequence[np.ndarray]]) -> Image.Image:
+  """Returns an image of texts with the pictures of each, for a notebook to show."""
+  rows: list[Row] = [
+    {"text": text, **{str(number): picture for number, picture in enumerate(found, 1)}}
+    for text, found in zip(texts, pictures, strict=True)
+  ]
+  return Image.open(io.BytesIO(examples_png(rows)))
 
-  Args:
-    path: the file.
-    rows: the examples.
+
+def draw_examples(path: str, rows: Sequence[Row]) -> None:
+  """Draws examples to a file, see `examples_png`.
 
   Raises:
     OSError: if it cannot be written.
   """
+  write_whole(path, examples_png(rows))
+
+
+def examples_png(rows: Sequence[Row]) -> bytes:
+  """Returns a PNG of examples: the pictures of each one side by side, its texts under them."""
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
@@ -40,7 +52,7 @@ def draw_examples(path: str, rows: Sequence[Row]) -> None:
     for row in rows
   ]
   down = -(-len(rows) // across)
-  height = _SIDE + 0.3 + _LINE * max(map(len, lines))
+  height = _SIDE + 0.3 + _LINE * max(map(len, lines), default=0)
   figure = Figure(figsize=(_SIDE * each * across + 0.2, height * down))
   FigureCanvasAgg(figure)
   for number, (images, text) in enumerate(zip(pictures, lines, strict=True)):
@@ -62,5 +74,6 @@ def draw_examples(path: str, rows: Sequence[Row]) -> None:
       va="top",
       parse_math=False,
     )
-  with whole_file(path) as file:
-    figure.savefig(file, format="png", dpi=110)
+  content = io.BytesIO()
+  figure.savefig(content, format="png", dpi=110)
+  return content.getvalue()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
+from PIL import Image
 
 from tfx_jax import builders
 from tfx_jax.codecs.codec import AnyValue, Codec
@@ -24,6 +25,7 @@ from tfx_jax.models.quantized import dequantize
 from tfx_jax.parallel import Parallel
 from tfx_jax.pretrained.export import write_huggingface, write_safetensors
 from tfx_jax.report.heat_map import draw_heat_map
+from tfx_jax.report.pictures import gallery
 from tfx_jax.run.chat import Chat
 from tfx_jax.run.inputs import read_inputs
 from tfx_jax.tasks.dialogue import DialogueTask
@@ -78,7 +80,7 @@ class Run:
     The `value` of a picture is uint8 [H,W,C].
 
     Args:
-      inputs: texts; or pictures, uint8 [H,W,C], or paths of their files.
+      inputs: texts; or pictures: uint8 [H,W,C], images of Pillow, or paths of files.
       prefixes: texts or token lists that the outputs of each input begin with; an empty one forces
         nothing. By default `config.generate.prefix` for all.
       **settings: changes of `config.generate` for this call, such as `beam_size`, `num_return`,
@@ -89,6 +91,22 @@ class Run:
     """
     values = read_inputs(self.codecs[0], "generate: inputs", inputs, self.config.image.fit)
     return self.generator(self.params, values, prefixes=prefixes, **settings)
+
+  def draw(self, inputs: Iterable[str], **settings: Any) -> Image.Image:
+    """Returns one image with the pictures that are generated for some texts, to look at.
+
+    Args:
+      inputs: texts.
+      **settings: see `generate`; all `num_return` pictures of a text are side by side.
+
+    Raises:
+      UserError: if the outputs of this run are texts, and as `generate`.
+    """
+    if is_text(self.codecs[1]):
+      raise UserError("draw: the outputs of this run are texts: use generate")
+    texts = as_texts("draw: inputs", inputs)
+    outputs = self.generate(texts, **settings)
+    return gallery(texts, [[output.value for output in found] for found in outputs])
 
   def stream(self, text: str, number: int = 0, **settings: Any) -> Iterator[str]:
     """Returns the output for one text in chunks, each as soon as it is generated.
