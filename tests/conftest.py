@@ -1,7 +1,9 @@
 """Shared set-up: eight devices on the host's CPU, quick compilation, strict broadcasting."""
 
+import gc
 import importlib.metadata
 import os
+import pathlib
 
 flags = [
   os.environ.get("XLA_FLAGS", ""),
@@ -20,6 +22,20 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Linux gives a process 65,530 pieces of memory by default. Each compiled program takes a dozen or
+# more; XLA crashes if there is none left.
+MOST_PIECES = 30_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_programs():
+  """Forgets compiled programs when there are many."""
+  yield
+  maps = pathlib.Path("/proc/self/maps")
+  if maps.exists() and maps.read_bytes().count(b"\n") > MOST_PIECES:
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -59,7 +59,7 @@ def test_the_percent_format_is_understood():
 
 
 def test_there_are_notebooks():
-  assert len(NAMES) == 6
+  assert len(NAMES) == 7
   assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
 
 
