@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tracemalloc
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from support.tiny_pairs import TinyPairs, pairs
+from support.tiny_pairs import TinyPairs, TinyPictures, pairs
 from support.tiny_run import SETTINGS
 
 from tfx_jax.errors import UserError
@@ -81,6 +82,17 @@ def test_a_reader_can_be_read_again(folder):
 def test_dotted_fields_reach_inside(read):
   expected = [{f"pair.{field}": pair[field] for field in FIELDS} for pair in pairs(20)]
   assert in_order(read("tiny_pairs/nested:test", NESTED)) == in_order(expected)
+
+
+def test_labels_become_names_and_pictures_arrays(tmp_path):
+  builder = TinyPictures(data_dir=str(tmp_path), file_format="array_record")
+  tfds.disable_progress_bar()
+  builder.download_and_prepare()
+  records = list(open_source("tfds", "tiny_pictures", ("label", "image"), tfds_dir=str(tmp_path)))
+  assert len(records) == len(TinyPictures.contents)
+  for record in records:
+    number = [np.array_equal(record["image"], x) for x in TinyPictures.contents].index(True)
+    assert record["image"].dtype == np.uint8 and record["label"] == ("cat", "dog")[number % 2]
 
 
 def test_the_only_split_need_not_be_named(tmp_path, monkeypatch):
@@ -156,9 +168,16 @@ def test_the_fingerprint_changes_with_the_content(folder, tmp_path, monkeypatch)
     ("tiny_pairs/de-en:train", ("dee", "en"), "no field 'dee', did you mean 'de'?"),
     ("tiny_pairs/nested:train", ("pair.d",), "no field 'pair.d', did you mean 'de'?"),
     ("tiny_pairs/nested:train", ("pair.de.x",), "'pair.de.x': there is nothing inside a Text"),
-    ("tiny_pairs/nested:train", ("pair",), "'pair' is not one text but Translation"),
-    ("tiny_pairs/nested:train", ("words",), "'words' is not one text but Sequence"),
-    ("tiny_pairs/nested:train", ("kind",), "'kind' is not one text but ClassLabel"),
+    (
+      "tiny_pairs/nested:train",
+      ("pair",),
+      "'pair' is not one text, label or picture but Translation",
+    ),
+    (
+      "tiny_pairs/nested:train",
+      ("words",),
+      "'words' is not one text, label or picture but Sequence",
+    ),
   ],
 )
 def test_what_is_not_there_is_told_at_once(folder, capfd, path, fields, told):

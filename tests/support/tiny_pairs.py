@@ -1,8 +1,11 @@
-"""A data set for TensorFlow Datasets, made on the spot."""
+"""Data sets for TensorFlow Datasets, made on the spot."""
 
+import io
 import random
 
+import numpy as np
 import tensorflow_datasets as tfds
+from PIL import Image
 
 
 def pairs(count):
@@ -45,3 +48,27 @@ class TinyPairs(tfds.core.GeneratorBasedBuilder):
         yield i, {"pair": pair, "kind": "x", "words": pair["en"].split()}
       else:
         yield i, pair
+
+
+class TinyPictures(tfds.core.GeneratorBasedBuilder):
+  """Pictures of noise with labels."""
+
+  VERSION = tfds.core.Version("1.0.0")
+  contents = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), np.uint8)
+
+  def _info(self):
+    image = tfds.features.Image(shape=(None, None, 3))
+    label = tfds.features.ClassLabel(names=["cat", "dog"])
+    features = tfds.features.FeaturesDict({"image": image, "label": label})
+    return tfds.core.DatasetInfo(builder=self, features=features)
+
+  def _split_generators(self, dl_manager):
+    return {"train": self._generate_examples()}
+
+  def _generate_examples(self):
+    for number, picture in enumerate(self.contents):
+      # Given as a file, because TFDS encodes arrays with TensorFlow.
+      file = io.BytesIO()
+      Image.fromarray(picture).save(file, "PNG")
+      file.seek(0)
+      yield number, {"image": file, "label": number % 2}

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,8 @@ class TfdsSource:
     path: NAME[/CONFIG][:VERSION][:SPLIT], such as 'wmt17_translate/de-en:train[:50%]'. SPLIT has
       the syntax of TFDS and may be omitted if there is only one. Without VERSION, the newest one in
       the folder is read.
-    fields: names of features that are texts; those of nested features are dotted.
+    fields: names of features that are texts, labels or pictures of 8 bits; those of nested features
+      are dotted. A label becomes the name of its class, a picture uint8 [H,W,C].
     folder: the data folder of TFDS; if empty, the environment variable TFDS_DATA_DIR, or
       ~/tensorflow_datasets.
 
@@ -48,8 +49,7 @@ class TfdsSource:
     self._builder = _prepared(parts["name"], os.path.expanduser(folder))
     self._info = self._builder.info
     self._split = _checked_split(self._info, parts["split"] or "")
-    for field in fields:
-      _check_text(self._info.features, field)
+    self._convert = {field: _converter(self._info.features, field) for field in fields}
 
   @property
   def fingerprint(self) -> str:
@@ -69,7 +69,7 @@ class TfdsSource:
     content = ["tfds", self._fields, self._info.full_name, self._split, sizes]
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
-  def __iter__(self) -> Iterator[dict[str, str]]:
+  def __iter__(self) -> Iterator[dict[str, Any]]:
     source = self._builder.as_data_source(split=self._split, file_format=_FORMAT)
     places = [(field, field.split(".")) for field in self._fields]
     for start in range(0, len(source), _SLICE):
@@ -80,7 +80,7 @@ class TfdsSource:
         raise UserError(f"cannot read {self._builder.data_dir}: {first_line(error)}") from error
       for number, example in zip(numbers, examples, strict=True):
         try:
-          yield {field: _nested(example, keys).decode() for field, keys in places}
+          yield {field: self._convert[field](_nested(example, keys)) for field, keys in places}
         except (AttributeError, UnicodeDecodeError) as error:  # None, or bytes of other encodings
           where = f"{self._info.full_name}:{self._split}, example {number}"
           raise UserError(f"{where}: a field is no UTF-8 text") from error
@@ -114,14 +114,15 @@ def _prepared(name: str, folder: str) -> Any:
 
 
 def _import_tfds() -> Any:
-  """Imports TFDS and registers its data sets of texts.
+  """Imports TFDS and registers its data sets of texts and pictures.
 
   By itself, it stops registering them at the first of all its data sets that needs TensorFlow.
   """
   try:
     import tensorflow_datasets as tfds
 
-    for group in ("translate", "summarization", "text", "text_simplification"):
+    groups = ("translate", "summarization", "text", "text_simplification")
+    for group in (*groups, "image", "image_classification", "vision_language"):
       importlib.import_module(f"tensorflow_datasets.{group}")
   except ImportError as error:
     raise UserError(
@@ -193,16 +194,26 @@ def _names(info: Any, split: str) -> list[str]:
   return list(info.splits) if names == ["all"] else names
 
 
-def _check_text(features: Any, field: str) -> None:
-  """Raises UserError if a field is not one text."""
+def _converter(features: Any, field: str) -> Callable[[Any], Any]:
+  """Returns a function from the value of a field to that of a record.
+
+  Raises:
+    UserError: if the field is neither one text, nor a label, nor a picture.
+  """
   for key in field.split("."):
     if not hasattr(features, "keys"):
       raise UserError(f"'{field}': there is nothing inside a {type(features).__name__}")
     if key not in features.keys():
       raise UserError(f"no field '{field}'{nearest(key, features.keys())}")
     features = features[key]
-  if features.shape != () or features.np_dtype != np.object_:
-    raise UserError(f"field '{field}' is not one text but {type(features).__name__}")
+  if features.shape == () and features.np_dtype == np.object_:
+    return lambda value: value.decode()
+  if features.shape == () and hasattr(features, "int2str"):
+    return features.int2str
+  if len(features.shape) == 3 and features.np_dtype == np.uint8:
+    return np.asarray
+  kind = type(features).__name__
+  raise UserError(f"field '{field}' is not one text, label or picture but {kind}")
 
 
 def _nested(example: Any, keys: Sequence[str]) -> Any:
