@@ -1,4 +1,4 @@
-"""Emoji from their names in two languages, and their names: `emoji:draw`, `emoji:describe`.
+"""Emoji from their names, and names of emoji, in two languages: `emoji:describe`.
 
 The data is made by `benchmarks/emoji_pictures.py` from https://github.com/googlefonts/noto-emoji;
 it is in a folder given by the environment variable EMOJI, by default data/emoji. A fifth of the

@@ -1,4 +1,4 @@
-"""Handwritten digits: drawn by class, and their exact likelihood: `mnist:digits`, `mnist:grey`.
+"""Handwritten digits drawn by class, and their exact likelihood: `mnist:grey`.
 
 The data is MNIST, the four IDX files train-images-idx3-ubyte.gz … in a folder given by the
 environment variable MNIST, by default data/mnist. `binary` (black and white at half of the

@@ -1,4 +1,4 @@
-"""Your own pictures: `pictures --config.data.train=FOLDER` draws; `pictures:describe` describes.
+"""Your own pictures: `pictures --config.data.train=FOLDER`; `pictures:describe`.
 
 FOLDER has pictures and a file metadata.jsonl with a line {"file_name": "a.png", "text": "…"} for
 each, the layout of Hugging Face's ImageFolder; with `--config.task.source=label`, folders CLASS of

@@ -60,7 +60,7 @@ class Options:
   output: str = _option(
     "-",
     "FILE",
-    "File for the outputs, - for stdout; a new folder for pictures and for mode export.",
+    "File, or - for stdout; for pictures and for export a new folder.",
     ("generate", "export"),
   )
   format: str = _option(
