@@ -58,10 +58,10 @@ for record in records[:3]:
 # %% [markdown]
 # ## Learn to draw
 #
-# `scenes:draw` is an encoder-decoder of 1 million parameters. Here it learns for a shorter time
-# than by `tfx train scenes:draw`, after which 99.5 % of the test's scenes are right. A tenth of
-# the captions is left out in training, for guidance below. Samples are drawn in `samples/`, and
-# TensorBoard shows them.
+# `scenes:draw` is an encoder-decoder of 1 million parameters, and after `tfx train scenes:draw`
+# 99.5 % of the test's scenes are right. Here it learns for fewer steps, by Muon, which is faster
+# than the experiment's AdamW. A tenth of the captions is left out in training, for guidance below.
+# Samples are drawn in `samples/`, and TensorBoard shows them.
 
 # %%
 config = read_experiment("scenes:draw")
@@ -69,9 +69,10 @@ config.data.source_dropout = 0.1
 every = max(STEPS // 3, 25)
 config.train.update(
   num_steps=STEPS, log_every=20, eval_every=every, decode_every=every, decode_examples=100,
-  checkpoint_every=every,
+  checkpoint_every=every, best_metric="loss",
 )  # fmt: skip
-config.optimizer.warmup_steps = min(100, STEPS)
+config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=50, schedule="linear")
+config.optimizer.settings = {"consistent_rms": 0.2}
 config.data.test = "test[:20%]"
 run = tfx_jax.train(config, "runs/scenes")
 
