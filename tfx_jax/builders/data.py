@@ -212,7 +212,7 @@ def make_layout(config: ConfigDict, codecs: tuple[Codec, Codec] | None = None) -
   data, has_source = config.data, make_task(config).has_source
   continues = not has_source
   cut_start = continues or data.long_sources == "cut_start"
-  if config.model.architecture == "encoder_decoder":
+  if config.model.architecture != "decoder_only":
     lengths = data.source_length, data.target_length
     elements = source, target
     return EncoderDecoderLayout(*lengths, continues, cut_start, elements, data.source_dropout)

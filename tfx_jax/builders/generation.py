@@ -1,12 +1,17 @@
 """The generator that a configuration asks for."""
 
+from typing import cast
+
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.data import make_layout
 from tfx_jax.builders.named import arguments_of
 from tfx_jax.codecs.codec import Codec
+from tfx_jax.codecs.special_tokens import MASK
 from tfx_jax.generation.generator import Generator
+from tfx_jax.generation.masked import AnyGenerator, MaskedGenerator
 from tfx_jax.generation.settings import GenerateSettings
+from tfx_jax.models.masked import MaskedModel
 from tfx_jax.models.model import Model
 from tfx_jax.parallel import Parallel
 
@@ -18,7 +23,9 @@ def make_generate_settings(config: ConfigDict) -> GenerateSettings:
 
 def make_generator(
   config: ConfigDict, model: Model, codecs: tuple[Codec, Codec], parallel: Parallel
-) -> Generator:
+) -> AnyGenerator:
   """Returns the generator of a model whose outputs are tokens, such as texts."""
   layout, settings = make_layout(config, codecs), make_generate_settings(config)
+  if config.model.architecture == "masked":
+    return MaskedGenerator(cast(MaskedModel, model), parallel, *codecs, layout, settings, MASK)
   return Generator(model, parallel, *codecs, layout, settings)

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from tfx_jax.builders.data import make_layout
 from tfx_jax.codecs.codec import Element, Frames, Tokens
 from tfx_jax.errors import UserError
+from tfx_jax.layers import axes
 from tfx_jax.layers import norm as norms
 from tfx_jax.layers.attention import Attention
 from tfx_jax.layers.block import Block
@@ -20,6 +21,7 @@ from tfx_jax.layers.copy import CopyAttention
 from tfx_jax.layers.embed import FrameEmbed, TokenEmbed, padded_size
 from tfx_jax.layers.feed_forward import FeedForward
 from tfx_jax.layers.head import FrameHead, VocabularyHead
+from tfx_jax.layers.linear import Linear
 from tfx_jax.layers.position import (
   AlibiBias,
   BucketBias,
@@ -30,12 +32,13 @@ from tfx_jax.layers.position import (
 from tfx_jax.layers.stack import Stack
 from tfx_jax.models.decoder_only import DecoderOnly
 from tfx_jax.models.encoder_decoder import EncoderDecoder
+from tfx_jax.models.masked import Masked
 from tfx_jax.models.model import Model
 
 NORMS = {"layer_norm": norms.LayerNorm, "rms_norm": norms.RMSNorm}
 POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "bucket", "none")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-ARCHITECTURES = ("encoder_decoder", "decoder_only")
+ARCHITECTURES = ("encoder_decoder", "decoder_only", "masked")
 # Kinds of `model.rotary_scaling`, and how many numbers each has.
 _SCALINGS = {"linear": 1, "llama3": 4}
 
@@ -116,7 +119,8 @@ def make_model(config: ConfigDict, codecs: tuple[HasElement, HasElement]) -> Mod
     decoder = stack(block, c.decoder_layers, bidirectional=False)
     window = make_layout(config).window
     return DecoderOnly(_embed(c, target), position, decoder, head, window, **shared)
-  return EncoderDecoder(
+  both = functools.partial(
+    EncoderDecoder,
     embed_source=None if c.share_embeddings and both_tokens else _embed(c, source),
     embed_target=_embed(c, target),
     position_source=position,
@@ -130,6 +134,13 @@ def make_model(config: ConfigDict, codecs: tuple[HasElement, HasElement]) -> Mod
     zero_start=c.zero_start,
     **shared,
   )
+  if c.architecture == "encoder_decoder":
+    return both()
+  lengths = functools.partial(
+    Linear, c.features, config.data.target_length + 1, (axes.EMBED, None), dtype=dtype
+  )
+  known = isinstance(target, Tokens) and target.length
+  return Masked(**both.keywords, length_head=None if known else lengths)
 
 
 def _embed(c: ConfigDict, element: Element) -> Callable[[], nn.Module]:

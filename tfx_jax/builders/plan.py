@@ -40,7 +40,7 @@ def planned_codecs(config: ConfigDict) -> tuple[PlannedCodec, PlannedCodec]:
 def make_size(config: ConfigDict, codecs: tuple[Any, Any], mesh: Mapping[str, int]) -> Size:
   """Returns the sizes of the model and its batch, on a mesh of these sizes."""
   model, data, train = config.model, config.data, config.train
-  both = model.architecture == "encoder_decoder"
+  both = model.architecture != "decoder_only"
   source, target = (padded_size(codec.element.vocab_size, model.vocab_multiple) for codec in codecs)
   fields = {field.name for field in dataclasses.fields(Size)}
   length = make_layout(config).window or data.target_length

@@ -1,17 +1,21 @@
 """From the configuration to the optimizer, the objective, the training step and its intervals."""
 
 from collections.abc import Callable
+from typing import cast
 
 import optax
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.named import arguments_of
 from tfx_jax.codecs.codec import Element, Frames
+from tfx_jax.codecs.special_tokens import MASK
 from tfx_jax.common.json_object import JsonObject
 from tfx_jax.models.lora import Adapted, adapters_only
+from tfx_jax.models.masked import MaskedModel
 from tfx_jax.models.model import Model
 from tfx_jax.parallel import Parallel
 from tfx_jax.training.intervals import Intervals
+from tfx_jax.training.masked_objective import MaskedObjective
 from tfx_jax.training.objective import FrameObjective, Objective, TokenObjective
 from tfx_jax.training.optimizer import Schedule, make_optimizer, make_schedule
 from tfx_jax.training.step import make_train_step
@@ -46,12 +50,14 @@ def make_objective(
   """
   if isinstance(target, Frames):
     return FrameObjective(model)
-  return TokenObjective(
-    model,
-    device_parts=parallel.batch_parts,
-    plain_gradients=config.model.plain_gradients,
-    **arguments_of(TokenObjective, config.train),
-  )
+  shared = {
+    "device_parts": parallel.batch_parts,
+    "plain_gradients": config.model.plain_gradients,
+  }
+  if config.model.architecture == "masked":
+    settings = arguments_of(MaskedObjective, config.train)
+    return MaskedObjective(cast(MaskedModel, model), MASK, **shared, **settings)
+  return TokenObjective(model, **shared, **arguments_of(TokenObjective, config.train))
 
 
 def make_step(

@@ -178,6 +178,8 @@ def _check_architecture(config: ConfigDict) -> None:
     raise UserError(f"task.name='{config.task.name}' needs tokenizer.joint=True")
   if "image" in builders.side_kinds(config):
     _check_kinds(config)
+  if config.model.architecture == "masked":
+    _check_masked(config)
   if not alone:
     return
   if not config.tokenizer.joint:
@@ -190,9 +192,29 @@ def _check_architecture(config: ConfigDict) -> None:
       )
 
 
+def _check_masked(config: ConfigDict) -> None:
+  """Checks settings of models that predict masked tokens."""
+  needed = {
+    "model.copy_head": False,
+    "model.zero_start": False,
+    "model.windows": (),
+    "train.r_drop": 0.0,
+    "data.end_sources": True,
+    "generate.alignments": False,
+    "generate.ensemble": (),
+  }
+  for key, value in needed.items():
+    if type(value)(_value(config, key)) != value:
+      raise UserError(f"model.architecture='masked' needs {key}={value!r}")
+  if not builders.make_task(config).has_source:
+    raise UserError(
+      f"model.architecture='masked' needs a task with sources, not '{config.task.name}'"
+    )
+
+
 def _check_kinds(config: ConfigDict) -> None:
   """Checks settings of tasks with pictures: some must have one value, some be large enough."""
-  both = config.model.architecture == "encoder_decoder"
+  both = config.model.architecture != "decoder_only"
   needed = {"model.share_embeddings": False} if both else {}
   needed |= {
     "model.copy_head": False,

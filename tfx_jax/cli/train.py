@@ -185,6 +185,7 @@ def _make_validate(
   loss_step = parallel.jit(
     make_loss_step(builders.make_objective(config, model, parallel, codecs[1].element))
   )
+  exact = config.model.architecture != "masked"
   task = builders.make_task(config)
   examples = builders.read_examples(config, "validation", config.train.decode_examples)
 
@@ -192,7 +193,9 @@ def _make_validate(
     params: Params, step: int, decode: bool, between_batches: Callable[[], None]
   ) -> dict[str, float | str]:
     params = merge(params)
-    figures: dict[str, float | str] = {**loss_metrics(loss_step, params, loader, parallel)}
+    figures: dict[str, float | str] = {
+      **loss_metrics(loss_step, params, loader, parallel, exact=exact)
+    }
     if decode:
       texts, rows = output_metrics(generator, params, task, examples, lambda _: between_batches())
       figures |= texts

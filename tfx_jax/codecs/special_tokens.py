@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 PAD, EOS, UNK, BOS = 0, 1, 2, 3
+# What models that predict masked tokens read for a token that is not known yet: BOS is in no target
+# and is never generated.
+MASK = BOS
 # Their names in the vocabulary, by id.
 SPECIAL_PIECES = ("<pad>", "</s>", "<unk>", "<s>")
 

@@ -144,6 +144,8 @@ RANGES = {
   "generate.seed": _SEED,
   "generate.num_samples": _COUNT,
   "generate.guidance": Range(0.0, 1e3),
+  "generate.steps": _COUNT,
+  "generate.choice_temperature": Range(0.0, 1e3),
   "generate.min_length": _COUNT_OR_NONE,
   "generate.max_length": _COUNT,
   "generate.max_length_ratio": _WEIGHT,

@@ -158,7 +158,8 @@ def base() -> ConfigDict:
         "codes": 256,
       },
       "model": {
-        # encoder_decoder or decoder_only.
+        # encoder_decoder, decoder_only, or masked: an encoder-decoder that predicts all tokens of
+        # an output together, in a few steps.
         "architecture": "encoder_decoder",
         "encoder_layers": 6,
         "decoder_layers": 6,

@@ -8,7 +8,8 @@ from tfx_jax.codecs.codec import AnyValue
 from tfx_jax.common.heartbeat import beat
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
-from tfx_jax.generation.generator import Generator, Hypothesis, Output
+from tfx_jax.generation.generator import Hypothesis, Output
+from tfx_jax.generation.masked import AnyGenerator
 from tfx_jax.metrics import perplexity
 from tfx_jax.metrics.corpus import CorpusMetric
 from tfx_jax.models.model import Params
@@ -30,7 +31,7 @@ class Task(Protocol):
 
 
 def loss_metrics(
-  loss_step: Callable, params: Params, loader: Loader, parallel: Parallel
+  loss_step: Callable, params: Params, loader: Loader, parallel: Parallel, *, exact: bool = True
 ) -> dict[str, float]:
   """Returns the metrics of the cross-entropy over a whole corpus, see `metrics/perplexity.py`.
 
@@ -39,6 +40,7 @@ def loss_metrics(
     params: parameters of the model.
     loader: the corpus.
     parallel: the mesh.
+    exact: whether the loss is a likelihood, which can be divided by the sizes of targets.
   """
   sums = []
   for batch in loader.once():
@@ -47,12 +49,12 @@ def loss_metrics(
   whole = functools.reduce(lambda a, b: a.merge(b), parallel.fetch(sums))
   units = ("bytes", "words", "pictures", "values")
   sizes = {unit: loader.report.get(f"target_{unit}") for unit in units}
-  known = {unit: size for unit, size in sizes.items() if size is not None}
+  known = {unit: size for unit, size in sizes.items() if exact and size is not None}
   return perplexity.loss_metrics(float(whole.total), float(whole.count), known)
 
 
 def best_outputs(
-  generator: Generator,
+  generator: AnyGenerator,
   params: Params,
   examples: Sequence[Example],
   on_batch: Callable[[int], None] = lambda count: None,
@@ -68,7 +70,7 @@ def _value(output: Hypothesis | Output) -> AnyValue:
 
 
 def output_metrics(
-  generator: Generator,
+  generator: AnyGenerator,
   params: Params,
   task: Task,
   examples: Sequence[Example],

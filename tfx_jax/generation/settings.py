@@ -21,6 +21,7 @@ READ_BY = dict.fromkeys(
   ("temperature", "top_k", "top_p", "min_p", "typical_p", "seed"), ("sample", "mbr")
 ) | {
   "num_samples": ("mbr",),
+  "choice_temperature": ("sample",),
   **dict.fromkeys(
     ("coverage_penalty", "early_stopping", "beam_groups", "diversity_penalty"), ("beam",)
   ),
@@ -56,6 +57,9 @@ class GenerateSettings:
       see `decoding/truncation.py`; 1: no restriction.
     seed: seed of the draws.
     num_samples: samples of each input that minimum Bayes risk decoding compares.
+    steps: predictions of each output by a masked model; it may take the number of tokens or a few.
+    choice_temperature: noise in the choice of the tokens that a masked model keeps after each
+      prediction, see `decoding/masked.py`; 0: the most certain ones.
     guidance: scale s of classifier-free guidance: how much more the source counts than in training,
       see `models/guidance.py`; 0: not at all, 1: as in training. For models that were trained with
       `data.source_dropout` (tokens only).
@@ -101,6 +105,8 @@ class GenerateSettings:
   typical_p: float = 1.0
   seed: int = 0
   num_samples: int = 32
+  steps: int = 10
+  choice_temperature: float = 1.0
   guidance: float = 1.0
   min_length: int = 1
   max_length: int = 128

@@ -35,6 +35,7 @@ class EncoderDecoder(nn.Module):
     zero_start: whether targets begin with an embedding of zeros, not with that of BOS.
     copy_attention: makes the attention that a copy head points with, or None; both sides then have
       the same tokens.
+    causal: whether the decoder sees only what is before a position.
   """
 
   embed_source: Callable[[], nn.Module] | None
@@ -48,6 +49,7 @@ class EncoderDecoder(nn.Module):
   embed_norm: Callable[[], nn.Module] | None = None
   zero_start: bool = False
   copy_attention: Callable[[], nn.Module] | None = None
+  causal: bool = True
 
   def setup(self):
     self.target_embed = self.embed_target()
@@ -66,11 +68,16 @@ class EncoderDecoder(nn.Module):
       self.pointer = self.copy_attention()
     self.dropout = Dropout(self.dropout_rate)
 
-  def __call__(self, batch: Batch) -> Hidden:
-    """Returns the decoder's hidden states [B,T,D]; with a copy head, also where each points."""
-    memory = self.encode(batch)
+  def __call__(self, batch: Batch, memory: jax.Array | None = None) -> Hidden:
+    """Returns the decoder's hidden states [B,T,D]; with a copy head, also where each points.
+
+    Args:
+      batch: the batch.
+      memory: the encoder's states [B,S,D] if they are known already.
+    """
+    memory = self.encode(batch) if memory is None else memory
     copied = self._copied(batch, memory)
-    context = _context(batch["targets_segments"], batch["targets_positions"], batch)
+    context = self._context(batch["targets_segments"], batch["targets_positions"], batch)
     x = self._embed_target(batch["decoder_inputs"], context.positions)
     hidden, _ = self.decoder_stack(x, context, memory)
     hidden = self._point(hidden, copied, context)
@@ -106,7 +113,7 @@ class EncoderDecoder(nn.Module):
   def attention(self, batch: Batch, layer: int) -> jax.Array:
     """Returns a decoder layer's attention to the source [B,T,S], averaged over its heads."""
     memory = self.encode(batch)
-    context = _context(batch["targets_segments"], batch["targets_positions"], batch)
+    context = self._context(batch["targets_segments"], batch["targets_positions"], batch)
     x = self._embed_target(batch["decoder_inputs"], context.positions)
     _, layers = self.decoder_stack(x, context, memory, keep=True, alignment_layer=layer)
     return layers[layer].attended
@@ -127,7 +134,7 @@ class EncoderDecoder(nn.Module):
     """
     memory = self.encode(prompt)
     copied = self._copied(prompt, memory)
-    context = _context(prompt["prompt_segments"], prompt["prompt_positions"], prompt)
+    context = self._context(prompt["prompt_segments"], prompt["prompt_positions"], prompt)
     x = self._embed_target(prompt["prompt"], context.positions)
     hidden, layers = self.decoder_stack(
       x, context, memory, keep=True, alignment_layer=alignment_layer
@@ -182,11 +189,10 @@ class EncoderDecoder(nn.Module):
       x = self.target_norm(x)
     return self.dropout(x)
 
-
-def _context(segments: jax.Array, positions: jax.Array, source: SourceBatch) -> Context:
-  """Returns the context of a decoder that reads whole targets or prompts [B,T]."""
-  return Context(
-    positions,
-    Mask(segments, segments, causal=True),
-    Mask(segments, source["inputs_segments"]),
-  )
+  def _context(self, segments: jax.Array, positions: jax.Array, source: SourceBatch) -> Context:
+    """Returns the context of a decoder that reads whole targets or prompts [B,T]."""
+    return Context(
+      positions,
+      Mask(segments, segments, causal=self.causal),
+      Mask(segments, source["inputs_segments"]),
+    )
