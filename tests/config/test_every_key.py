@@ -104,6 +104,7 @@ WHERE = {
   "generate.min_p": {"generate.search": "sample"},
   "generate.typical_p": {"generate.search": "sample"},
   "generate.seed": {"generate.search": "sample"},
+  "generate.choice_temperature": {"generate.search": "sample"},
   "generate.diversity_penalty": {"generate.beam_groups": 2},
   "generate.stop": {"generate.beam_size": 1},
   "generate.stream": {"generate.beam_size": 1},
