@@ -1,4 +1,4 @@
-"""What is masked, and the loss of lengths, for models that predict masked tokens."""
+"""Masked places of targets, and the loss of their lengths."""
 
 import math
 
