@@ -58,9 +58,8 @@ for record in records[:3]:
 # %% [markdown]
 # ## Learn to draw
 #
-# `scenes:draw` is an encoder-decoder of 1 million parameters, and after `tfx train scenes:draw`
-# 99.5 % of the test's scenes are right. Here it learns for fewer steps, by Muon, which is faster
-# than the experiment's AdamW. A tenth of the captions is left out in training, for guidance below.
+# `scenes:draw` is an encoder-decoder of 1 million parameters. Here it learns for fewer steps than
+# by `tfx train scenes:draw`. A tenth of the captions is left out in training, for guidance below.
 # Samples are drawn in `samples/`, and TensorBoard shows them.
 
 # %%
@@ -71,8 +70,6 @@ config.train.update(
   num_steps=STEPS, log_every=20, eval_every=every, decode_every=every, decode_examples=100,
   checkpoint_every=every, best_metric="loss",
 )  # fmt: skip
-config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=50, schedule="linear")
-config.optimizer.settings = {"consistent_rms": 0.2}
 config.data.test = "test[:20%]"
 run = tfx_jax.train(config, "runs/scenes")
 
