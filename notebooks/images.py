@@ -58,9 +58,11 @@ for record in records[:3]:
 # %% [markdown]
 # ## Learn to draw
 #
-# `scenes:draw` is an encoder-decoder of 1 million parameters. Here it learns for fewer steps than
-# by `tfx train scenes:draw`. A tenth of the captions is left out in training, for guidance below.
-# Samples are drawn in `samples/`, and TensorBoard shows them.
+# `scenes:draw` is an encoder-decoder of 1 million parameters, and after `tfx train scenes:draw`
+# 99.5 % of the test's scenes are right. Here it learns for fewer steps, by Muon, which is faster
+# than the experiment's AdamW. Label smoothing would spoil samples: a tenth of them would be any
+# token. A tenth of the captions is left out in training, for guidance below. Samples are drawn in
+# `samples/`, and TensorBoard shows them.
 
 # %%
 config = read_experiment("scenes:draw")
@@ -68,8 +70,10 @@ config.data.source_dropout = 0.1
 every = max(STEPS // 3, 25)
 config.train.update(
   num_steps=STEPS, log_every=20, eval_every=every, decode_every=every, decode_examples=100,
-  checkpoint_every=every, best_metric="loss",
+  checkpoint_every=every, best_metric="loss", label_smoothing=0.0,
 )  # fmt: skip
+config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=50, schedule="linear")
+config.optimizer.settings = {"consistent_rms": 0.2}
 config.data.test = "test[:20%]"
 run = tfx_jax.train(config, "runs/scenes")
 
