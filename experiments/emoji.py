@@ -10,8 +10,12 @@ import os
 
 from tfx_jax.config import base
 
+TASKS = ("draw", "describe")
+
 
 def get_config(task="draw"):
+  if task not in TASKS:
+    raise ValueError(f"'{task}' is unknown; known: {', '.join(TASKS)}")
   config = base()
   config.task.update(name=task, source="text", target="image", metrics=())
   if task == "describe":

@@ -7,15 +7,21 @@ pictures instead. Validation and test data are held out. All pictures are scaled
 
 from tfx_jax.config import base
 
+TASKS = ("draw", "describe")
+
 
 def get_config(task="draw"):
+  if task not in TASKS:
+    raise ValueError(f"'{task}' is unknown; known: {', '.join(TASKS)}")
   config = base()
   config.task.update(name=task, source="text", target="image", metrics=())
   if task == "describe":
-    config.task.update(source="image", target="text", metrics=("bleu", "chrf", "exact_match"))
-  config.data.update(format="pictures", source_length=258, target_length=257, batch_size=16)
+    config.task.update(source="image", target="text", metrics=("exact_match", "chrf"))
+  config.data.update(format="pictures", batch_size=16)
   if task == "draw":
-    config.data.source_dropout = 0.1
+    config.data.update(source_length=64, target_length=257, source_dropout=0.1)
+  else:
+    config.data.update(source_length=258, target_length=128)
   config.tokenizer.update(vocab_size=1000, byte_fallback=True)
   config.image.update(size=(32, 32), patch=(2, 2), codes=1024, fit="pad")
   config.model.update(

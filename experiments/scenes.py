@@ -7,9 +7,13 @@ encoder. Scenes are rendered; those of the test combine objects that are not com
 
 from tfx_jax.config import base
 
+TASKS = ("draw", "describe")
+
 
 def get_config(name="draw"):
   task, _, architecture = name.partition("-")
+  if task not in TASKS:
+    raise ValueError(f"'{task}' is unknown; known: {', '.join(TASKS)}")
   config = base()
   config.task.name = task
   config.task.update(source="caption", target="picture", metrics=("scene_match",))

@@ -71,6 +71,8 @@ def test_python_and_the_command_line_give_the_same(run, few_scenes, tmp_path, ca
     paths.append(str(tmp_path / f"{number}.png"))
     write_picture(paths[-1], picture)
   lines = captions if task == "draw" else paths
+  with pytest.raises(UserError, match=r"guidance=2.0: this run has data\.source_dropout=0"):
+    loaded.generate(lines, guidance=2.0)
   (tmp_path / "in").write_text("\n".join(lines) + "\n")
   output = tmp_path / "out"
   command = ["--mode=generate", f"--workdir={workdir}", f"--input={tmp_path}/in"]

@@ -38,7 +38,9 @@ def test_channels_are_converted():
 def test_other_sizes_are_refused_cut_or_padded():
   wide = np.zeros((10, 30, 3), np.uint8)
   wide[:, 10:20] = 200
-  with pytest.raises(UserError, match=r"x.png has 10x30 pixels, not 10x10 \(image.size\); .*crop"):
+  with pytest.raises(
+    UserError, match=r"x.png is 10 pixels high and 30 wide, not 10 and 10 \(image.size\); .*crop"
+  ):
     fit(wide, (10, 10, 3), "exact", "x.png")
   assert (fit(wide, (10, 10, 3), "crop", "") == 200).all()
   padded = fit(wide, (30, 30, 3), "pad", "")

@@ -70,7 +70,7 @@ def validate(config: ConfigDict) -> None:
       f"evaluate.average_last={config.evaluate.average_last} is more than "
       f"train.keep_checkpoints={config.train.keep_checkpoints}"
     )
-  builders.make_generate_settings(config)
+  check_guidance(config, builders.make_generate_settings(config).guidance)
   layer, layers = config.generate.alignment_layer, config.model.decoder_layers
   if not -layers <= layer < layers:
     raise UserError(
@@ -82,6 +82,19 @@ def validate(config: ConfigDict) -> None:
     parse_target(target)
   builders.rotary_scaling(config.model.rotary_scaling)
   builders.windows(config.model.windows, config.model.decoder_layers)
+
+
+def check_guidance(config: ConfigDict, guidance: float) -> None:
+  """Checks that a model has learned what an empty source means.
+
+  Raises:
+    UserError: for guidance of a run whose sources were never empty in training.
+  """
+  if guidance != 1 and not config.data.source_dropout and builders.make_task(config).has_source:
+    raise UserError(
+      f"generate.guidance={guidance}: this run has data.source_dropout=0, so it has not learned "
+      "what an empty source means; train with 0.1"
+    )
 
 
 def _check_batch(config: ConfigDict) -> None:

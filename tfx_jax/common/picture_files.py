@@ -87,8 +87,8 @@ def fit(picture: Picture, shape: Sequence[int], how: str, name: str) -> Picture:
   if image.size != size:
     if how == "exact":
       raise UserError(
-        f"{name} has {image.height}x{image.width} pixels, not {height}x{width} (image.size); "
-        "image.fit='crop' or 'pad' scales pictures"
+        f"{name} is {image.height} pixels high and {image.width} wide, not {height} and {width} "
+        "(image.size); image.fit='crop' or 'pad' scales pictures"
       )
     if how == "crop":
       image = ImageOps.fit(image, size, Image.Resampling.LANCZOS)

@@ -40,7 +40,9 @@ def write_samples(workdir: str, step: int, split: str, rows: Sequence[Row], limi
     path = os.path.join(folder, f"{step}-{split}.txt")
     write_whole(path, "\n\n".join(blocks) + "\n")
     if any(isinstance(value, np.ndarray) for row in rows for value in row.values()):
-      draw_examples(os.path.join(folder, f"{step}-{split}.png"), rows[:_DRAWN])
+      drawn = os.path.join(folder, f"{step}-{split}.png")
+      draw_examples(drawn, rows[:_DRAWN])
+      blocks[0] += f": pictures in {drawn}"
   return "\n\n".join(blocks[: limit + 1])
 
 

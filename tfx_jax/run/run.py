@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from tfx_jax import builders
+from tfx_jax.builders.validation import check_guidance
 from tfx_jax.codecs.codec import AnyValue, Codec
 from tfx_jax.codecs.text.tokenizer import Tokenizer
 from tfx_jax.config import base
@@ -89,6 +90,7 @@ class Run:
     Raises:
       UserError: for an unknown setting, or a value that makes no sense.
     """
+    check_guidance(self.config, settings.get("guidance", 1))
     values = read_inputs(self.codecs[0], "generate: inputs", inputs, self.config.image.fit)
     return self.generator(self.params, values, prefixes=prefixes, **settings)
 

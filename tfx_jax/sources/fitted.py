@@ -53,4 +53,4 @@ def _report(
 ) -> None:
   del fingerprint
   several = f"{len(shapes)} shapes, such as {list(shapes[0])}" if shapes[1:] else f"{[*shapes[0]]}"
-  logging.info("%d picture(s) of %s fitted to %s", count, several, list(shape))
+  logging.warning("%d picture(s) of %s fitted to %s", count, several, list(shape))

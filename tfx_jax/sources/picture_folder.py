@@ -103,7 +103,8 @@ class PictureFolder:
     for field in self._fields:
       if field not in (IMAGE, LABEL, FILE_NAME):
         raise UserError(
-          f"{self._folder} has no {METADATA}, so its fields are {IMAGE} and {LABEL}, not '{field}'"
+          f"{self._folder} has no {METADATA}, so its fields are {IMAGE} and {LABEL}, not "
+          f"'{field}': set task.source or task.target to {LABEL}"
         )
     labels = sorted(entry.name for entry in os.scandir(self._folder) if entry.is_dir())
     if not labels:
