@@ -12,4 +12,4 @@ def check_new(folder: str) -> None:
     UserError: if it holds something, or is a file.
   """
   if os.path.exists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
-    raise UserError(f"{folder} is no empty folder: choose one that does not exist or is empty")
+    raise UserError(f"{folder} is not empty: choose a folder that does not exist or is empty")
