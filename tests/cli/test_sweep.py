@@ -123,11 +123,11 @@ def test_a_stopped_sweep_goes_on(tmp_path, monkeypatch, capsys):
   experiment, workdir = write_experiment(tmp_path), tmp_path / "sweep"
   figures, calls = train.loss_metrics, []
 
-  def stopping(*args):
+  def stopping(*args, **settings):
     calls.append(1)
     if len(calls) == 2:
       os.kill(os.getpid(), signal.SIGTERM)
-    return figures(*args)
+    return figures(*args, **settings)
 
   monkeypatch.setattr(train, "loss_metrics", stopping)
   seeds = "--sweep.seed=0,1,2"

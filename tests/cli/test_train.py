@@ -134,9 +134,9 @@ def test_a_run_stopped_and_resumed_is_the_run(
   again = str(tmp_path / "run")
   figures = train.loss_metrics
 
-  def stopping(*args):
+  def stopping(*args, **settings):
     os.kill(os.getpid(), signal.SIGTERM)
-    return figures(*args)
+    return figures(*args, **settings)
 
   monkeypatch.setattr(train, "loss_metrics", stopping)
   assert main([experiment, f"--workdir={again}"]) == RESTART == 75

@@ -281,7 +281,7 @@ def test_a_name_on_the_hub_is_downloaded(run, folder, monkeypatch):
 
 def test_a_folder_in_use_is_left_alone(run, folder):
   before = sorted(os.listdir(folder))
-  with pytest.raises(UserError, match="in use"):
+  with pytest.raises(UserError, match="is not empty"):
     run.export(str(folder))
   with pytest.raises(UserError, match="format='onnx': use huggingface, safetensors or adapters"):
     run.export(str(folder), format="onnx")

@@ -69,7 +69,7 @@ def generate_pictures(config: ConfigDict, workdir: str, texts: Sequence[str], fo
     folder: a new or an empty folder.
 
   Raises:
-    UserError: for settings that are for texts, or a folder that cannot be written or is in use.
+    UserError: for settings that are for texts, or a folder that cannot be written or is not empty.
   """
   if folder == "-":
     raise UserError("the outputs of this run are pictures: use --output=FOLDER")

@@ -140,7 +140,7 @@ def write_safetensors(folder: str, params: Params, config: JsonObject) -> None:
   """Writes parameters under our names, joined by slashes, and the configuration.
 
   Raises:
-    UserError: if `folder` is in use.
+    UserError: if `folder` is not empty.
   """
   flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
   tensors = {name: np.asarray(x) for name, x in flat.items()}
