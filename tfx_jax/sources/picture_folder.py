@@ -1,7 +1,7 @@
 """Folders of pictures with texts, in the layout of Hugging Face's ImageFolder.
 
 Either `metadata.jsonl` has an object for each picture, with its `file_name` and fields such as
-`text`; or pictures are in folders of classes, CLASS/*.png, and the field `label` is the class.
+`text`; or pictures are in folders of classes, `CLASS/*.png`, and the field `label` is the class.
 """
 
 import functools
