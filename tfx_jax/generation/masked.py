@@ -20,6 +20,7 @@ from tfx_jax.generation.search import check_scores, traced
 from tfx_jax.generation.settings import GenerateSettings
 from tfx_jax.generation.text.constraints import Prefixes, forbidden_mask
 from tfx_jax.layers.head import FrameOutput
+from tfx_jax.models.guidance import guide
 from tfx_jax.models.masked import MaskedModel
 from tfx_jax.models.model import Batch, Params, Prompt
 from tfx_jax.models.quantized import dequantize
@@ -231,11 +232,7 @@ class MaskedGenerator:
       batch = Batch(**whole, decoder_inputs=jnp.repeat(tokens, rules, axis=0))
       logits = bound.logits(bound(batch, memory))  # [B*W*R,T,V]
       assert not isinstance(logits, FrameOutput)
-      if not guided:
-        return logits
-      log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
-      given, empty = log_probs[::2], log_probs[1::2]
-      return empty + guidance * (given - empty)
+      return guide(logits, guidance) if guided else logits
 
     eos = inputs.tokens_of(self._target_codec).special_tokens.eos
     tokens = jnp.where(place == size - 1, eos, 0)

@@ -84,7 +84,11 @@ class BoundGuided:
 
   def _guide(self, logits: Output) -> jax.Array:
     assert not isinstance(logits, FrameOutput), "only tokens have probabilities to guide"
-    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
-    # [2B,…,V] -> 2 of [B,…,V]
-    given, empty = log_probs[::2], log_probs[1::2]
-    return empty + self._scale * (given - empty)
+    return guide(logits, self._scale)
+
+
+def guide(logits: jax.Array, scale: jax.Array) -> jax.Array:
+  """Returns the guided logits of pairs of rows, see `Guided`: [2B,…,V] -> float32 [B,…,V]."""
+  log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+  given, empty = log_probs[::2], log_probs[1::2]
+  return empty + scale * (given - empty)
