@@ -16,6 +16,7 @@ from tfx_jax.config import files as config_files
 from tfx_jax.config.experiment import read_experiment
 from tfx_jax.config.override import override
 from tfx_jax.errors import UserError
+from tfx_jax.generation.settings import GenerateSettings
 from tfx_jax.main import main
 from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import count_parameters
@@ -56,6 +57,11 @@ def tiny_data(config, folder):
       settings |= {"generate.max_source_length": 3}
     if config.data.format == "pictures":
       settings |= {"image.size": "(8,8)", "data.target_length": 17}
+    if config.model.architecture == "autoencoder":
+      # It reads no setting of a search.
+      names = ("beam_size", "max_length")
+      settings |= {f"generate.{name}": getattr(GenerateSettings, name) for name in names}
+      settings |= {"data.target_length": 128, "generate.max_source_length": 16}
     if not config.data.train:
       settings["data.train"] = f"{folder}/train"
     return settings

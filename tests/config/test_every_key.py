@@ -36,6 +36,7 @@ OTHER = {
   "image.channels": 1,
   "image.fit": "crop",
   "image.patch": (1, 1),
+  "image.path": "codes",
   "tokenizer.kind": "bpe",
   "tokenizer.symbols": ("<1>",),
   "tokenizer.joint": False,
@@ -49,6 +50,7 @@ OTHER = {
   "model.vocab_multiple": 32,
   "model.dropout": 0.2,
   "model.rotary_scaling": ("linear", 2.0),
+  "model.levels": (4, 4),
   "model.windows": (3,),
   "model.remat": "full",
   "model.attention_rows": 8,
@@ -83,6 +85,7 @@ WHERE = {
   "image.codes": PICTURES,
   "image.channels": PICTURES,
   "image.fit": PICTURES,
+  "image.path": PICTURES,
   "task.references": {"task.name": "summarize"},
   "task.answers": {"task.name": "dialogue"},
   "task.history_turns": {"task.name": "dialogue"},
@@ -94,6 +97,7 @@ WHERE = {
   "model.max_positions": {"model.position": "learned"},
   "model.rotary_base": {"model.position": "rotary"},
   "model.rotary_scaling": {"model.position": "rotary"},
+  "model.levels": {"model.architecture": "autoencoder"},
   "model.num_buckets": {"model.position": "bucket"},
   "model.max_distance": {"model.position": "bucket"},
   "optimizer.momentum": {"optimizer.name": "sgd"},
@@ -176,7 +180,8 @@ def portrait(config, monkeypatch):
   patches = PatchCodec(np.zeros((1, 2, 2, 3), np.uint8), (4, 4))
   patches.save = told.append
   spy("train_patches", patches, lambda pictures, **settings: settings)
-  spy("load_patches", patches)
+  spy("read_codec", patches)
+  spy("trained_codes", patches)
   corpus = types.SimpleNamespace(report=collections.defaultdict(int))
   spy("prepare", corpus, lambda examples, *args, **settings: (args[0], settings))
   spy("SampledTokenizer", TOKENIZERS[0], lambda tokenizer, *args: args)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tfx_jax.losses.frames import absolute_error, stop_cross_entropy
+from tfx_jax.losses.frames import absolute_error, squared_error, stop_cross_entropy
 
 B, T, C = 2, 4, 3
 
@@ -22,6 +22,13 @@ def test_absolute_error_is_a_mean_over_channels_and_a_sum_over_frames():
   expected = sum(
     WEIGHTS[b, t] * np.abs(frames[b, t] - targets[b, t]).mean() for b in range(B) for t in range(T)
   )
+  np.testing.assert_allclose([total, weight], [expected, 3.5], rtol=1e-6)
+
+
+def test_squared_error_is_a_mean_over_channels_and_a_sum_over_frames():
+  frames, targets = arrays(B, T, C), arrays(B, T, C, seed=1)
+  total, weight = squared_error(frames, targets, WEIGHTS)
+  expected = (WEIGHTS * np.square(frames.astype(np.float64) - targets).mean(axis=2)).sum()
   np.testing.assert_allclose([total, weight], [expected, 3.5], rtol=1e-6)
 
 

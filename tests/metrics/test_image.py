@@ -1,3 +1,4 @@
+import math
 import random
 
 import numpy as np
@@ -55,3 +56,15 @@ def test_unknown_names_are_refused():
     check_names(("scene_mach",))
   with pytest.raises(UserError, match="0 predictions"):
     image_metrics(("exact_match",), [], [])
+
+
+def test_the_noise_of_pictures_is_measured_in_decibels():
+  reference = np.zeros((2, 2, 3), np.uint8)
+  wrong = reference.copy()
+  wrong[0, 0, 0] = 255
+  found = image_metrics(("psnr",), [wrong, reference], [reference] * 2)
+  assert found == {"psnr": pytest.approx(10 * np.log10(24))}
+  assert image_metrics(("psnr",), [reference], [reference]) == {"psnr": math.inf}
+  # Differences are not those of bytes that wrap around.
+  assert image_metrics(("psnr",), [reference], [reference + np.uint8(255)]) == {"psnr": 0.0}
+  assert image_metrics(("psnr",), [None], [wrong]) == {"psnr": 0.0}

@@ -38,6 +38,7 @@ KEPT = {
   "dialogue": "model.position is 'learned', not 'sinusoidal'",
   "scenes": "model.share_embeddings is True, not False",
   "emoji": "model.share_embeddings is True, not False",
+  "image_codes": "model.share_embeddings is True, not False",
   "pictures": "model.share_embeddings is True, not False",
   "mnist": "model.use_bias is True, not False",
   "lm1b": "model.position is 'learned', not 'rotary'",

@@ -28,12 +28,14 @@ from tfx_jax.builders.model import (
   DTYPES,
   NORMS,
   POSITIONS,
+  example_of,
   make_model,
   rotary_scaling,
   windows,
 )
 from tfx_jax.builders.plan import make_size, planned_codecs
 from tfx_jax.builders.training import (
+  has_likelihood,
   make_adapted,
   make_intervals,
   make_objective,
@@ -53,6 +55,8 @@ __all__ = [
   "cache_folder",
   "data_fingerprints",
   "describe_held_out",
+  "example_of",
+  "has_likelihood",
   "make_adapted",
   "make_codecs",
   "make_corpora",

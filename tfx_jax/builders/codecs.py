@@ -9,9 +9,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.data import make_source, make_task
+from tfx_jax.builders.image_codes import image_frames, make_learned, trained_codes
 from tfx_jax.builders.named import arguments_of
 from tfx_jax.codecs.codec import AnyValue, Codec
-from tfx_jax.codecs.image.patches import PatchCodec, count_patches, load_patches, train_patches
+from tfx_jax.codecs.image.frames import PatchFrames, make_frames
+from tfx_jax.codecs.image.grid import count_patches
+from tfx_jax.codecs.image.learned import LearnedCodec
+from tfx_jax.codecs.image.patches import PatchCodec, make_patches, train_patches
+from tfx_jax.codecs.image.saved import read_codec
 from tfx_jax.codecs.text.loading import load_tokenizer, train_tokenizer
 from tfx_jax.codecs.text.tokenizer import Tokenizer, without_source_suffix
 from tfx_jax.errors import UserError
@@ -20,6 +25,12 @@ from tfx_jax.generation.inputs import is_text
 SIDES, KINDS = ("source", "target"), ("text", "image")
 # Folder of the codec of pictures in a workdir; tokenizers are in `tokenizer/joint` or of a side.
 _IMAGE, _TOKENIZER = "image", "tokenizer"
+# Makers of saved codecs of pictures, by kind.
+_IMAGE_CODECS = {
+  PatchCodec.kind: make_patches,
+  PatchFrames.kind: make_frames,
+  LearnedCodec.kind: make_learned,
+}
 Codecs = tuple[Codec, Codec]
 
 
@@ -68,7 +79,7 @@ def saved_codecs(config: ConfigDict, workdir: str) -> Codecs:
   """Returns the codecs of sources and targets that are saved in the workdir."""
   folders, kinds = _folders(config, workdir), side_kinds(config)
   source, target = (
-    load_patches(folder) if kind == "image" else load_tokenizer(folder)
+    read_codec(folder, _IMAGE_CODECS) if kind == "image" else load_tokenizer(folder)
     for folder, kind in zip(folders, kinds, strict=True)
   )
   return as_configured(config, (source, target))
@@ -83,9 +94,9 @@ def as_configured(config: ConfigDict, codecs: Codecs) -> Codecs:
   if not config.data.end_sources:
     source, target = (without_source_suffix(codec) if is_text(codec) else codec for codec in codecs)
   if config.model.architecture == "decoder_only":
-    if isinstance(source, PatchCodec) and is_text(target):
+    if isinstance(source, PatchCodec | LearnedCodec) and is_text(target):
       source = source.behind(target.vocab_size)
-    if isinstance(target, PatchCodec) and is_text(source):
+    if isinstance(target, PatchCodec | LearnedCodec) and is_text(source):
       target = target.behind(source.vocab_size)
   return source, target
 
@@ -123,11 +134,19 @@ def _make_new(config: ConfigDict, workdir: str) -> None:
     sides = tuple(number for number, other in enumerate(folders) if other == folder)
     values = _Values(config, sides)
     if kinds[sides[0]] == "image":
-      pictures = (value for value in values if isinstance(value, np.ndarray))
-      settings = arguments_of(train_patches, config.image)
-      train_patches(pictures, **settings).save(folder)
+      _make_image_codec(config, values).save(folder)
     else:
       _make_tokenizer(config, os.path.basename(folder), values).save(folder)
+
+
+def _make_image_codec(config: ConfigDict, values: "_Values") -> Codec:
+  """Returns the codec of pictures: of an autoencoder, of frames, or with a codebook."""
+  if config.image.path:
+    return trained_codes(config)
+  if not config.image.codes:
+    return image_frames(config)
+  pictures = (value for value in values if isinstance(value, np.ndarray))
+  return train_patches(pictures, **arguments_of(train_patches, config.image))
 
 
 def _make_tokenizer(config: ConfigDict, name: str, texts: "_Values") -> Tokenizer:

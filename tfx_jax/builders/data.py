@@ -28,6 +28,7 @@ from tfx_jax.sources.source import Source
 from tfx_jax.tasks.describe import Describe
 from tfx_jax.tasks.dialogue import Dialogue
 from tfx_jax.tasks.draw import Draw
+from tfx_jax.tasks.reconstruct import Reconstruct
 from tfx_jax.tasks.summarize import Summarize
 from tfx_jax.tasks.task import Task
 from tfx_jax.tasks.text import Text
@@ -40,6 +41,7 @@ TASKS = {
   "text": Text,
   "draw": Draw,
   "describe": Describe,
+  "reconstruct": Reconstruct,
 }
 SPLITS = ("train", "validation", "test")
 

@@ -8,9 +8,12 @@ from tfx_jax.builders.data import make_layout
 from tfx_jax.builders.named import arguments_of
 from tfx_jax.codecs.codec import Codec
 from tfx_jax.codecs.special_tokens import MASK
+from tfx_jax.generation.any_generator import AnyGenerator
 from tfx_jax.generation.generator import Generator
-from tfx_jax.generation.masked import AnyGenerator, MaskedGenerator
+from tfx_jax.generation.masked import MaskedGenerator
+from tfx_jax.generation.reconstruction import Reconstructor
 from tfx_jax.generation.settings import GenerateSettings
+from tfx_jax.models.autoencoder import AutoencoderModel
 from tfx_jax.models.masked import MaskedModel
 from tfx_jax.models.model import Model
 from tfx_jax.parallel import Parallel
@@ -24,8 +27,10 @@ def make_generate_settings(config: ConfigDict) -> GenerateSettings:
 def make_generator(
   config: ConfigDict, model: Model, codecs: tuple[Codec, Codec], parallel: Parallel
 ) -> AnyGenerator:
-  """Returns the generator of a model whose outputs are tokens, such as texts."""
+  """Returns the generator of a model whose outputs are tokens, such as texts, or an autoencoder."""
   layout, settings = make_layout(config, codecs), make_generate_settings(config)
+  if config.model.architecture == "autoencoder":
+    return Reconstructor(cast(AutoencoderModel, model), parallel, codecs[1], layout, settings)
   if config.model.architecture == "masked":
     return MaskedGenerator(cast(MaskedModel, model), parallel, *codecs, layout, settings, MASK)
   return Generator(model, parallel, *codecs, layout, settings)

@@ -3,10 +3,11 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from ml_collections import ConfigDict
 
@@ -30,15 +31,17 @@ from tfx_jax.layers.position import (
   sinusoidal,
 )
 from tfx_jax.layers.stack import Stack
+from tfx_jax.models.autoencoder import Autoencoder
 from tfx_jax.models.decoder_only import DecoderOnly
 from tfx_jax.models.encoder_decoder import EncoderDecoder
 from tfx_jax.models.masked import Masked
 from tfx_jax.models.model import Model
+from tfx_jax.models.parameters import example_batch
 
 NORMS = {"layer_norm": norms.LayerNorm, "rms_norm": norms.RMSNorm}
 POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "bucket", "none")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-ARCHITECTURES = ("encoder_decoder", "decoder_only", "masked")
+ARCHITECTURES = ("encoder_decoder", "decoder_only", "masked", "autoencoder")
 # Kinds of `model.rotary_scaling`, and how many numbers each has.
 _SCALINGS = {"linear": 1, "llama3": 4}
 
@@ -109,6 +112,22 @@ def make_model(config: ConfigDict, codecs: tuple[HasElement, HasElement]) -> Mod
     "sinusoidal": lambda: functools.partial(sinusoidal, features=c.features),
     "learned": functools.partial(LearnedPositions, c.max_positions, c.features),
   }.get(c.position)
+  if c.architecture == "autoencoder":
+    levels = tuple(c.levels)
+    linear = functools.partial(Linear, dtype=dtype)
+    autoencoder = Autoencoder(
+      embed=_embed(c, source),
+      position=position,
+      encoder=stack(block, c.encoder_layers, bidirectional=True),
+      decoder=stack(block, c.decoder_layers, bidirectional=True),
+      to_code=functools.partial(linear, c.features, len(levels), (axes.EMBED, None)),
+      from_code=functools.partial(linear, len(levels), c.features, (None, axes.EMBED)),
+      head=functools.partial(linear, c.features, math.prod(source.shape), (axes.EMBED, None)),
+      levels=levels,
+      dropout_rate=c.dropout,
+    )
+    # It has no decoding; its objective and its generator take it for what it is.
+    return cast(Model, autoencoder)
   if isinstance(source, Tokens) and isinstance(target, Tokens):
     if c.architecture == "decoder_only" and source.vocab_size > target.vocab_size:
       # One vocabulary for both sides: the codec that comes second in it has the highest ids.
@@ -141,6 +160,12 @@ def make_model(config: ConfigDict, codecs: tuple[HasElement, HasElement]) -> Mod
   )
   known = isinstance(target, Tokens) and target.length
   return Masked(**both.keywords, length_head=None if known else lengths)
+
+
+def example_of(codecs: tuple[HasElement, HasElement]) -> dict[str, np.ndarray]:
+  """Returns a batch to initialize the parameters of a model of these codecs with."""
+  source, target = (codec.element.shape for codec in codecs)
+  return example_batch(source, target)
 
 
 def _embed(c: ConfigDict, element: Element) -> Callable[[], nn.Module]:

@@ -8,11 +8,14 @@ from ml_collections import ConfigDict
 
 from tfx_jax.builders.codecs import side_kinds
 from tfx_jax.builders.data import make_layout
-from tfx_jax.codecs.codec import Tokens
+from tfx_jax.builders.image_codes import codes_config, image_frames
+from tfx_jax.codecs.codec import Element, Tokens
 from tfx_jax.codecs.special_tokens import SPECIAL_PIECES
 from tfx_jax.codecs.text.tokenizer import ByteTokenizer
 from tfx_jax.cost import Size
+from tfx_jax.errors import UserError
 from tfx_jax.layers.embed import padded_size
+from tfx_jax.layers.quantize import count_codes
 from tfx_jax.training.objective import default_chunks
 
 
@@ -20,25 +23,36 @@ from tfx_jax.training.objective import default_chunks
 class PlannedCodec:
   """A codec that does not exist yet, as far as a model depends on it."""
 
-  element: Tokens
+  element: Element
 
 
 def planned_codecs(config: ConfigDict) -> tuple[PlannedCodec, PlannedCodec]:
   """Returns the codecs of the configuration, with the largest vocabularies they may have."""
+  kinds, codes = side_kinds(config), config.image.codes
+  if config.image.path and "image" in kinds:
+    codes = count_codes(codes_config(config).model.levels)
   is_bytes = config.tokenizer.kind == "bytes"
   sizes = {
     "text": ByteTokenizer.vocab_size if is_bytes else config.tokenizer.vocab_size,
-    "image": len(SPECIAL_PIECES) + config.image.codes,
+    "image": len(SPECIAL_PIECES) + codes,
   }
-  kinds = side_kinds(config)
   if config.model.architecture == "decoder_only" and len(set(kinds)) == 2:
-    sizes["image"] = sizes["text"] + config.image.codes
-  source, target = (PlannedCodec(Tokens(sizes[kind])) for kind in kinds)
+    sizes["image"] = sizes["text"] + codes
+  frames = image_frames(config).element
+  source, target = (
+    PlannedCodec(frames if kind == "image" and not codes else Tokens(sizes[kind])) for kind in kinds
+  )
   return source, target
 
 
 def make_size(config: ConfigDict, codecs: tuple[Any, Any], mesh: Mapping[str, int]) -> Size:
-  """Returns the sizes of the model and its batch, on a mesh of these sizes."""
+  """Returns the sizes of the model and its batch, on a mesh of these sizes.
+
+  Raises:
+    UserError: for a model of frames.
+  """
+  if not all(isinstance(codec.element, Tokens) for codec in codecs):
+    raise UserError("image.codes=0: the cost of models that read frames is not estimated")
   model, data, train = config.model, config.data, config.train
   both = model.architecture != "decoder_only"
   source, target = (padded_size(codec.element.vocab_size, model.vocab_multiple) for codec in codecs)

@@ -10,6 +10,7 @@ from tfx_jax.builders.named import arguments_of
 from tfx_jax.codecs.codec import Element, Frames
 from tfx_jax.codecs.special_tokens import MASK
 from tfx_jax.common.json_object import JsonObject
+from tfx_jax.models.autoencoder import AutoencoderModel
 from tfx_jax.models.lora import Adapted, adapters_only
 from tfx_jax.models.masked import MaskedModel
 from tfx_jax.models.model import Model
@@ -18,6 +19,7 @@ from tfx_jax.training.intervals import Intervals
 from tfx_jax.training.masked_objective import MaskedObjective
 from tfx_jax.training.objective import FrameObjective, Objective, TokenObjective
 from tfx_jax.training.optimizer import Schedule, make_optimizer, make_schedule
+from tfx_jax.training.reconstruction_objective import ReconstructionObjective
 from tfx_jax.training.step import make_train_step
 
 
@@ -48,6 +50,8 @@ def make_objective(
     parallel: the mesh.
     target: the element of targets; None for tokens.
   """
+  if config.model.architecture == "autoencoder":
+    return ReconstructionObjective(cast(AutoencoderModel, model))
   if isinstance(target, Frames):
     return FrameObjective(model)
   shared = {
@@ -72,6 +76,11 @@ def make_step(
   objective = make_objective(config, model, parallel, target)
   settings = arguments_of(make_train_step, config.train)
   return make_train_step(objective, optimizer, schedule, config.seed, **settings)
+
+
+def has_likelihood(config: ConfigDict) -> bool:
+  """Returns whether the loss of a model is the likelihood of its targets."""
+  return config.model.architecture in ("encoder_decoder", "decoder_only")
 
 
 def make_intervals(config: ConfigDict) -> Intervals:

@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tfx_jax import builders
-from tfx_jax.codecs.image.patches import check_patch
+from tfx_jax.codecs.image.grid import check_patch
 from tfx_jax.common.picture_files import FITS, MODES
 from tfx_jax.common.ranges import check_range
 from tfx_jax.config.defaults import STRUCTURED
@@ -15,12 +15,15 @@ from tfx_jax.data.truncation import LONG_SOURCES
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.layers.block import NORM_PLACEMENTS
 from tfx_jax.layers.feed_forward import ACTIVATIONS
+from tfx_jax.layers.quantize import count_codes
 from tfx_jax.layers.stack import REMAT_POLICIES
 from tfx_jax.metrics.perplexity import LOSS_METRICS
 from tfx_jax.models.lora import parse_target
 from tfx_jax.models.quantized import WEIGHTS
 from tfx_jax.training.checkpoints.selection import SELECTIONS
 from tfx_jax.training.optimizer import STATE_DTYPES, arguments
+
+_MOST_CODES = 1 << 20
 
 CHOICES = {
   "data.long_sources": LONG_SOURCES,
@@ -52,6 +55,7 @@ def validate(config: ConfigDict) -> None:
   check_patch(config.image.size, config.image.patch)
   if config.image.channels not in MODES:
     raise UserError(f"image.channels={config.image.channels}: use 1, 3 or 4")
+  _check_levels(config.model.levels)
   _check_architecture(config)
   _check_lengths(config)
   _check_chunks(config)
@@ -193,6 +197,8 @@ def _check_architecture(config: ConfigDict) -> None:
     _check_kinds(config)
   if config.model.architecture == "masked":
     _check_masked(config)
+  if config.model.architecture == "autoencoder":
+    _check_autoencoder(config)
   if not alone:
     return
   if not config.tokenizer.joint:
@@ -225,6 +231,52 @@ def _check_masked(config: ConfigDict) -> None:
     )
 
 
+def _check_autoencoder(config: ConfigDict) -> None:
+  """Checks settings of models that learn codes."""
+  needed = {
+    "image.codes": 0,
+    "image.path": "",
+    "lora.rank": 0,
+    "train.r_drop": 0.0,
+    "data.source_dropout": 0.0,
+    "generate.alignments": False,
+    "generate.ensemble": (),
+    "evaluate.weights": "float32",
+  }
+  for key, value in needed.items():
+    if type(value)(_value(config, key)) != value:
+      raise UserError(f"model.architecture='autoencoder' needs {key}={value!r}")
+  if builders.side_kinds(config) != ("image", "image"):
+    raise UserError(
+      f"model.architecture='autoencoder' needs task.name='reconstruct', not '{config.task.name}'"
+    )
+
+
+def _check_levels(levels: Any) -> None:
+  are_numbers = isinstance(levels, tuple | list) and all(
+    isinstance(level, int) and not isinstance(level, bool) and 2 <= level <= 256 for level in levels
+  )
+  if not are_numbers or not levels or count_codes(levels) > _MOST_CODES:
+    raise UserError(
+      f"model.levels={levels!r}: use numbers from 2 to 256, such as (8, 5, 5, 5), whose product is "
+      f"at most {_MOST_CODES:,}"
+    )
+
+
+def _check_frames(config: ConfigDict) -> None:
+  """Checks settings of models that read pictures as frames."""
+  if config.model.architecture == "autoencoder":
+    return
+  source, target = builders.side_kinds(config)
+  if source == target == "image":
+    raise UserError(f"task.name='{config.task.name}' needs model.architecture='autoencoder'")
+  if target == "image" or config.model.architecture == "decoder_only":
+    raise UserError(
+      f"image.codes=0 is for an encoder that reads pictures: task.name='{config.task.name}' with "
+      f"model.architecture='{config.model.architecture}' needs codes"
+    )
+
+
 def _check_kinds(config: ConfigDict) -> None:
   """Checks settings of tasks with pictures: some must have one value, some be large enough."""
   both = config.model.architecture != "decoder_only"
@@ -238,17 +290,21 @@ def _check_kinds(config: ConfigDict) -> None:
   for key, value in needed.items():
     if _value(config, key) != value:
       raise UserError(f"task.name='{config.task.name}' needs {key}={value!r}: it has pictures")
+  codes = config.image.codes or config.image.path
+  if not codes or config.task.name == "reconstruct":
+    _check_frames(config)
   source, target = builders.side_lengths(config)
-  # With an end; a decoder-only model is also given a start.
-  least = {"data.target_length": target + 1} if target else {}
+  # Tokens have an end, frames have none; a decoder-only model is also given a start.
+  end = 1 if codes else 0
+  least = {"data.target_length": target + end} if target else {}
   if source:
-    read = source + (1 if both else 2)
-    least |= {"data.source_length": source + 1, "generate.max_source_length": read}
+    read = source + (end if both else 2)
+    least |= {"data.source_length": source + end, "generate.max_source_length": read}
   for key, length in least.items():
     if _value(config, key) < length:
       raise UserError(
         f"{key}={_value(config, key)}: use {length} or more, pictures have {source or target} "
-        "tokens and an end (image.size, image.patch)"
+        "patches and an end (image.size, image.patch)"
       )
 
 

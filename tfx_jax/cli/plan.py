@@ -18,7 +18,6 @@ from tfx_jax.common.tree import Tree
 from tfx_jax.config import files as config_files
 from tfx_jax.cost import Cost, cost
 from tfx_jax.errors import UserError
-from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import count_parameters
 from tfx_jax.run.exported_form import exported_form
 from tfx_jax.training.state import TrainState, plan_state
@@ -118,10 +117,13 @@ def compile_step(config: ConfigDict) -> JsonObject:
     one device by the shapes of shards, the bytes of `gradients` and of each part of `state`.
   """
   parallel = builders.make_parallel(config)
-  model = builders.make_model(config, builders.planned_codecs(config))
+  codecs = builders.planned_codecs(config)
+  model = builders.make_model(config, codecs)
   optimizer, schedule = builders.make_optimization(config)
   ema = config.train.ema_decay > 0
-  make_state, shardings = plan_state(model, optimizer, config.seed, EXAMPLE, parallel, ema)
+  make_state, shardings = plan_state(
+    model, optimizer, config.seed, builders.example_of(codecs), parallel, ema
+  )
   state = jax.tree.map(
     lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
     jax.eval_shape(make_state.jitted),

@@ -20,7 +20,6 @@ from tfx_jax.errors import UserError
 from tfx_jax.evaluation.evaluate import loss_metrics, output_metrics
 from tfx_jax.models.lora import Adapted
 from tfx_jax.models.model import Model, Params
-from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import count_parameters
 from tfx_jax.parallel import Parallel
 from tfx_jax.report.curves import draw_curves
@@ -67,7 +66,12 @@ def _train(config: ConfigDict, workdir: str, parallel: Parallel) -> int:
   optimizer, schedule = builders.make_optimization(config)
   trained = builders.make_adapted(config, model)
   make_state, shardings = plan_state(
-    trained, optimizer, config.seed, EXAMPLE, parallel, ema=config.train.ema_decay > 0
+    trained,
+    optimizer,
+    config.seed,
+    builders.example_of(codecs),
+    parallel,
+    ema=config.train.ema_decay > 0,
   )
   # Without out_shardings the compiler names equal shardings differently, and step 2 recompiles.
   train_step = parallel.jit(
@@ -185,7 +189,7 @@ def _make_validate(
   loss_step = parallel.jit(
     make_loss_step(builders.make_objective(config, model, parallel, codecs[1].element))
   )
-  exact = config.model.architecture != "masked"
+  exact = builders.has_likelihood(config)
   task = builders.make_task(config)
   examples = builders.read_examples(config, "validation", config.train.decode_examples)
 

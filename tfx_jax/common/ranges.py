@@ -78,7 +78,7 @@ RANGES = {
   "tokenizer.character_coverage": _SHARE,
   "tokenizer.max_sentences": _COUNT_OR_NONE,
   "image.channels": Range(1, 4, whole=True),
-  "image.codes": Range(1, 1 << 20, whole=True),
+  "image.codes": Range(0, 1 << 20, whole=True),
   "model.encoder_layers": _COUNT,
   "model.decoder_layers": _COUNT,
   "model.features": _COUNT,

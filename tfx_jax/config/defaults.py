@@ -16,6 +16,7 @@ from tfx_jax.generation.settings import CommandSettings, GenerateSettings
 STRUCTURED = (
   "image.size",
   "image.patch",
+  "model.levels",
   "model.rotary_scaling",
   "model.windows",
   "optimizer.settings",
@@ -32,9 +33,10 @@ def base() -> ConfigDict:
       "seed": 0,
       "task": {
         # translate, summarize, dialogue, text, draw (a picture from a text), describe (the text of
-        # a picture), or package.module:Name for a class of your own. Such a name runs code: here
-        # and elsewhere it is accepted from an experiment or the command line, and from the
-        # config.json of a folder only with --trust.
+        # a picture), reconstruct (a picture from itself, for model.architecture=autoencoder), or
+        # package.module:Name for a class of your own. Such a name runs code: here and elsewhere it
+        # is accepted from an experiment or the command line, and from the config.json of a folder
+        # only with --trust.
         "name": "translate",
         # Fields of a record that hold the source and the target: file suffixes, columns or keys.
         # dialogue has only a source, text only a target.
@@ -51,9 +53,9 @@ def base() -> ConfigDict:
         # Metrics of decoded text: bleu, bleu1, bleu2 (words; words and pairs), chrf, bleu_moses (on
         # lowercased Moses tokens), exact_match, rouge1, rouge2, rougeL, rougeLsum, novelty (percent
         # of n-grams that are not in the source), distinct1, distinct2 (variety of words and pairs),
-        # length (in words), length_ratio (to the reference). Of pictures: exact_match, scene_match.
-        # Or package.module:function for a function of your own, called with (predictions,
-        # references).
+        # length (in words), length_ratio (to the reference). Of pictures: exact_match, scene_match,
+        # psnr (in dB). Or package.module:function for a function of your own, called with
+        # (predictions, references).
         "metrics": ("bleu", "chrf"),
         # Tokenization that sacreBLEU applies before it counts n-grams, such as 13a, zh or char.
         "bleu_tokenize": "13a",
@@ -155,11 +157,15 @@ def base() -> ConfigDict:
         # Height and width of a patch, in pixels: each patch is one token.
         "patch": (2, 2),
         # Most patches of the codebook. If training pictures have more, it is found by k-means.
+        # 0: no tokens; patches are frames, which an encoder reads without loss.
         "codes": 256,
+        # Workdir of an autoencoder (experiments/image_codes.py), whose codes are the tokens in
+        # place of a codebook.
+        "path": "",
       },
       "model": {
-        # encoder_decoder, decoder_only, or masked: an encoder-decoder that predicts all tokens of
-        # an output together, in a few steps.
+        # encoder_decoder, decoder_only, masked (an encoder-decoder that predicts all tokens of an
+        # output together, in a few steps), or autoencoder (which learns codes of pictures).
         "architecture": "encoder_decoder",
         "encoder_layers": 6,
         "decoder_layers": 6,
@@ -201,6 +207,9 @@ def base() -> ConfigDict:
         # Number of tokens back that self-attention of the decoder sees, its own counted: (4096,)
         # for all layers, (0, 0, 4096, 4096) for each; 0 or (): all.
         "windows": (),
+        # autoencoder only: numbers of levels that a code's numbers are rounded to; their product is
+        # the number of codes (Mentzer et al. 2023).
+        "levels": (8, 5, 5, 5),
         # bucket only: number of distances with a bias of their own.
         "num_buckets": 32,
         # bucket only: distance from which on all share one bias.

@@ -8,8 +8,8 @@ from tfx_jax.codecs.codec import AnyValue
 from tfx_jax.common.heartbeat import beat
 from tfx_jax.data.example import Example
 from tfx_jax.data.loader import Loader
+from tfx_jax.generation.any_generator import AnyGenerator
 from tfx_jax.generation.generator import Hypothesis, Output
-from tfx_jax.generation.masked import AnyGenerator
 from tfx_jax.metrics import perplexity
 from tfx_jax.metrics.corpus import CorpusMetric
 from tfx_jax.models.model import Params
@@ -33,14 +33,14 @@ class Task(Protocol):
 def loss_metrics(
   loss_step: Callable, params: Params, loader: Loader, parallel: Parallel, *, exact: bool = True
 ) -> dict[str, float]:
-  """Returns the metrics of the cross-entropy over a whole corpus, see `metrics/perplexity.py`.
+  """Returns the metrics of the loss over a whole corpus, see `metrics/perplexity.py`.
 
   Args:
     loss_step: computes the loss sums of a batch.
     params: parameters of the model.
     loader: the corpus.
     parallel: the mesh.
-    exact: whether the loss is a likelihood, which can be divided by the sizes of targets.
+    exact: whether the loss is a likelihood; otherwise there is no metric but `loss`.
   """
   sums = []
   for batch in loader.once():
@@ -50,7 +50,8 @@ def loss_metrics(
   units = ("bytes", "words", "pictures", "values")
   sizes = {unit: loader.report.get(f"target_{unit}") for unit in units}
   known = {unit: size for unit, size in sizes.items() if exact and size is not None}
-  return perplexity.loss_metrics(float(whole.total), float(whole.count), known)
+  metrics = perplexity.loss_metrics(float(whole.total), float(whole.count), known)
+  return metrics if exact else {"loss": metrics["loss"]}
 
 
 def best_outputs(

@@ -2,8 +2,9 @@
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import TypeGuard
+from typing import Protocol, TypeGuard
 
+import numpy as np
 from absl import logging
 
 from tfx_jax.codecs.codec import Codec, Elements, Tokens
@@ -19,6 +20,20 @@ _NAMED = 5
 def is_text(codec: Codec) -> TypeGuard[Tokenizer]:
   """Returns whether a codec is a tokenizer, whose values are texts."""
   return hasattr(codec, "pieces")
+
+
+class PictureCodec(Codec[np.ndarray], Protocol):
+  """A codec of pictures, uint8 [H,W,C]."""
+
+  @property
+  def shape(self) -> tuple[int, int, int]:
+    """Shape of a picture, (H, W, C)."""
+    ...
+
+
+def is_picture(codec: Codec) -> TypeGuard[PictureCodec]:
+  """Returns whether the values of a codec are pictures."""
+  return hasattr(codec, "shape")
 
 
 def tokens_of(codec: Codec) -> Tokens:

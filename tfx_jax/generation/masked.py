@@ -13,7 +13,7 @@ from tfx_jax.data.layout import Layout
 from tfx_jax.decoding.masked import MaskedSettings, decode
 from tfx_jax.errors import UserError
 from tfx_jax.generation import batches, inputs
-from tfx_jax.generation.generator import Generator, Hypothesis, Output
+from tfx_jax.generation.generator import Hypothesis, Output
 from tfx_jax.generation.in_flight import Program, in_flight
 from tfx_jax.generation.request import encode_inputs
 from tfx_jax.generation.search import check_scores, traced
@@ -251,9 +251,6 @@ class MaskedGenerator:
     values = self._target_codec.decode(sequences)
     for i in np.argsort(-scores, kind="stable").tolist():
       yield self._output_type(values[i], float(scores[i]), float(totals[i]), sequences[i])
-
-
-AnyGenerator = Generator | MaskedGenerator
 
 
 def _check(settings: GenerateSettings) -> None:

@@ -18,6 +18,18 @@ def absolute_error(
   return (errors.mean(axis=-1) * weights).sum(), weights.sum()  # [B,T,C] -> [B,T] -> scalar
 
 
+def squared_error(
+  frames: jax.Array, targets: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Returns the weighted sum over frames of their mean squared error, and the sum of weights.
+
+  Arguments as in `absolute_error`.
+  """
+  errors = jnp.square(frames.astype(jnp.float32) - targets.astype(jnp.float32))
+  weights = weights.astype(jnp.float32)
+  return (errors.mean(axis=-1) * weights).sum(), weights.sum()  # [B,T,C] -> [B,T] -> scalar
+
+
 def stop_cross_entropy(
   stop: jax.Array, last: jax.Array, weights: jax.Array
 ) -> tuple[jax.Array, jax.Array]:

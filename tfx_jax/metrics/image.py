@@ -1,5 +1,6 @@
 """Metrics of predicted pictures by name, including functions of the user."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,11 +20,26 @@ def _is_same_scene(prediction: np.ndarray, reference: np.ndarray) -> bool:
   return bool(found) and found == describe_scene(reference)
 
 
+def _psnr(predictions: Sequence[np.ndarray | None], references: Sequence[np.ndarray]) -> float:
+  """Returns the peak signal-to-noise ratio in dB, of the mean squared error of all values.
+
+  Infinite if nothing is lost. A picture that is missing counts as wrong by 255 in each value.
+  """
+  squares, count = 0.0, 0
+  for prediction, reference in zip(predictions, references, strict=True):
+    wrong = 255.0 if prediction is None else prediction.astype(np.float64) - reference
+    squares += float(np.square(np.broadcast_to(wrong, reference.shape)).sum())
+    count += reference.size
+  return 10 * math.log10(255**2 * count / squares) if squares else math.inf
+
+
 # exact_match: all pixels are equal; scene_match: a parser finds the same objects and relations.
-IMAGE_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], bool]] = {
+_HITS: dict[str, Callable[[np.ndarray, np.ndarray], bool]] = {
   "exact_match": _is_equal,
   "scene_match": _is_same_scene,
 }
+# psnr: see `_psnr`.
+IMAGE_METRICS = (*_HITS, "psnr")
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -60,9 +76,11 @@ def image_metrics(
     raise UserError(f"{len(predictions)} predictions for {len(references)} references")
   results: dict[str, float | str] = {}
   for name in names:
-    if name in IMAGE_METRICS:
+    if name == "psnr":
+      results[name] = _psnr(predictions, references)
+    elif name in _HITS:
       pairs = zip(predictions, references, strict=True)
-      hits = [p is not None and IMAGE_METRICS[name](p, reference) for p, reference in pairs]
+      hits = [p is not None and _HITS[name](p, reference) for p, reference in pairs]
       results |= share_of_hits(name, hits, kinds)
     else:
       results |= user_results(name, IMAGE_METRICS, predictions, references)

@@ -7,10 +7,9 @@ import numpy as np
 from PIL import Image
 
 from tfx_jax.codecs.codec import AnyValue, Codec
-from tfx_jax.codecs.image.patches import PatchCodec
 from tfx_jax.common.picture_files import Picture, fit, pixels_of, read_picture
 from tfx_jax.errors import UserError, shown
-from tfx_jax.generation.inputs import as_list, as_texts
+from tfx_jax.generation.inputs import PictureCodec, as_list, as_texts, is_picture
 
 
 def read_inputs(
@@ -27,13 +26,13 @@ def read_inputs(
   Raises:
     UserError: for an input of another type, or a file that cannot be read.
   """
-  if not isinstance(codec, PatchCodec):
+  if not is_picture(codec):
     return as_texts(name, inputs)
   values = enumerate(as_list(name, inputs, "pictures"))
   return [_as_picture(codec, f"{name}[{number}]", value, how) for number, value in values]
 
 
-def _as_picture(codec: PatchCodec, name: str, value: AnyValue, how: str) -> Picture:
+def _as_picture(codec: PictureCodec, name: str, value: AnyValue, how: str) -> Picture:
   if isinstance(value, np.ndarray):
     return value
   if isinstance(value, Image.Image):

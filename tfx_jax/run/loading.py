@@ -14,7 +14,6 @@ from tfx_jax.errors import UserError, as_path
 from tfx_jax.generation.inputs import as_texts
 from tfx_jax.models.ensemble import combine
 from tfx_jax.models.lora import Adapted
-from tfx_jax.models.parameters import EXAMPLE
 from tfx_jax.models.quantized import Quantized, quantize
 from tfx_jax.pretrained.export import EXECUTION_SETTINGS
 from tfx_jax.run.run import Run
@@ -163,7 +162,7 @@ def _open(workdir: str, checkpoint: str | int | None, config: ConfigDict | None)
     codecs = builders.saved_codecs(config, workdir)
   model = builders.make_model(config, codecs)
   trained = builders.make_adapted(config, model)
-  abstract, shardings = plan_params(trained, EXAMPLE, parallel)
+  abstract, shardings = plan_params(trained, builders.example_of(codecs), parallel)
   if foreign:
     params, step = jax.device_put(foreign.params(abstract), shardings), 0
   else:

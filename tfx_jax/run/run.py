@@ -18,8 +18,8 @@ from tfx_jax.errors import UserError, as_path, shown
 from tfx_jax.evaluation.align import Aligner, Alignment
 from tfx_jax.evaluation.evaluate import loss_metrics, output_metrics
 from tfx_jax.evaluation.score import Scorer
+from tfx_jax.generation.any_generator import AnyGenerator
 from tfx_jax.generation.inputs import as_targets, as_text, as_texts, cut_long, is_text
-from tfx_jax.generation.masked import AnyGenerator
 from tfx_jax.generation.text.constraints import Prefixes
 from tfx_jax.models.model import Model, Params
 from tfx_jax.models.quantized import dequantize
@@ -284,7 +284,7 @@ class Run:
       self.config, self.model, self.parallel, self.codecs[1].element
     )
     loss_step = self.parallel.jit(make_loss_step(objective))
-    exact = self.config.model.architecture != "masked"
+    exact = builders.has_likelihood(self.config)
     metrics = loss_metrics(loss_step, self.params, loader, self.parallel, exact=exact)
     task = builders.make_task(self.config)
     generated, rows = output_metrics(self.generator, self.params, task, examples, on_batch)
@@ -302,8 +302,9 @@ class Run:
 
   @functools.cached_property
   def _scorer(self) -> Scorer:
-    if self.config.model.architecture == "masked":
-      raise UserError("score: a masked model has no likelihood of a whole text")
+    if not builders.has_likelihood(self.config):
+      name = self.config.model.architecture
+      raise UserError(f"score: a model of model.architecture='{name}' has no likelihood of a text")
     return Scorer(self.model, self.parallel, self.layout, self.config.generate.batch_size)
 
   @functools.cached_property

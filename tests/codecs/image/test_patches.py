@@ -3,11 +3,17 @@ import json
 import numpy as np
 import pytest
 
-from tfx_jax.codecs.image.patches import PatchCodec, cut, load_patches, train_patches
+from tfx_jax.codecs.image.grid import cut
+from tfx_jax.codecs.image.patches import PatchCodec, make_patches, train_patches
+from tfx_jax.codecs.image.saved import read_codec
 from tfx_jax.codecs.special_tokens import EOS, SPECIAL_PIECES
 from tfx_jax.errors import UserError
 
 SIZE, PATCH = (6, 8), (2, 4)
+
+
+def load(folder):
+  return read_codec(folder, {"patches": make_patches})
 
 
 def pictures(count=5, levels=2, channels=3, seed=0):
@@ -113,7 +119,7 @@ def test_a_saved_codec_is_the_same(tmp_path):
   values = pictures()
   codec = train_patches(values, SIZE, PATCH, 100)
   codec.save(str(tmp_path / "codec"))
-  loaded = load_patches(str(tmp_path / "codec"))
+  loaded = load(str(tmp_path / "codec"))
   assert loaded.fingerprint == codec.fingerprint and loaded.shape == codec.shape
   assert loaded.encode(values) == codec.encode(values)
   assert codec.measure(values[0]) == {"pictures": 1, "values": 6 * 8 * 3}
@@ -140,7 +146,7 @@ def test_a_damaged_codec_is_one_line(damage, tmp_path):
   else:
     (folder / damage).write_bytes(b"{}")
   with pytest.raises(UserError, match="codec") as error:
-    load_patches(str(folder))
+    load(str(folder))
   assert "\n" not in str(error.value)
 
 

@@ -9,23 +9,28 @@ import collections
 import hashlib
 import io
 import itertools
-import json
 import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from tfx_jax.codecs.codec import Tokens
-from tfx_jax.codecs.special_tokens import SPECIAL_PIECES
+from tfx_jax.codecs.image.grid import (
+  FIRST,
+  Size,
+  check_patch,
+  checked_cut,
+  codes_of,
+  count_patches,
+  cut,
+  join,
+)
+from tfx_jax.codecs.image.saved import write_codec
+from tfx_jax.common.json_object import JsonObject
 from tfx_jax.common.picture_files import Picture
-from tfx_jax.common.whole_file import write_whole
 from tfx_jax.errors import UserError
 
-Size = tuple[int, int]  # height, width
-
-SPEC, CODEBOOK = "codec.json", "codebook.npy"
-_FORMAT = 1
-_FIRST = len(SPECIAL_PIECES)  # id of the first entry of the codebook
+CODEBOOK = "codebook.npy"
 # Iterations of k-means, and most different patches that it sees.
 _ITERATIONS, _MOST_PATCHES = 20, 50_000
 
@@ -43,15 +48,16 @@ class PatchCodec:
     fingerprint: a hash of the codebook, the size and `first`.
   """
 
-  def __init__(self, codebook: np.ndarray, size: Size, first: int = _FIRST) -> None:
+  kind = "patches"
+
+  def __init__(self, codebook: np.ndarray, size: Size, first: int = FIRST) -> None:
     self._codebook, self.size, self._first = codebook, (int(size[0]), int(size[1])), first
-    self._rows, self._columns = (n // p for n, p in zip(size, codebook.shape[1:3], strict=True))
     self.element = Tokens(
       first + len(codebook), others=first, length=count_patches(size, codebook.shape[1:3])
     )
     digest = hashlib.blake2b(codebook.tobytes(), digest_size=16)
     digest.update(repr((codebook.shape, self.size)).encode())
-    if first != _FIRST:
+    if first != FIRST:
       digest.update(repr(first).encode())
     self.fingerprint = f"patches-{digest.hexdigest()}"
     self._numbers = {patch.tobytes(): number for number, patch in enumerate(codebook)}
@@ -71,11 +77,18 @@ class PatchCodec:
     Raises:
       UserError: for a picture of another size or number of channels.
     """
-    return [(self._first + self._entries(self._cut(picture))).tolist() for picture in pictures]
+    patch = self._codebook.shape[1:3]
+    return [
+      (self._first + self._entries(checked_cut(picture, self.shape, patch))).tolist()
+      for picture in pictures
+    ]
 
   def decode(self, sequences: Sequence[Sequence[int]], /) -> list[Picture]:
     """Returns the picture of each sequence up to its first EOS; further patches are left out."""
-    return [self._join([int(i) for i in sequence]) for sequence in sequences]
+    return [
+      join(self._codebook[codes_of(ids, self.element, self._first)], self.shape)
+      for ids in sequences
+    ]
 
   def measure(self, picture: Picture, /) -> dict[str, int]:
     """Returns 1 picture, and the number of its values, H * W * C."""
@@ -89,24 +102,8 @@ class PatchCodec:
     """
     codebook = io.BytesIO()
     np.save(codebook, self._codebook, allow_pickle=False)
-    spec = {
-      "format": _FORMAT, "kind": "patches", "size": self.size, "fingerprint": self.fingerprint
-    }  # fmt: skip
-    try:
-      os.makedirs(folder, exist_ok=True)
-      write_whole(os.path.join(folder, CODEBOOK), codebook.getvalue())
-      write_whole(os.path.join(folder, SPEC), json.dumps(spec).encode())
-    except OSError as error:
-      raise UserError(f"cannot write the codec to {folder}: {error.strerror}") from error
-
-  def _cut(self, picture: Picture) -> np.ndarray:
-    """Returns the patches of a picture, [H,W,C] -> [H/h*W/w,h,w,C]."""
-    if picture.shape != self.shape or picture.dtype != np.uint8:
-      raise UserError(
-        f"a picture is {picture.dtype} {list(picture.shape)}, the codec has uint8 "
-        f"{list(self.shape)}: see image.size"
-      )
-    return cut(picture, self._codebook.shape[1:3])
+    files = {CODEBOOK: codebook.getvalue()}
+    write_codec(folder, self.kind, self.fingerprint, {"size": self.size}, files)
 
   def _entries(self, patches: np.ndarray) -> np.ndarray:
     """Returns the entries that equal patches, or else the nearest: [N,h,w,C] -> [N]."""
@@ -116,27 +113,6 @@ class PatchCodec:
       points, centres = patches[new], self._codebook
       found[new] = _nearest(*(x.reshape(len(x), -1).astype(np.float32) for x in (points, centres)))
     return found
-
-  def _join(self, ids: list[int]) -> Picture:
-    eos = self.element.special_tokens.eos
-    ids = ids[: ids.index(eos)] if eos in ids else ids
-    numbers = [i - self._first for i in ids if i >= self._first]
-    numbers = (numbers + [0] * self.element.length)[: self.element.length]
-    height, width, channels = self._codebook.shape[1:]
-    grid = self._codebook[numbers].reshape(self._rows, self._columns, height, width, channels)
-    return grid.swapaxes(1, 2).reshape(self.shape)  # [rows,columns,h,w,C] -> [H,W,C]
-
-
-def count_patches(size: Sequence[int], patch: Sequence[int]) -> int:
-  """Returns the number of patches of a picture."""
-  return (size[0] // patch[0]) * (size[1] // patch[1])
-
-
-def cut(picture: Picture, patch: Sequence[int]) -> np.ndarray:
-  """Returns the patches of a picture, row by row: [H,W,C] -> [H/h*W/w,h,w,C]."""
-  (height, width), (rows, columns, channels) = patch, picture.shape
-  grid = picture.reshape(rows // height, height, columns // width, width, channels)
-  return grid.swapaxes(1, 2).reshape(-1, height, width, channels)
 
 
 def train_patches(pictures: Iterable[Picture], size: Size, patch: Size, codes: int) -> PatchCodec:
@@ -179,42 +155,10 @@ def train_patches(pictures: Iterable[Picture], size: Size, patch: Size, codes: i
   return PatchCodec(flat.reshape(-1, *patch, channels), size)
 
 
-def check_patch(size: Sequence[int], patch: Sequence[int]) -> None:
-  """Checks that patches fill a picture.
-
-  Raises:
-    UserError: naming the keys.
-  """
-  for key, value in (("image.size", size), ("image.patch", patch)):
-    pair = isinstance(value, tuple | list) and len(value) == 2
-    if not pair or not all(isinstance(n, int) and 0 < n < 1 << 14 for n in value):
-      raise UserError(f"{key}={value!r}: use a pair (HEIGHT, WIDTH) in pixels")
-  if any(n % p for n, p in zip(size, patch, strict=True)):
-    raise UserError(f"image.patch={tuple(patch)} does not divide image.size={tuple(size)}")
-
-
-def load_patches(folder: str) -> PatchCodec:
-  """Loads a codec that was saved to a folder.
-
-  Raises:
-    UserError: if it is missing or damaged.
-  """
-  path = os.path.join(folder, SPEC)
-  try:
-    with open(path, "rb") as file:
-      spec = json.loads(file.read())
-    if spec["format"] != _FORMAT:
-      raise UserError(f"{path} has format {spec['format']}, this version reads {_FORMAT}")
-    codebook = np.load(os.path.join(folder, CODEBOOK), allow_pickle=False)
-    codec = PatchCodec(codebook, tuple(spec["size"]))
-    damaged = spec["fingerprint"] != codec.fingerprint
-  except OSError as error:
-    raise UserError(f"cannot read the codec {folder}: {error.strerror}") from error
-  except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-    raise UserError(f"{path} is damaged: {type(error).__name__} {error}") from error
-  if damaged:
-    raise UserError(f"the codec in {folder} is damaged: its files do not belong together")
-  return codec
+def make_patches(folder: str, spec: JsonObject) -> PatchCodec:
+  """Makes a codec from a folder that it was saved to, and its description; see `read_codec`."""
+  codebook = np.load(os.path.join(folder, CODEBOOK), allow_pickle=False)
+  return PatchCodec(codebook, tuple(spec["size"]))
 
 
 def _all_patches(levels: np.ndarray, first: np.ndarray) -> np.ndarray:
