@@ -28,16 +28,17 @@ def get_config(name="draw"):
   config.image.update(size=(16, 16), patch=(2, 2), codes=256)
   config.model.update(
     features=128, num_heads=4, encoder_layers=2, decoder_layers=2, feed_forward=512, dropout=0.0,
-    position="learned", max_positions=256, share_embeddings=False,
+    position="learned_2d", max_positions=256, share_embeddings=False,
   )  # fmt: skip
   if architecture:
     # A row has both sides of three examples.
     config.data.update(source_length=128, target_length=128)
     config.model.update(architecture=architecture, decoder_layers=4)
-  config.optimizer.update(learning_rate=3e-3, warmup_steps=200, schedule="cosine")
+  config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=50, schedule="linear")
+  config.optimizer.settings = {"consistent_rms": 0.2}
   config.train.update(
-    num_steps=1500, log_every=25, eval_every=100, decode_every=200, decode_examples=100,
-    checkpoint_every=200, best_metric=config.task.metrics[0],
+    num_steps=900, label_smoothing=0.0, log_every=25, eval_every=100, decode_every=300,
+    decode_examples=100, checkpoint_every=300, best_metric=config.task.metrics[0],
   )  # fmt: skip
   # A caption is not longer for a picture of more tokens.
   config.generate.update(

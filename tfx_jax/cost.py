@@ -19,6 +19,8 @@ class Size:
     batch_size: B.
     source_length: S; 0 for a decoder-only model.
     target_length: T.
+    source_positions: number of learned vectors for the encoder's positions.
+    target_positions: likewise of the decoder.
     source_vocab: number of entries of the encoder's separate embedding; 0 if it has none.
     target_vocab: V.
     dtype_bytes: bytes of a number in the compute dtype.
@@ -43,7 +45,8 @@ class Size:
   norm: str
   norm_placement: str
   position: str
-  max_positions: int
+  source_positions: int
+  target_positions: int
   num_buckets: int
   embedding_norm: bool
   tie_output: bool
@@ -93,10 +96,10 @@ def count_parameters(size: Size) -> int:
   mlp = _feed_forward(s) + s.use_bias * (s.feed_forward * (2 if s.gated else 1) + d)
   layer = attention + mlp + 2 * norms
   once = (norm if s.norm_placement != "post" else 0) + norm * s.embedding_norm
-  once += {"bucket": s.num_buckets * s.num_heads, "learned": s.max_positions * d}.get(s.position, 0)
-  total = s.target_vocab * d + s.decoder_layers * layer + once
+  once += s.num_buckets * s.num_heads * (s.position == "bucket")
+  total = (s.target_vocab + s.target_positions) * d + s.decoder_layers * layer + once
   if s.has_encoder:
-    total += s.source_vocab * d + s.encoder_layers * layer + once
+    total += (s.source_vocab + s.source_positions) * d + s.encoder_layers * layer + once
     total += s.decoder_layers * (attention + norms)
   total += s.target_vocab * (d * (not s.tie_output) + s.output_bias)
   return total + (d * d + 2 * d + 1 if s.copy_head else 0)

@@ -7,13 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from tfx_jax.layers.position import (
   AlibiBias,
   BucketBias,
+  Grid,
+  LearnedGrid,
   LearnedPositions,
   RotaryScaling,
   alibi_slopes,
+  patches_before,
   rotate,
   sinusoidal,
 )
@@ -146,3 +150,49 @@ def test_rotation_is_slowed_for_all_pairs_or_for_slow_ones():
   x, positions = np.ones((1, 3, 2, 8), np.float32), jnp.asarray([[0, 4, 8]])
   slow = rotate(x, positions, scaling=RotaryScaling(4.0))
   np.testing.assert_allclose(slow, rotate(x, positions // 4), atol=1e-6)
+
+
+GRID = Grid(3, 4)
+
+
+def test_a_grid_is_read_row_by_row_and_its_end_has_a_row_of_its_own():
+  row, column = GRID(jnp.arange(14)[None])
+  assert row.tolist() == [[0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3]]
+  assert column.tolist() == [[0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1]]
+
+
+def test_half_of_the_pairs_turn_with_the_row_and_half_with_the_column():
+  x = np.random.default_rng(0).normal(size=(1, 12, 2, 8)).astype(np.float32)
+  found = np.asarray(rotate(jnp.asarray(x), jnp.arange(12)[None], 100.0, grid=GRID))
+  pairs = x[..., :4].astype(np.float64) + 1j * x[..., 4:]
+  row, column = np.divmod(np.arange(12), 4)
+  angle = np.stack([row, row * 100**-0.5, column, column * 100**-0.5], axis=-1)
+  turned = pairs * np.exp(1j * angle)[None, :, None]
+  assert np.allclose(found[..., :4] + 1j * found[..., 4:], turned, atol=1e-5)
+  # At 0, as in front of a picture, nothing is turned, and nothing becomes 0.
+  assert np.array_equal(found[:, 0], x[:, 0])
+
+
+def test_learned_rows_and_columns_are_added():
+  module = LearnedGrid(GRID, 5)
+  positions = jnp.asarray([[0, 5, 11, 12]])
+  params = nn.unbox(module.init(jax.random.key(0), positions))["params"]
+  rows, columns = (params[name]["embedding"] for name in ("rows", "columns"))
+  assert rows.shape == (4, 5) and columns.shape == (4, 5)
+  expected = [rows[r] + columns[c] for r, c in ((0, 0), (1, 1), (2, 3), (3, 0))]
+  assert np.allclose(module.apply({"params": params}, positions)[0], np.stack(expected))
+
+
+def test_patches_are_counted_in_each_sequence():
+  rng = np.random.default_rng(0)
+  lengths = [[5, 4, 3], [12], [1, 1, 9]]
+  positions = np.zeros((3, 12), np.int32)
+  for row, each in enumerate(lengths):
+    positions[row, : sum(each)] = np.concatenate([np.arange(n) for n in each])
+  is_patch = rng.random((3, 12)) < 0.5
+  is_patch[positions == 0] = False
+  expected = np.zeros_like(positions)
+  for row, column in np.ndindex(*positions.shape):
+    first = column - positions[row, column]
+    expected[row, column] = is_patch[row, first : column + 1].sum()
+  assert np.array_equal(patches_before(jnp.asarray(is_patch), jnp.asarray(positions)), expected)

@@ -4,8 +4,6 @@ from tfx_jax.builders.codecs import (
   as_configured,
   make_codecs,
   saved_codecs,
-  side_kinds,
-  side_lengths,
 )
 from tfx_jax.builders.data import (
   SPLITS,
@@ -34,6 +32,7 @@ from tfx_jax.builders.model import (
   windows,
 )
 from tfx_jax.builders.plan import make_size, planned_codecs
+from tfx_jax.builders.sides import side_kinds, side_lengths
 from tfx_jax.builders.training import (
   has_likelihood,
   make_adapted,

@@ -11,18 +11,17 @@ from ml_collections import ConfigDict
 from tfx_jax.builders.data import make_source, make_task
 from tfx_jax.builders.image_codes import image_frames, make_learned, trained_codes
 from tfx_jax.builders.named import arguments_of
+from tfx_jax.builders.sides import side_kinds
 from tfx_jax.codecs.codec import AnyValue, Codec
 from tfx_jax.codecs.image.frames import PatchFrames, make_frames
-from tfx_jax.codecs.image.grid import count_patches
 from tfx_jax.codecs.image.learned import LearnedCodec
 from tfx_jax.codecs.image.patches import PatchCodec, make_patches, train_patches
 from tfx_jax.codecs.image.saved import read_codec
 from tfx_jax.codecs.text.loading import load_tokenizer, train_tokenizer
 from tfx_jax.codecs.text.tokenizer import Tokenizer, without_source_suffix
-from tfx_jax.errors import UserError
 from tfx_jax.generation.inputs import is_text
 
-SIDES, KINDS = ("source", "target"), ("text", "image")
+SIDES = ("source", "target")
 # Folder of the codec of pictures in a workdir; tokenizers are in `tokenizer/joint` or of a side.
 _IMAGE, _TOKENIZER = "image", "tokenizer"
 # Makers of saved codecs of pictures, by kind.
@@ -32,25 +31,6 @@ _IMAGE_CODECS = {
   LearnedCodec.kind: make_learned,
 }
 Codecs = tuple[Codec, Codec]
-
-
-def side_kinds(config: ConfigDict) -> tuple[str, str]:
-  """Returns the kinds of sources and targets: `kinds` of the task, by default texts.
-
-  Raises:
-    UserError: for a kind that is not one of KINDS.
-  """
-  kinds = tuple(getattr(make_task(config), "kinds", ("text", "text")))
-  if len(kinds) != 2 or not set(kinds) <= set(KINDS):
-    raise UserError(f"task.name='{config.task.name}': its kinds are {kinds}, not two of {KINDS}")
-  return kinds
-
-
-def side_lengths(config: ConfigDict) -> tuple[int, int]:
-  """Returns the tokens of every source and of every target, without EOS; 0 where they differ."""
-  length = count_patches(config.image.size, config.image.patch)
-  source, target = (length if kind == "image" else 0 for kind in side_kinds(config))
-  return source, target
 
 
 def make_codecs(

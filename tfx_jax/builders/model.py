@@ -12,6 +12,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.data import make_layout
+from tfx_jax.builders.sides import side_grids
 from tfx_jax.codecs.codec import Element, Frames, Tokens
 from tfx_jax.errors import UserError
 from tfx_jax.layers import axes
@@ -26,6 +27,8 @@ from tfx_jax.layers.linear import Linear
 from tfx_jax.layers.position import (
   AlibiBias,
   BucketBias,
+  Grid,
+  LearnedGrid,
   LearnedPositions,
   RotaryScaling,
   sinusoidal,
@@ -39,7 +42,9 @@ from tfx_jax.models.model import Model
 from tfx_jax.models.parameters import example_batch
 
 NORMS = {"layer_norm": norms.LayerNorm, "rms_norm": norms.RMSNorm}
-POSITIONS = ("sinusoidal", "learned", "rotary", "alibi", "bucket", "none")
+POSITIONS = (
+  "sinusoidal", "learned", "learned_2d", "rotary", "rotary_2d", "alibi", "bucket", "none",
+)  # fmt: skip
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 ARCHITECTURES = ("encoder_decoder", "decoder_only", "masked", "autoencoder")
 # Kinds of `model.rotary_scaling`, and how many numbers each has.
@@ -67,14 +72,16 @@ def make_model(config: ConfigDict, codecs: tuple[HasElement, HasElement]) -> Mod
   if c.copy_head and not both_tokens:
     raise UserError("model.copy_head=True needs sources and targets of tokens, not of frames")
   dtype, norm, attention = _dtype(c.dtype), _norm(c), _attention(c)
-  block = functools.partial(
+  two = c.position.endswith("_2d")
+  grids = side_grids(config) if two else (None, None)
+  rotary = functools.partial(
+    attention,
+    rotary=c.position.startswith("rotary"),
+    rotary_base=c.rotary_base,
+    rotary_scaling=rotary_scaling(c.rotary_scaling),
+  )
+  plain = functools.partial(
     Block,
-    attention=functools.partial(
-      attention,
-      rotary=c.position == "rotary",
-      rotary_base=c.rotary_base,
-      rotary_scaling=rotary_scaling(c.rotary_scaling),
-    ),
     feed_forward=functools.partial(
       FeedForward,
       c.features,
@@ -89,6 +96,9 @@ def make_model(config: ConfigDict, codecs: tuple[HasElement, HasElement]) -> Mod
     norm_placement=c.norm_placement,
     dropout_rate=c.dropout,
   )
+
+  def block(grid: Grid | None, **more: Callable) -> Callable:
+    return functools.partial(plain, attention=functools.partial(rotary, rotary_grid=grid), **more)
 
   def stack(block: Callable, num_layers: int, bidirectional: bool) -> Callable:
     relative = {
@@ -108,18 +118,26 @@ def make_model(config: ConfigDict, codecs: tuple[HasElement, HasElement]) -> Mod
       windows=None if bidirectional else windows(c.windows, num_layers),
     )
 
+  learned = functools.partial(LearnedPositions, c.max_positions, c.features)
   position = {
     "sinusoidal": lambda: functools.partial(sinusoidal, features=c.features),
-    "learned": functools.partial(LearnedPositions, c.max_positions, c.features),
+    "learned": learned,
+    "learned_2d": learned,
   }.get(c.position)
+
+  def position_of(grid: Grid | None) -> Callable | None:
+    if grid is None or c.position != "learned_2d":
+      return position
+    return functools.partial(LearnedGrid, grid, c.features)
+
   if c.architecture == "autoencoder":
     levels = tuple(c.levels)
     linear = functools.partial(Linear, dtype=dtype)
     autoencoder = Autoencoder(
       embed=_embed(c, source),
-      position=position,
-      encoder=stack(block, c.encoder_layers, bidirectional=True),
-      decoder=stack(block, c.decoder_layers, bidirectional=True),
+      position=position_of(grids[0]),
+      encoder=stack(block(grids[0]), c.encoder_layers, bidirectional=True),
+      decoder=stack(block(grids[0]), c.decoder_layers, bidirectional=True),
       to_code=functools.partial(linear, c.features, len(levels), (axes.EMBED, None)),
       from_code=functools.partial(linear, len(levels), c.features, (None, axes.EMBED)),
       head=functools.partial(linear, c.features, math.prod(source.shape), (axes.EMBED, None)),
@@ -135,18 +153,24 @@ def make_model(config: ConfigDict, codecs: tuple[HasElement, HasElement]) -> Mod
   head = _head(c, target)
   shared = {"dropout_rate": c.dropout, "embed_norm": norm if c.embedding_norm else None}
   if c.architecture == "decoder_only":
-    decoder = stack(block, c.decoder_layers, bidirectional=False)
+    grid = grids[0] or grids[1]
+    if grid is not None and isinstance(target, Tokens):
+      # Rotary positions in a picture leave the order of the other tokens to learned ones.
+      more = position_of(grid) if c.position == "learned_2d" else None
+      shared |= {"grid_position": more, "first_patch": target.others}
+      position = learned
+    decoder = stack(block(grid), c.decoder_layers, bidirectional=False)
     window = make_layout(config).window
     return DecoderOnly(_embed(c, target), position, decoder, head, window, **shared)
   both = functools.partial(
     EncoderDecoder,
     embed_source=None if c.share_embeddings and both_tokens else _embed(c, source),
     embed_target=_embed(c, target),
-    position_source=position,
-    position_target=position,
-    encoder=stack(block, c.encoder_layers, bidirectional=True),
+    position_source=position_of(grids[0]),
+    position_target=position_of(grids[1]),
+    encoder=stack(block(grids[0]), c.encoder_layers, bidirectional=True),
     decoder=stack(
-      functools.partial(block, cross_attention=attention), c.decoder_layers, bidirectional=False
+      block(grids[1], cross_attention=attention), c.decoder_layers, bidirectional=False
     ),
     head=head,
     copy_attention=functools.partial(CopyAttention, c.features, dtype) if c.copy_head else None,

@@ -6,9 +6,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from tfx_jax.builders.codecs import side_kinds
 from tfx_jax.builders.data import make_layout
 from tfx_jax.builders.image_codes import codes_config, image_frames
+from tfx_jax.builders.sides import side_grids, side_kinds
 from tfx_jax.codecs.codec import Element, Tokens
 from tfx_jax.codecs.special_tokens import SPECIAL_PIECES
 from tfx_jax.codecs.text.tokenizer import ByteTokenizer
@@ -56,6 +56,7 @@ def make_size(config: ConfigDict, codecs: tuple[Any, Any], mesh: Mapping[str, in
   model, data, train = config.model, config.data, config.train
   both = model.architecture != "decoder_only"
   source, target = (padded_size(codec.element.vocab_size, model.vocab_multiple) for codec in codecs)
+  learned = _learned_positions(config)
   fields = {field.name for field in dataclasses.fields(Size)}
   length = make_layout(config).window or data.target_length
   # Each row is read under two dropout masks.
@@ -68,6 +69,8 @@ def make_size(config: ConfigDict, codecs: tuple[Any, Any], mesh: Mapping[str, in
     "target_length": length,
     "source_vocab": 0 if model.share_embeddings or not both else source,
     "target_vocab": target if both else max(source, target),
+    "source_positions": learned[0] if both else 0,
+    "target_positions": learned[1] if both else sum(learned),
     "num_kv_heads": model.num_kv_heads or model.num_heads,
     "head_dim": model.head_dim or model.features // model.num_heads,
     "dtype_bytes": 2 if model.dtype == "bfloat16" else 4,
@@ -75,3 +78,24 @@ def make_size(config: ConfigDict, codecs: tuple[Any, Any], mesh: Mapping[str, in
     "microbatches": train.microbatches,
   }
   return Size(**{key: value for key, value in model.items() if key in fields} | computed)
+
+
+def _learned_positions(config: ConfigDict) -> tuple[int, int]:
+  """Returns the number of learned vectors for positions of sources and of targets.
+
+  A decoder-only model has the sum: those of texts, and those of pictures.
+  """
+  kind, texts = config.model.position, config.model.max_positions
+  both = config.model.architecture != "decoder_only"
+  if kind == "learned":
+    return (texts, texts) if both else (0, texts)
+  if not kind.endswith("_2d"):
+    return 0, 0
+  # Rotary positions in pictures leave those of texts to learned ones where both share a sequence.
+  counts = [
+    texts * (kind == "learned_2d" or not both)
+    if grid is None
+    else (grid.rows + 1 + grid.columns) * (kind == "learned_2d")
+    for grid in side_grids(config)
+  ]
+  return counts[0], counts[1]

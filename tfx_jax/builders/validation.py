@@ -163,9 +163,12 @@ def _check_heads(model: ConfigDict) -> None:
       f"model.num_kv_heads={model.num_kv_heads} does not divide model.num_heads={model.num_heads}"
     )
   head_dim = model.head_dim or model.features // model.num_heads
+  is_rotary = model.position in ("rotary", "rotary_2d")
   if model.position == "rotary" and head_dim % 2:
     raise UserError(f"model.position='rotary' needs an even model.head_dim, not {head_dim}")
-  if model.position == "rotary" and model.rotary_base <= 1:
+  if model.position == "rotary_2d" and head_dim % 4:
+    raise UserError(f"model.position='rotary_2d': model.head_dim={head_dim} is no multiple of 4")
+  if is_rotary and model.rotary_base <= 1:
     raise UserError(f"model.rotary_base={model.rotary_base}: use more than 1")
   if model.position == "sinusoidal" and model.features % 2:
     raise UserError("model.position='sinusoidal' needs an even model.features")
@@ -195,6 +198,11 @@ def _check_architecture(config: ConfigDict) -> None:
     raise UserError(f"task.name='{config.task.name}' needs tokenizer.joint=True")
   if "image" in builders.side_kinds(config):
     _check_kinds(config)
+  elif config.model.position.endswith("_2d"):
+    raise UserError(
+      f"model.position='{config.model.position}' is for tasks with pictures, not "
+      f"task.name='{config.task.name}': leave out _2d"
+    )
   if config.model.architecture == "masked":
     _check_masked(config)
   if config.model.architecture == "autoencoder":
@@ -315,9 +323,22 @@ def _choice(key: str, value: str, choices: Iterable[str]) -> None:
 
 def _check_lengths(config: ConfigDict) -> None:
   """Checks that no sequence is longer than learned positions."""
-  if config.model.position != "learned":
+  kinds = builders.side_kinds(config)
+  if config.model.position == "learned_2d" or (
+    config.model.position == "rotary_2d" and config.model.architecture == "decoder_only"
+  ):
+    # Of pictures, rows and columns have positions.
+    keys = [
+      f"data.{side}_length"
+      for side, kind in zip(("source", "target"), kinds, strict=True)
+      if kind == "text"
+    ]
+    keys += ["generate.max_source_length"] if kinds[0] == "text" else []
+    keys += ["generate.max_length"] if kinds[1] == "text" else []
+    lengths = {key: _value(config, key) for key in keys}
+  elif config.model.position != "learned":
     return
-  if window := builders.make_layout(config).window:
+  elif window := builders.make_layout(config).window:
     prompt, length = min(config.generate.max_source_length, window), config.generate.max_length
     output = "generate.max_length"
     if pictured := builders.side_lengths(config)[1]:

@@ -195,9 +195,11 @@ def base() -> ConfigDict:
         "norm_placement": "pre",
         # Number added to the variance in a norm.
         "norm_epsilon": 1e-5,
-        # Positions: sinusoidal, learned, rotary, alibi, bucket (T5's relative biases) or none.
+        # Positions: sinusoidal, learned, rotary, alibi, bucket (T5's relative biases) or none; of
+        # pictures also learned_2d and rotary_2d, by row and column. Texts are then as in learned
+        # and rotary, but learned where a decoder-only model reads both.
         "position": "sinusoidal",
-        # learned only: number of positions.
+        # learned only: number of positions; of texts, if pictures have theirs by row and column.
         "max_positions": 512,
         # rotary only: base of the wavelengths; a higher value lets most dimensions rotate slower.
         "rotary_base": 10_000.0,

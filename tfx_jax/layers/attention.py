@@ -12,7 +12,7 @@ from tfx_jax.layers.cache import KeyValues
 from tfx_jax.layers.dropout import dropout_key
 from tfx_jax.layers.linear import add, kernel_init, product
 from tfx_jax.layers.mask import Mask
-from tfx_jax.layers.position import RotaryScaling, rotate
+from tfx_jax.layers.position import Grid, RotaryScaling, rotate
 
 
 class Attention(nn.Module):
@@ -36,6 +36,7 @@ class Attention(nn.Module):
     rotary: whether queries and keys are rotated by their positions.
     rotary_base: see `rotate`.
     rotary_scaling: see `RotaryScaling`.
+    rotary_grid: see `rotate`.
     dtype: dtype of the products; the softmax is float32.
     plain_gradients: whether JAX derives the gradient, see `gradients.py`.
   """
@@ -52,6 +53,7 @@ class Attention(nn.Module):
   rotary: bool = False
   rotary_base: float = 10_000.0
   rotary_scaling: RotaryScaling | None = None
+  rotary_grid: Grid | None = None
   dtype: jnp.dtype = jnp.float32
   plain_gradients: bool = False
 
@@ -71,7 +73,8 @@ class Attention(nn.Module):
     query, key, value = y[..., :-2, :], y[..., -2, :], y[..., -1, :]
     if self.rotary:
       query, key = (
-        rotate(x, positions, self.rotary_base, self.rotary_scaling) for x in (query, key)
+        rotate(x, positions, self.rotary_base, self.rotary_scaling, self.rotary_grid)
+        for x in (query, key)
       )
     return query, _key_values(key, value)
 

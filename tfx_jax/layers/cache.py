@@ -102,6 +102,7 @@ class Cache(struct.PyTreeNode):
     index: int32 scalar, number of generated steps in the cache, the same for all rows.
     positions: int32 [B], position of the next token of each row.
     copied: memory of a copy head, or None.
+    patches: int32 [B], number of patches of a picture that each row has read, or None.
   """
 
   layers: tuple[LayerCache, ...]
@@ -111,6 +112,7 @@ class Cache(struct.PyTreeNode):
   index: jax.Array
   positions: jax.Array
   copied: CopyMemory | None = None
+  patches: jax.Array | None = None
 
   @classmethod
   def create(

@@ -1,7 +1,8 @@
 """Positions: absolute ones added to embeddings, rotary ones, and relative attention biases.
 
 Absolute and rotary kinds take `positions`, counted from 0 in each sequence. Biases take indices in
-the row: within a packed sequence, their differences equal those of the positions.
+the row: within a packed sequence, their differences equal those of the positions. Pictures, which
+are read row by row, may have positions in two dimensions, see `Grid`.
 """
 
 import dataclasses
@@ -47,6 +48,57 @@ class LearnedPositions(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
+class Grid:
+  """Patches of a picture, read row by row.
+
+  Attributes:
+    rows: number of rows; the end of a picture, behind its last patch, is in a row of its own.
+    columns: number of columns.
+  """
+
+  rows: int
+  columns: int
+
+  def __call__(self, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the row and the column of positions that are counted from 0 in the picture."""
+    return jnp.minimum(positions // self.columns, self.rows), positions % self.columns
+
+
+class LearnedGrid(nn.Module):
+  """A learned vector for each row and for each column, added up: [B,T] -> [B,T,D].
+
+  Attributes:
+    grid: the patches.
+    features: D.
+  """
+
+  grid: Grid
+  features: int
+
+  def setup(self):
+    self.rows = LearnedPositions(self.grid.rows + 1, self.features)
+    self.columns = LearnedPositions(self.grid.columns, self.features)
+
+  def __call__(self, positions: jax.Array) -> jax.Array:
+    row, column = self.grid(positions)
+    return self.rows(row) + self.columns(column)
+
+
+def patches_before(is_patch: jax.Array, positions: jax.Array) -> jax.Array:
+  """Returns how many patches were read in each sequence up to each of its positions, int32 [B,T].
+
+  Where patches are decoder inputs, this is the position of the next one in its picture.
+
+  Args:
+    is_patch: bool [B,T], whether an input is a patch of a picture.
+    positions: int32 [B,T], from 0 in each packed sequence; no sequence begins with a patch.
+  """
+  count = jnp.cumsum(is_patch, axis=1, dtype=jnp.int32)
+  start = jax.lax.cummax(jnp.where(positions == 0, count, 0), axis=1)
+  return count - start
+
+
+@dataclasses.dataclass(frozen=True)
 class RotaryScaling:
   """Slower rotation, for longer texts than a model was first trained on.
 
@@ -79,16 +131,22 @@ def rotate(
   positions: jax.Array,
   base: float = 10_000.0,
   scaling: RotaryScaling | None = None,
+  grid: Grid | None = None,
 ) -> jax.Array:
   """Rotates heads x [B,T,…,H] by their positions [B,T] (Su et al. 2021, arXiv:2104.09864); H even.
 
   Pairs are (i, i + H/2), as in GPT-NeoX and Llama; pair i turns by base^(-2i/H) radians per
-  position.
+  position. With a grid, the first half of the pairs turns with the row and the second with the
+  column, pair i of each half by base^(-4i/H); H is then a multiple of 4.
   """
   half = x.shape[-1] // 2
-  rate = base ** (-np.arange(half, dtype=np.float32) / half)
+  turning = (positions,) if grid is None else grid(positions)
+  count = half // len(turning)
+  rate = base ** (-np.arange(count, dtype=np.float32) / count)
   rate = (rate if scaling is None else scaling(rate)).astype(np.float32)
-  angle = positions[..., None].astype(jnp.float32) * rate.reshape(1, 1, half)
+  angle = jnp.concatenate(
+    [x[..., None].astype(jnp.float32) * rate.reshape(1, 1, count) for x in turning], axis=-1
+  )  # [B,T] -> [B,T,H/2]
   angle = angle.reshape(*positions.shape, *(1,) * (x.ndim - 3), half)  # [B,T,H/2] -> [B,T,…,H/2]
   sin, cos = jnp.sin(angle), jnp.cos(angle)
   first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
