@@ -34,7 +34,7 @@ def get_config(task="draw"):
   config.image.update(size=(32, 32), patch=(2, 2), codes=1024)
   config.model.update(
     features=192, num_heads=6, encoder_layers=2, decoder_layers=4, feed_forward=768,
-    activation="gelu", position="learned", max_positions=264, share_embeddings=False, dropout=0.1,
+    activation="gelu", position="learned_2d", max_positions=128, share_embeddings=False, dropout=0.1,
   )  # fmt: skip
   if task == "describe":
     config.data.update(source_length=257, target_length=96)
@@ -47,6 +47,10 @@ def get_config(task="draw"):
   )  # fmt: skip
   config.evaluate.update(checkpoint="latest", num_samples=10)
   config.generate.update(
-    beam_size=1, max_source_length=257, max_length=96, max_length_ratio=0.0, batch_size=32
+    beam_size=1,
+    max_source_length=config.data.source_length,
+    max_length=96,
+    max_length_ratio=0.0,
+    batch_size=32,
   )
   return config

@@ -29,8 +29,7 @@ def get_config(kind="scenes"):
   config.image.update(size=size, patch=(4, 4), codes=0, fit="pad")
   config.model.update(
     architecture="autoencoder", features=128, num_heads=4, encoder_layers=2, decoder_layers=2,
-    feed_forward=512, activation="gelu", position="learned", max_positions=length, dropout=0.0,
-    share_embeddings=False,
+    feed_forward=512, activation="gelu", position="learned_2d", dropout=0.0, share_embeddings=False,
   )  # fmt: skip
   config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=100, schedule="linear")
   config.optimizer.settings = {"consistent_rms": 0.2}

@@ -26,7 +26,7 @@ def get_config(task="draw"):
   config.image.update(size=(32, 32), patch=(2, 2), codes=1024, fit="pad")
   config.model.update(
     features=192, num_heads=6, encoder_layers=2, decoder_layers=4, feed_forward=768,
-    activation="gelu", position="learned", max_positions=320, share_embeddings=False, dropout=0.1,
+    activation="gelu", position="learned_2d", max_positions=128, share_embeddings=False, dropout=0.1,
   )  # fmt: skip
   config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=100, schedule="linear")
   config.optimizer.settings = {"consistent_rms": 0.2}
@@ -35,7 +35,8 @@ def get_config(task="draw"):
     decode_examples=24, checkpoint_every=250,
   )  # fmt: skip
   config.generate.update(
-    max_source_length=258, max_length=128, max_length_ratio=0.0, batch_size=16,
+    max_source_length=config.data.source_length, max_length=128, max_length_ratio=0.0,
+    batch_size=16,
   )  # fmt: skip
   if task == "draw":
     config.generate.update(search="sample", top_p=0.95)

@@ -28,7 +28,7 @@ def get_config(name="draw"):
   config.image.update(size=(16, 16), patch=(2, 2), codes=256)
   config.model.update(
     features=128, num_heads=4, encoder_layers=2, decoder_layers=2, feed_forward=512, dropout=0.0,
-    position="learned_2d", max_positions=256, share_embeddings=False,
+    position="learned_2d", max_positions=128, share_embeddings=False,
   )  # fmt: skip
   if architecture:
     # A row has both sides of three examples.
