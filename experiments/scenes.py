@@ -1,19 +1,20 @@
 """Pictures of shapes from captions and back, in minutes on a CPU: `scenes:describe`.
 
 `scenes:draw` draws a picture from a caption such as "a small red ring above a large blue cross";
-`scenes:describe` writes the caption of a picture; with `-decoder_only` behind either, without an
-encoder. Scenes are rendered; those of the test combine objects that are not combined in training.
+`scenes:describe` writes the caption of a picture. `-decoder_only` behind either is a model without
+an encoder, `draw-masked` one that draws all patches together. Scenes are rendered; those of the
+test combine objects that are not combined in training.
 """
 
 from tfx_jax.config import base
 
-TASKS = ("draw", "describe")
+NAMES = ("draw", "describe", "draw-decoder_only", "describe-decoder_only", "draw-masked")
 
 
 def get_config(name="draw"):
+  if name not in NAMES:
+    raise ValueError(f"'{name}' is unknown; known: {', '.join(NAMES)}")
   task, _, architecture = name.partition("-")
-  if task not in TASKS:
-    raise ValueError(f"'{task}' is unknown; known: {', '.join(TASKS)}")
   config = base()
   config.task.name = task
   config.task.update(source="caption", target="picture", metrics=("scene_match",))
@@ -30,7 +31,9 @@ def get_config(name="draw"):
     features=128, num_heads=4, encoder_layers=2, decoder_layers=2, feed_forward=512, dropout=0.0,
     position="learned_2d", max_positions=128, share_embeddings=False,
   )  # fmt: skip
-  if architecture:
+  if architecture == "masked":
+    config.model.architecture = architecture
+  if architecture == "decoder_only":
     # A row has both sides of three examples.
     config.data.update(source_length=128, target_length=128)
     config.model.update(architecture=architecture, decoder_layers=4)

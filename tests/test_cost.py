@@ -21,6 +21,14 @@ def size_of(changes=None, mesh=ONE):
   return builders.make_size(config, builders.planned_codecs(config), mesh)
 
 
+PICTURES = {
+  "task.name": "draw",
+  "task.metrics": (),
+  "image.size": (4, 6),
+  "model.share_embeddings": False,
+}
+
+
 @pytest.mark.parametrize(
   "changes",
   [
@@ -34,8 +42,13 @@ def size_of(changes=None, mesh=ONE):
     {"model.architecture": "decoder_only", "model.use_bias": False, "model.position": "rotary"},
     {"model.architecture": "decoder_only", "model.position": "bucket", "model.gated": True},
     SPLIT,
+    *(
+      PICTURES | {"model.architecture": architecture, "model.position": position}
+      for architecture in ("encoder_decoder", "decoder_only")
+      for position in ("learned_2d", "rotary_2d")
+    ),
   ],
-  ids=lambda changes: "-".join(changes),
+  ids=lambda changes: "-".join(map(str, changes.values())),
 )
 def test_the_count_of_parameters_is_exact(changes):
   config = make_config(changes)

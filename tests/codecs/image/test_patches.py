@@ -100,14 +100,16 @@ def test_a_sequence_of_another_length_is_a_picture_too():
   assert np.array_equal(short[2:], codec.decode([[len(SPECIAL_PIECES)] * 6])[0][2:])
 
 
-def test_a_small_codebook_is_closer_than_some_of_the_patches():
+def test_a_small_codebook_is_closer_than_some_of_the_patches(caplog):
   values = np.random.default_rng(0).normal(128, 40, (40, *SIZE, 1)).clip(0, 255).astype(np.uint8)
 
   def error(codec):
     back = np.stack(codec.decode(codec.encode(values)))
     return float(((back.astype(float) - values) ** 2).mean())
 
-  codec = train_patches(values, SIZE, PATCH, codes=16)
+  with caplog.at_level("WARNING"):
+    codec = train_patches(values, SIZE, PATCH, codes=16)
+  assert "240 different patches: each becomes the nearest of image.codes=16" in caplog.text
   assert codec.element.vocab_size == 16 + len(SPECIAL_PIECES)
   some = PatchCodec(np.concatenate([cut(value, PATCH) for value in values])[:16], SIZE)
   assert error(codec) < 0.8 * error(some)

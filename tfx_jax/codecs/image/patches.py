@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from absl import logging
 
 from tfx_jax.codecs.codec import Tokens
 from tfx_jax.codecs.image.grid import (
@@ -150,6 +151,10 @@ def train_patches(pictures: Iterable[Picture], size: Size, patch: Size, codes: i
   if len(levels) ** flat.shape[1] <= codes:
     return PatchCodec(_all_patches(levels, flat).reshape(-1, *patch, channels), size)
   if len(order) > codes:
+    logging.warning(
+      "the pictures have %d different patches: each becomes the nearest of image.codes=%d entries",
+      *(len(order), codes),
+    )
     weights = np.array([counts[content] for content in order], np.float64)
     flat = _k_means(flat[:_MOST_PATCHES], weights[:_MOST_PATCHES], codes)
   return PatchCodec(flat.reshape(-1, *patch, channels), size)
