@@ -34,7 +34,8 @@ def get_config(task="draw"):
   config.image.update(size=(32, 32), patch=(2, 2), codes=1024)
   config.model.update(
     features=192, num_heads=6, encoder_layers=2, decoder_layers=4, feed_forward=768,
-    activation="gelu", position="learned_2d", max_positions=128, share_embeddings=False, dropout=0.1,
+    activation="gelu", position="learned_2d", max_positions=128, share_embeddings=False,
+    dropout=0.1,
   )  # fmt: skip
   if task == "describe":
     config.data.update(source_length=257, target_length=96)

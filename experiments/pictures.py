@@ -26,7 +26,8 @@ def get_config(task="draw"):
   config.image.update(size=(32, 32), patch=(2, 2), codes=1024, fit="pad")
   config.model.update(
     features=192, num_heads=6, encoder_layers=2, decoder_layers=4, feed_forward=768,
-    activation="gelu", position="learned_2d", max_positions=128, share_embeddings=False, dropout=0.1,
+    activation="gelu", position="learned_2d", max_positions=128, share_embeddings=False,
+    dropout=0.1,
   )  # fmt: skip
   config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=100, schedule="linear")
   config.optimizer.settings = {"consistent_rms": 0.2}
