@@ -38,12 +38,21 @@ def get_config(kind="digits"):
   )  # fmt: skip
   if kind == "digits":
     config.data.source_dropout = 0.1
+  if kind == "grey":
+    # 2x2 pixels share a position; a row has one picture, and its end a position of its own.
+    config.data.target_length = tokens + 4
   config.tokenizer.update(vocab_size=16, normalization="identity")
   config.image.update(size=(28, 28), patch=patch, codes=256)
   config.model.update(
     architecture="decoder_only", decoder_layers=4, features=192, num_heads=6, feed_forward=768,
     activation="gelu", position="learned", max_positions=tokens + 4, use_bias=False, dropout=0.0,
   )  # fmt: skip
+  if kind == "grey":
+    config.image.block = (2, 2)
+    config.model.update(
+      architecture="encoder_decoder", encoder_layers=1, position="rotary_2d", group_size=4,
+      tie_output=False, share_embeddings=False,
+    )  # fmt: skip
   config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=100, schedule="linear")
   config.optimizer.settings = {"consistent_rms": 0.2}
   config.train.update(

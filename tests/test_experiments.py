@@ -33,6 +33,21 @@ def test_an_experiment_is_valid(path):
   assert config_files.differences(base().to_dict(), config.to_dict()), "it is the defaults"
 
 
+@pytest.mark.parametrize(
+  "name",
+  [
+    *("mnist:grey", "mnist:sampled", "emoji:describe", "pictures:describe", "image_codes:pictures"),
+    *("scenes:describe", "scenes:draw-decoder_only", "scenes:draw-masked"),
+  ],
+)
+def test_its_other_tasks_are_valid(name):
+  stem, argument = name.split(":")
+  path = next(path for path in EXPERIMENTS if path.stem == stem)
+  config = read_experiment(f"{path}:{argument}")
+  validate(config)
+  assert config_files.differences(read_experiment(str(path)).to_dict(), config.to_dict())
+
+
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_data_that_must_be_fetched_has_an_origin(path, tmp_path, monkeypatch):
   places = re.findall(r"environ\.get\(\"(\w+)\"", path.read_text())

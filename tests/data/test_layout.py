@@ -49,6 +49,16 @@ def test_a_sequence_is_a_source_and_its_target_which_alone_has_weight(pairs, sid
   assert layout.describe(pairs, len(layout.once(pairs))) == f"{real:.1%} of 24 tokens real"
 
 
+@pytest.mark.parametrize("multiple", [1, 3, 4])
+def test_targets_begin_at_multiples_and_none_is_lost(pairs, sides, multiple):
+  layout = EncoderDecoderLayout(12, 12, target_multiple=multiple)
+  batch = layout.arrays(layout.epoch(pairs, 0, 0))
+  starts = (batch["targets_positions"] == 0) & (batch["targets_segments"] > 0)
+  assert not (np.flatnonzero(starts) % 12 % multiple).any()
+  found = sorted(x["targets"] for x in sequences(batch))
+  assert found == sorted(list(map(int, t)) for t in sides[1])
+
+
 def test_texts_without_sources_have_weight_throughout(texts, sides):
   layout = SequenceLayout(8, continues=True)
   found = list(sequences(layout.arrays(layout.once(texts))))

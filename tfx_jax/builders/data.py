@@ -216,8 +216,8 @@ def make_layout(config: ConfigDict, codecs: tuple[Codec, Codec] | None = None) -
   cut_start = continues or data.long_sources == "cut_start"
   if config.model.architecture != "decoder_only":
     lengths = data.source_length, data.target_length
-    elements = source, target
-    return EncoderDecoderLayout(*lengths, continues, cut_start, elements, data.source_dropout)
+    shared = (source, target), data.source_dropout, config.model.group_size
+    return EncoderDecoderLayout(*lengths, continues, cut_start, *shared)
   if not (isinstance(source, Tokens) and isinstance(target, Tokens)):
     raise UserError(
       f"model.architecture='{config.model.architecture}' takes tokens, and this task has frames: "

@@ -22,6 +22,7 @@ from tfx_jax.layers.block import Block
 from tfx_jax.layers.copy import CopyAttention
 from tfx_jax.layers.embed import FrameEmbed, TokenEmbed, padded_size
 from tfx_jax.layers.feed_forward import FeedForward
+from tfx_jax.layers.group import GroupEmbed, GroupStates
 from tfx_jax.layers.head import FrameHead, VocabularyHead
 from tfx_jax.layers.linear import Linear
 from tfx_jax.layers.position import (
@@ -37,6 +38,7 @@ from tfx_jax.layers.stack import Stack
 from tfx_jax.models.autoencoder import Autoencoder
 from tfx_jax.models.decoder_only import DecoderOnly
 from tfx_jax.models.encoder_decoder import EncoderDecoder
+from tfx_jax.models.grouped import Grouped
 from tfx_jax.models.masked import Masked
 from tfx_jax.models.model import Model
 from tfx_jax.models.parameters import example_batch
@@ -177,8 +179,10 @@ def make_model(config: ConfigDict, codecs: tuple[HasElement, HasElement]) -> Mod
     zero_start=c.zero_start,
     **shared,
   )
-  if c.architecture == "encoder_decoder":
+  if c.architecture == "encoder_decoder" and c.group_size == 1:
     return both()
+  if c.architecture == "encoder_decoder":
+    return _grouped(c, both.keywords, target)
   lengths = functools.partial(
     Linear, c.features, config.data.target_length + 1, (axes.EMBED, None), dtype=dtype
   )
@@ -190,6 +194,28 @@ def example_of(codecs: tuple[HasElement, HasElement]) -> dict[str, np.ndarray]:
   """Returns a batch to initialize the parameters of a model of these codecs with."""
   source, target = (codec.element.shape for codec in codecs)
   return example_batch(source, target)
+
+
+def _grouped(c: ConfigDict, fields: dict[str, Any], target: Element) -> Grouped:
+  """Returns the encoder-decoder of these fields with groups of target tokens."""
+  assert isinstance(target, Tokens)
+  vocabulary, hidden = padded_size(target.vocab_size, c.vocab_multiple), c.group_features
+  dtype, scale = _dtype(c.dtype), c.features**0.5 if c.scale_embeddings else 1.0
+  shape = vocabulary, c.group_size, c.features
+  narrow = c.copy_and_resolve_references()
+  narrow.features = hidden
+  feed_forward = functools.partial(
+    FeedForward, hidden, 2 * hidden, c.activation, c.gated, c.use_bias, dtype=dtype
+  )
+  changed = {
+    "embed_target": functools.partial(GroupEmbed, *shape, scale, dtype),
+    "head": _head(narrow, target),
+    "group_size": c.group_size,
+    "group_states": functools.partial(
+      GroupStates, *shape, hidden, feed_forward, _norm(narrow), dtype
+    ),
+  }
+  return Grouped(**fields | changed)
 
 
 def _embed(c: ConfigDict, element: Element) -> Callable[[], nn.Module]:

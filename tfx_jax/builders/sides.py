@@ -30,8 +30,14 @@ def side_lengths(config: ConfigDict) -> tuple[int, int]:
 
 
 def side_grids(config: ConfigDict) -> tuple[Grid | None, Grid | None]:
-  """Returns the grid of patches of sources and of targets; None for texts."""
-  size, patch = config.image.size, config.image.patch
-  grid = Grid(size[0] // patch[0], size[1] // patch[1])
-  source, target = (grid if kind == "image" else None for kind in side_kinds(config))
-  return source, target
+  """Returns the grid of positions in sources and in targets; None for texts.
+
+  A position is a patch, or where targets are grouped, a block of patches.
+  """
+  size, patch, block = config.image.size, config.image.patch, config.image.block
+  rows, columns = (n // p for n, p in zip(size, patch, strict=True))
+  source, target = side_kinds(config)
+  return (
+    Grid(rows, columns) if source == "image" else None,
+    Grid(rows // block[0], columns // block[1]) if target == "image" else None,
+  )

@@ -52,7 +52,7 @@ def validate(config: ConfigDict) -> None:
     _choice(key, _value(config, key), choices)
   _check_heads(config.model)
   builders.make_task(config)
-  check_patch(config.image.size, config.image.patch)
+  check_patch(config.image.size, config.image.patch, config.image.block)
   if config.image.channels not in MODES:
     raise UserError(f"image.channels={config.image.channels}: use 1, 3 or 4")
   _check_levels(config.model.levels)
@@ -207,6 +207,7 @@ def _check_architecture(config: ConfigDict) -> None:
     _check_masked(config)
   if config.model.architecture == "autoencoder":
     _check_autoencoder(config)
+  _check_groups(config)
   if not alone:
     return
   if not config.tokenizer.joint:
@@ -257,6 +258,37 @@ def _check_autoencoder(config: ConfigDict) -> None:
   if builders.side_kinds(config) != ("image", "image"):
     raise UserError(
       f"model.architecture='autoencoder' needs task.name='reconstruct', not '{config.task.name}'"
+    )
+
+
+def _check_groups(config: ConfigDict) -> None:
+  """Checks settings of blocks of patches, and of groups of tokens that share a position."""
+  image, size = config.image, config.model.group_size
+  patches = image.block[0] * image.block[1]
+  pictured = builders.side_kinds(config)[1] == "image"
+  if patches > 1 and not (pictured and image.codes and not image.path and size == patches):
+    raise UserError(
+      f"image.block={tuple(image.block)} is for pictures that are drawn with a codebook, and needs "
+      f"model.group_size={patches}"
+    )
+  if size == 1:
+    return
+  needed = {
+    "model.architecture": "encoder_decoder",
+    "model.tie_output": False,
+    "model.share_embeddings": False,
+    "model.copy_head": False,
+    "model.zero_start": False,
+    "model.embedding_norm": False,
+    "generate.alignments": False,
+    "generate.coverage_penalty": 0.0,
+  }
+  for key, value in needed.items():
+    if _value(config, key) != value:
+      raise UserError(f"model.group_size={size} needs {key}={value!r}")
+  if config.data.target_length % size:
+    raise UserError(
+      f"data.target_length={config.data.target_length} is not a multiple of model.group_size={size}"
     )
 
 

@@ -82,6 +82,8 @@ RANGES = {
   "model.encoder_layers": _COUNT,
   "model.decoder_layers": _COUNT,
   "model.features": _COUNT,
+  "model.group_size": Range(1, 256, whole=True),
+  "model.group_features": _COUNT,
   "model.num_heads": _COUNT,
   "model.num_kv_heads": _COUNT_OR_NONE,
   "model.head_dim": _COUNT_OR_NONE,

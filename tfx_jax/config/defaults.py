@@ -16,6 +16,7 @@ from tfx_jax.generation.settings import CommandSettings, GenerateSettings
 STRUCTURED = (
   "image.size",
   "image.patch",
+  "image.block",
   "model.levels",
   "model.rotary_scaling",
   "model.windows",
@@ -159,6 +160,9 @@ def base() -> ConfigDict:
         # Most patches of the codebook. If training pictures have more, it is found by k-means.
         # 0: no tokens; patches are frames, which an encoder reads without loss.
         "codes": 256,
+        # Height and width of blocks, in patches: blocks are read row by row, and the patches of a
+        # block one after the other. (1, 1): patches are read row by row.
+        "block": (1, 1),
         # Workdir of an autoencoder (experiments/image_codes.py), whose codes are the tokens in
         # place of a codebook.
         "path": "",
@@ -209,6 +213,12 @@ def base() -> ConfigDict:
         # Number of tokens back that self-attention of the decoder sees, its own counted: (4096,)
         # for all layers, (0, 0, 4096, 4096) for each; 0 or (): all.
         "windows": (),
+        # encoder_decoder only: successive target tokens that share a position of the decoder, in
+        # which a small network predicts them one after the other. The decoder then reads shorter
+        # sequences; likelihoods stay exact. Of pictures, the patches of image.block.
+        "group_size": 1,
+        # Width of that network.
+        "group_features": 128,
         # autoencoder only: numbers of levels that a code's numbers are rounded to; their product is
         # the number of codes (Mentzer et al. 2023).
         "levels": (8, 5, 5, 5),

@@ -92,6 +92,7 @@ class EncoderDecoderLayout:
     cut_start: see `Layout`.
     elements: elements of sources and of targets.
     source_dropout: probability with which a source is empty in training, see `SourceDropout`.
+    target_multiple: each target begins at a multiple of this in its row.
   """
 
   source_length: int
@@ -100,6 +101,7 @@ class EncoderDecoderLayout:
   cut_start: bool = False
   elements: tuple[Element, Element] = (TOKENS, TOKENS)
   source_dropout: float = 0.0
+  target_multiple: int = 1
 
   window = None
 
@@ -108,7 +110,8 @@ class EncoderDecoderLayout:
     return [], []
 
   def epoch(self, corpus: Corpus, seed: int, epoch: int) -> Rows:  # noqa: D102
-    lengths = np.stack([corpus.sources.lengths, corpus.targets.lengths], axis=1)
+    targets = -(-corpus.targets.lengths // self.target_multiple) * self.target_multiple
+    lengths = np.stack([corpus.sources.lengths, targets], axis=1)
     planned = plan(seed, epoch, lengths, self.source_length, self.target_length)
     return PairRows(corpus, planned, _dropout(self, seed, epoch))
 
@@ -117,7 +120,8 @@ class EncoderDecoderLayout:
 
   def arrays(self, rows: Sequence[PairRow]) -> Arrays:  # noqa: D102
     sources, targets = zip(*rows, strict=True)
-    return pack(sources, targets, self.source_length, self.target_length, self.elements)
+    lengths = self.source_length, self.target_length
+    return pack(sources, targets, *lengths, self.elements, self.target_multiple)
 
   def prompt(self, elements: Elements) -> Elements:  # noqa: D102
     return self.elements[0].as_source(elements)

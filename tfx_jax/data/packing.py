@@ -21,6 +21,7 @@ def pack(
   source_length: int,
   target_length: int,
   elements: tuple[Element, Element] = (TOKENS, TOKENS),
+  multiple: int = 1,
 ) -> Arrays:
   """Arranges rows of sequences as a batch.
 
@@ -30,6 +31,7 @@ def pack(
     source_length: S.
     target_length: T.
     elements: elements of sources and of targets.
+    multiple: each target begins at a multiple of this in its row.
 
   Returns:
     `inputs` [B,S] (frames: [B,S,C]), int32 `inputs_segments`, `inputs_positions` [B,S];
@@ -39,7 +41,8 @@ def pack(
     `prefix_length` elements of each target have weight 0.
   """
   inputs = lay_out(sources, source_length, elements[0])
-  arrays = decoder_arrays(_shifted(targets, elements[1]), targets, target_length, elements[1])
+  shifted = _shifted(targets, elements[1])
+  arrays = decoder_arrays(shifted, targets, target_length, elements[1], multiple)
   arrays["weights"] *= arrays["targets_positions"] >= elements[1].prefix_length
   return {
     "inputs": inputs.values,
@@ -73,6 +76,7 @@ def decoder_arrays(
   targets: Sequence[Sequence[Elements]],
   length: int,
   element: Element = TOKENS,
+  multiple: int = 1,
 ) -> Arrays:
   """Arranges decoder inputs and their targets in rows of `length`.
 
@@ -81,14 +85,15 @@ def decoder_arrays(
     targets: the target sequences of each row, of the same lengths.
     length: T.
     element: element of both.
+    multiple: each begins at a multiple of this in its row.
 
   Returns:
     `decoder_inputs`, `targets`, `targets_segments`, `targets_positions` and `weights`, as those of
     `pack`; every target has weight 1.
   """
-  laid = lay_out(targets, length, element)
+  laid = lay_out(targets, length, element, multiple)
   return {
-    "decoder_inputs": lay_out(inputs, length, element).values,
+    "decoder_inputs": lay_out(inputs, length, element, multiple).values,
     "targets": laid.values,
     "targets_segments": laid.segments,
     "targets_positions": laid.positions,
@@ -116,8 +121,10 @@ class LaidOut(NamedTuple):
   positions: np.ndarray
 
 
-def lay_out(rows: Sequence[Sequence[Elements]], length: int, element: Element = TOKENS) -> LaidOut:
-  """Lays the sequences of each row out end to end."""
+def lay_out(
+  rows: Sequence[Sequence[Elements]], length: int, element: Element = TOKENS, multiple: int = 1
+) -> LaidOut:
+  """Lays the sequences of each row out end to end, each from a multiple of `multiple`."""
   shape = len(rows), length
   laid = LaidOut(
     np.zeros((*shape, *element.shape), element.dtype),
@@ -131,5 +138,5 @@ def lay_out(rows: Sequence[Sequence[Elements]], length: int, element: Element = 
       laid.values[number, start:end] = sequence
       laid.segments[number, start:end] = segment
       laid.positions[number, start:end] = np.arange(len(sequence))
-      start = end
+      start = -(-end // multiple) * multiple
   return laid

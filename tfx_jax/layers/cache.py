@@ -167,10 +167,15 @@ class Cache(struct.PyTreeNode):
 
   def reorder(self, parents: jax.Array) -> "Cache":
     """Makes each beam of the current step descend from beam `parents` [B,W] of the step before."""
-    ancestors = jnp.take_along_axis(self.ancestors, parents[:, :, None], axis=1)
+    cache = self.branch(parents)
     # A beam descends from itself at the current step: [B,W,1].
     itself = jax.lax.broadcasted_iota(jnp.int32, (*parents.shape, 1), 1)
-    ancestors = jax.lax.dynamic_update_slice_in_dim(ancestors, itself, self.index, axis=2)
+    ancestors = jax.lax.dynamic_update_slice_in_dim(cache.ancestors, itself, self.index, axis=2)
+    return cache.replace(ancestors=ancestors)
+
+  def branch(self, parents: jax.Array) -> "Cache":
+    """Gives each beam the steps of beam `parents` [B,W]; none of them is the current step."""
+    ancestors = jnp.take_along_axis(self.ancestors, parents[:, :, None], axis=1)
     layers = tuple(layer.reorder(parents) for layer in self.layers)
     return self.replace(ancestors=ancestors, layers=layers)
 
@@ -219,4 +224,4 @@ def coverage(caches: Tree) -> jax.Array:
 
 
 def _is_cache(x: object) -> bool:
-  return isinstance(x, Cache)
+  return hasattr(x, "grow")

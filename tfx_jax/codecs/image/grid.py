@@ -15,6 +15,23 @@ Size = tuple[int, int]  # height, width
 FIRST = len(SPECIAL_PIECES)
 
 
+def reading_order(size: Sequence[int], patch: Sequence[int], block: Sequence[int]) -> np.ndarray:
+  """Returns the patches of a picture, numbered row by row, in the order in which they are read.
+
+  Blocks are read row by row, and so are the patches of a block: int64 [n].
+
+  Args:
+    size: height and width of the picture in pixels.
+    patch: height and width of a patch in pixels.
+    block: height and width of a block in patches.
+  """
+  rows, columns = size[0] // patch[0], size[1] // patch[1]
+  numbers = np.arange(rows * columns).reshape(
+    rows // block[0], block[0], columns // block[1], block[1]
+  )
+  return numbers.swapaxes(1, 2).ravel()
+
+
 def count_patches(size: Sequence[int], patch: Sequence[int]) -> int:
   """Returns the number of patches of a picture."""
   return (size[0] // patch[0]) * (size[1] // patch[1])
@@ -64,15 +81,18 @@ def codes_of(ids: Sequence[int], element: Tokens, first: int) -> list[int]:
   return (codes + [0] * element.length)[: element.length]
 
 
-def check_patch(size: Sequence[int], patch: Sequence[int]) -> None:
-  """Checks that patches fill a picture.
+def check_patch(size: Sequence[int], patch: Sequence[int], block: Sequence[int] = (1, 1)) -> None:
+  """Checks that patches fill a picture, and blocks of patches, too.
 
   Raises:
     UserError: naming the keys.
   """
-  for key, value in (("image.size", size), ("image.patch", patch)):
+  keys = {"image.size": size, "image.patch": patch, "image.block": block}
+  for key, value in keys.items():
     pair = isinstance(value, tuple | list) and len(value) == 2
     if not pair or not all(isinstance(n, int) and 0 < n < 1 << 14 for n in value):
-      raise UserError(f"{key}={value!r}: use a pair (HEIGHT, WIDTH) in pixels")
+      raise UserError(f"{key}={value!r}: use a pair (HEIGHT, WIDTH)")
   if any(n % p for n, p in zip(size, patch, strict=True)):
     raise UserError(f"image.patch={tuple(patch)} does not divide image.size={tuple(size)}")
+  if any(n // p % b for n, p, b in zip(size, patch, block, strict=True)):
+    raise UserError(f"image.block={tuple(block)} does not divide the patches of image.size")

@@ -25,6 +25,7 @@ from tfx_jax.codecs.image.grid import (
   count_patches,
   cut,
   join,
+  reading_order,
 )
 from tfx_jax.codecs.image.saved import write_codec
 from tfx_jax.common.json_object import JsonObject
@@ -43,6 +44,7 @@ class PatchCodec:
     codebook: uint8 [K,h,w,C], different patches; the first one stands for missing patches.
     size: height and width of pictures, multiples of h and w.
     first: id of the first patch of the codebook.
+    block: height and width of blocks, in patches, that are read one after the other.
 
   Attributes:
     element: tokens: the special ones, and from `first` one for each patch of the codebook.
@@ -51,8 +53,13 @@ class PatchCodec:
 
   kind = "patches"
 
-  def __init__(self, codebook: np.ndarray, size: Size, first: int = FIRST) -> None:
+  def __init__(
+    self, codebook: np.ndarray, size: Size, first: int = FIRST, block: Size = (1, 1)
+  ) -> None:
     self._codebook, self.size, self._first = codebook, (int(size[0]), int(size[1])), first
+    self._block = (int(block[0]), int(block[1]))
+    self._order = reading_order(self.size, codebook.shape[1:3], self._block)
+    self._place = np.argsort(self._order)  # of each patch, row by row
     self.element = Tokens(
       first + len(codebook), others=first, length=count_patches(size, codebook.shape[1:3])
     )
@@ -60,6 +67,8 @@ class PatchCodec:
     digest.update(repr((codebook.shape, self.size)).encode())
     if first != FIRST:
       digest.update(repr(first).encode())
+    if self._block != (1, 1):
+      digest.update(f"block {self._block}".encode())
     self.fingerprint = f"patches-{digest.hexdigest()}"
     self._numbers = {patch.tobytes(): number for number, patch in enumerate(codebook)}
 
@@ -70,7 +79,7 @@ class PatchCodec:
 
   def behind(self, first: int) -> "PatchCodec":
     """Returns the same codec with ids from `first` on, in a vocabulary with another codec."""
-    return PatchCodec(self._codebook, self.size, first)
+    return PatchCodec(self._codebook, self.size, first, self._block)
 
   def encode(self, pictures: Sequence[Picture], /) -> list[list[int]]:
     """Returns the ids of each picture's patches.
@@ -80,14 +89,14 @@ class PatchCodec:
     """
     patch = self._codebook.shape[1:3]
     return [
-      (self._first + self._entries(checked_cut(picture, self.shape, patch))).tolist()
+      (self._first + self._entries(checked_cut(picture, self.shape, patch)[self._order])).tolist()
       for picture in pictures
     ]
 
   def decode(self, sequences: Sequence[Sequence[int]], /) -> list[Picture]:
     """Returns the picture of each sequence up to its first EOS; further patches are left out."""
     return [
-      join(self._codebook[codes_of(ids, self.element, self._first)], self.shape)
+      join(self._codebook[codes_of(ids, self.element, self._first)][self._place], self.shape)
       for ids in sequences
     ]
 
@@ -104,7 +113,11 @@ class PatchCodec:
     codebook = io.BytesIO()
     np.save(codebook, self._codebook, allow_pickle=False)
     files = {CODEBOOK: codebook.getvalue()}
-    write_codec(folder, self.kind, self.fingerprint, {"size": self.size}, files)
+    write_codec(folder, self.kind, self.fingerprint, self._spec(), files)
+
+  def _spec(self) -> JsonObject:
+    spec: JsonObject = {"size": self.size}
+    return spec if self._block == (1, 1) else spec | {"block": self._block}
 
   def _entries(self, patches: np.ndarray) -> np.ndarray:
     """Returns the entries that equal patches, or else the nearest: [N,h,w,C] -> [N]."""
@@ -116,7 +129,9 @@ class PatchCodec:
     return found
 
 
-def train_patches(pictures: Iterable[Picture], size: Size, patch: Size, codes: int) -> PatchCodec:
+def train_patches(
+  pictures: Iterable[Picture], size: Size, patch: Size, codes: int, block: Size = (1, 1)
+) -> PatchCodec:
   """Returns a codec that loses as little as `codes` entries allow.
 
   Its codebook holds all patches that can be made of the values of the pictures; if these are too
@@ -128,11 +143,12 @@ def train_patches(pictures: Iterable[Picture], size: Size, patch: Size, codes: i
     size: height and width of pictures.
     patch: height and width of a patch.
     codes: most entries of the codebook.
+    block: see `PatchCodec`.
 
   Raises:
     UserError: if patches do not fit the size, for pictures of another size, or for none.
   """
-  check_patch(size, patch)
+  check_patch(size, patch, block)
   counts: collections.Counter[bytes] = collections.Counter()
   channels = 0
   for picture in pictures:
@@ -149,7 +165,7 @@ def train_patches(pictures: Iterable[Picture], size: Size, patch: Size, codes: i
   flat = np.frombuffer(b"".join(order), np.uint8).reshape(len(order), -1)
   levels = np.arange(256, dtype=np.uint8) if flat.shape[1] == 1 else np.unique(flat)
   if len(levels) ** flat.shape[1] <= codes:
-    return PatchCodec(_all_patches(levels, flat).reshape(-1, *patch, channels), size)
+    return PatchCodec(_all_patches(levels, flat).reshape(-1, *patch, channels), size, block=block)
   if len(order) > codes:
     logging.warning(
       "the pictures have %d different patches: each becomes the nearest of image.codes=%d entries",
@@ -157,13 +173,13 @@ def train_patches(pictures: Iterable[Picture], size: Size, patch: Size, codes: i
     )
     weights = np.array([counts[content] for content in order], np.float64)
     flat = _k_means(flat[:_MOST_PATCHES], weights[:_MOST_PATCHES], codes)
-  return PatchCodec(flat.reshape(-1, *patch, channels), size)
+  return PatchCodec(flat.reshape(-1, *patch, channels), size, block=block)
 
 
 def make_patches(folder: str, spec: JsonObject) -> PatchCodec:
   """Makes a codec from a folder that it was saved to, and its description; see `read_codec`."""
   codebook = np.load(os.path.join(folder, CODEBOOK), allow_pickle=False)
-  return PatchCodec(codebook, tuple(spec["size"]))
+  return PatchCodec(codebook, tuple(spec["size"]), block=tuple(spec.get("block", (1, 1))))
 
 
 def _all_patches(levels: np.ndarray, first: np.ndarray) -> np.ndarray:
