@@ -59,10 +59,10 @@ for record in records[:3]:
 # ## Learn to draw
 #
 # `scenes:draw` is an encoder-decoder of 1 million parameters, and after `tfx train scenes:draw`
-# 99.5 % of the test's scenes are right. Here it learns for fewer steps, by Muon, which is faster
-# than the experiment's AdamW. Label smoothing would spoil samples: a tenth of them would be any
-# token. A tenth of the captions is left out in training, for guidance below. Samples are drawn in
-# `samples/`, and TensorBoard shows them.
+# (900 steps) 100 % of the test's scenes are right. Here it learns for fewer steps, and a tenth of
+# the captions is left out, for guidance below. There is no label smoothing, which would spoil
+# samples: a tenth of the tokens would be any. Samples are drawn in `samples/`, and TensorBoard
+# shows them.
 
 # %%
 config = read_experiment("scenes:draw")
@@ -70,10 +70,8 @@ config.data.source_dropout = 0.1
 every = max(STEPS // 3, 25)
 config.train.update(
   num_steps=STEPS, log_every=20, eval_every=every, decode_every=every, decode_examples=100,
-  checkpoint_every=every, best_metric="loss", label_smoothing=0.0,
+  checkpoint_every=every, best_metric="loss",
 )  # fmt: skip
-config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=50, schedule="linear")
-config.optimizer.settings = {"consistent_rms": 0.2}
 config.data.test = "test[:20%]"
 run = tfx_jax.train(config, "runs/scenes")
 
