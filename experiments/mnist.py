@@ -13,7 +13,7 @@ from tfx_jax.config import base
 
 # Field of the picture, field of the text, height and width of a patch, steps.
 KINDS = {
-  "digits": ("binary", "label", (2, 4), 6000),
+  "digits": ("binary", "label", (2, 4), 2500),
   "binary": ("binary", "name", (2, 4), 6000),
   "sampled": ("sampled", "name", (2, 4), 6000),
   "grey": ("picture", "name", (1, 1), 6000),

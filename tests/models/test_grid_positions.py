@@ -1,5 +1,6 @@
 """Positions by row and column: decoding step by step is reading the whole picture."""
 
+import jax
 import numpy as np
 import pytest
 from support.random_run import random_params, small_run
@@ -38,9 +39,15 @@ def make_run(random_params, task, architecture, position):
   return small_run(random_params, changes, codecs)
 
 
-@pytest.mark.parametrize("task", ["draw", "describe"])
-@pytest.mark.parametrize("architecture", ["encoder_decoder", "decoder_only"])
-@pytest.mark.parametrize("position", ["learned_2d", "rotary_2d"])
+@pytest.mark.parametrize(
+  ("task", "architecture", "position"),
+  [
+    ("draw", "encoder_decoder", "rotary_2d"),
+    ("describe", "encoder_decoder", "learned_2d"),
+    ("draw", "decoder_only", "learned_2d"),
+    ("describe", "decoder_only", "rotary_2d"),
+  ],
+)
 def test_an_output_has_the_likelihood_of_training(task, architecture, position, random_params):
   run = make_run(random_params, task, architecture, position)
   inputs = TEXTS if task == "draw" else PICTURES
@@ -48,17 +55,17 @@ def test_an_output_has_the_likelihood_of_training(task, architecture, position, 
   layout = builders.make_layout(run.config, run.codecs)
   sources = [layout.source(ids) for ids in run.codecs[0].encode(inputs)]
   objective = builders.make_objective(run.config, run.model, run.parallel)
+  loss = jax.jit(lambda batch: objective(run.params, batch).metrics["loss"][0])
   for number in range(2):
     targets = [row[number].tokens for row in outputs]
     for source, target, row in zip(sources, targets, outputs, strict=True):
       batch = layout.pairs([source], [target], 1)
-      nll = objective(run.params, batch).metrics["loss"][0]
-      assert float(nll) == pytest.approx(-row[number].log_prob, rel=1e-4)
+      assert float(loss(batch)) == pytest.approx(-row[number].log_prob, rel=1e-4)
     if architecture == "decoder_only":
       # Several pictures share a row.
       packed = builders.make_layout(run.config, run.codecs)
       rows = [[[pair] for pair in zip(sources[:2], targets[:2], strict=True)]]
-      whole = objective(run.params, packed.arrays(rows)).metrics["loss"][0]
+      whole = loss(packed.arrays(rows))
       assert float(whole) == pytest.approx(-sum(r[number].log_prob for r in outputs[:2]), rel=1e-4)
 
 
