@@ -79,6 +79,8 @@ def output_metrics(
 ) -> tuple[dict[str, float | str], list[dict[str, AnyValue]]]:
   """Returns the task's metrics of generated outputs, and rows of source, reference and output.
 
+  The reference is None where it is the source itself.
+
   Args:
     generator: the generator.
     params: parameters of the model.
@@ -88,12 +90,15 @@ def output_metrics(
   """
   outputs = best_outputs(generator, params, examples, on_batch)
   rows = [
-    {"source": example.source, "reference": _shown(example.judged_by), "output": output}
+    {"source": example.source, "reference": _reference(example), "output": output}
     for example, output in zip(examples, outputs, strict=True)
   ]
   return task.score(outputs, examples), rows
 
 
-def _shown(references: Sequence[AnyValue]) -> AnyValue:
-  """Returns all references that are texts as one, of others the first."""
-  return "\n".join(references) if isinstance(references[0], str) else references[0]
+def _reference(example: Example) -> AnyValue:
+  """Returns all references that are texts as one, of others the first if it is not the source."""
+  first, *_ = references = example.judged_by
+  if isinstance(first, str):
+    return "\n".join(references)
+  return None if first is example.source else first
