@@ -21,6 +21,7 @@ def get_config(kind="scenes"):
   config.task.update(name="reconstruct", source=field, metrics=("psnr",))
   config.data.update(format=kind, batch_size=8)
   if kind == "scenes":
+    config.task.metrics = ("psnr", "scene_match")
     config.data.update(train="train", validation="validation", test="test")
   # A row of eight pictures.
   length = 8 * (size[0] // 4) * (size[1] // 4)

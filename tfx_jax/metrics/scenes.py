@@ -17,7 +17,9 @@ _SHAPES = {
   "small diamond": "..#.. .###. ##### .###. ..#..",
   "small triangle": "..#.. ..#.. .###. .###. #####",
 }
+_NONE = ""
 _COLOURS = {
+  (255, 255, 255): _NONE,
   (220, 40, 40): "red",
   (40, 160, 60): "green",
   (50, 80, 220): "blue",
@@ -25,7 +27,7 @@ _COLOURS = {
   (150, 60, 180): "purple",
   (30, 30, 30): "black",
 }
-_NONE = ""
+_NEAR = 20
 # Captions, and the top left corner of each object's cell of 8x8 pixels.
 _ARRANGEMENTS = {
   "{}": ((4, 4),),
@@ -39,11 +41,14 @@ _Found = tuple[str, int, int, int]
 
 
 def describe_scene(picture: np.ndarray) -> str:
-  """Returns the caption of a picture, uint8 [H,W,3]; '' for one that is not of this kind."""
+  """Returns the caption of a picture, uint8 [H,W,3]; '' for one that is not of this kind.
+
+  Pixels have a colour if none of their values differs from its own by more than `_NEAR`: learned
+  codes give colours back that one cannot tell from it.
+  """
   names = np.full(picture.shape[:2], "?", object)
-  names[(picture == 255).all(axis=2)] = _NONE
   for colour, name in _COLOURS.items():
-    names[(picture == colour).all(axis=2)] = name
+    names[(np.abs(picture.astype(int) - colour) <= _NEAR).all(axis=2)] = name
   for found in _covers(names):
     if text := _say(found):
       return text
