@@ -48,6 +48,7 @@ def dot(x, y):
   return sum(jnp.vdot(a, b) for a, b in zip(*map(jax.tree.leaves, (x, y)), strict=True))
 
 
+@pytest.mark.slow
 def test_forward_mode_agrees_with_written_gradients():
   """Slopes, and Hessian-vector products: reverse over forward, and reverse over reverse."""
   (params, loss), (_, written) = setup(plain=True), setup(plain=False)

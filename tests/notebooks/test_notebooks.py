@@ -143,15 +143,15 @@ def test_a_clone_in_the_working_folder_is_not_an_installation(tmp_path, monkeypa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_it_runs_on_a_cpu(name, tmp_path):
-  """The same code; the environment asks for few steps, quick compilation and an empty cache."""
+def test_it_runs_on_a_cpu(name, tmp_path, cache_folder):
+  """The same code; the environment asks for few steps and quick compilation."""
   (tmp_path / "launch").symlink_to(ROOT / "launch")
   folder = tmp_path / "notebooks"
   folder.mkdir()
   settings = {
     "JAX_PLATFORMS": "cpu",
     "PYTHONPATH": str(ROOT),
-    "TFX_JAX_CACHE": str(tmp_path / "cache"),
+    "TFX_JAX_CACHE": cache_folder,
     "TFX_JAX_NOTEBOOK_STEPS": "4",
     "XLA_FLAGS": " ".join(x for x in os.environ["XLA_FLAGS"].split() if "device_count" not in x),
   }
