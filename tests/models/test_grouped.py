@@ -123,6 +123,20 @@ def test_packed_targets_are_those_of_rows_of_their_own(writer):
   )
 
 
+def test_a_mesh_changes_nothing(writer):
+  layout = builders.make_layout(writer.config, writer.codecs)
+  rng = np.random.default_rng(0)
+  rows = [([rng.integers(4, 10, 5)], [rng.integers(4, 10, 11)]) for _ in range(8)]
+  batch = layout.arrays(rows)
+  mesh = {"mesh.data": 2, "mesh.sequence": 2, "mesh.tensor": 2}
+  config = make_config(GROUPED | mesh)
+  parallel = builders.make_parallel(config)
+  objective = builders.make_objective(config, writer.model, parallel)
+  placed = parallel.place(batch)
+  loss = parallel.jit(lambda params: objective(params, placed).metrics["loss"][0])
+  assert float(loss(writer.params)) == pytest.approx(writer.loss(writer.params, batch), rel=1e-5)
+
+
 def test_a_group_is_a_block_of_the_picture(painter):
   codec = painter.codecs[1]
   picture = np.zeros((4, 6, 1), np.uint8)

@@ -39,6 +39,7 @@ _DEPENDS_ON = {
   "encoder_layers": ("architecture", "encoder_decoder"),
   "share_embeddings": ("architecture", "encoder_decoder"),
   "qkv_bias": ("use_bias", False),
+  "levels": ("architecture", "autoencoder"),
 }
 
 

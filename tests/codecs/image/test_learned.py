@@ -58,6 +58,7 @@ def test_its_likelihood_is_not_that_of_pixels():
 
 
 def test_the_autoencoder_is_saved_with_it(tmp_path):
-  codec().save(str(tmp_path))
+  codec().behind(50).save(str(tmp_path))
   assert (tmp_path / "means").read_bytes() == b"4"
+  assert codec().fingerprint in (tmp_path / "codec.json").read_text()
   assert '"kind": "learned"' in (tmp_path / "codec.json").read_text()

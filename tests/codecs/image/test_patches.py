@@ -65,6 +65,8 @@ def test_ids_can_follow_those_of_another_codec(tmp_path):
   assert behind.element.others == 50
   assert same(behind.decode(behind.encode(values)), values)
   assert behind.fingerprint != codec.fingerprint
+  behind.save(str(tmp_path))
+  assert load(str(tmp_path)).fingerprint == codec.fingerprint
 
 
 def test_patches_are_in_the_order_of_reading():

@@ -93,10 +93,10 @@ class LearnedCodec:
     return {"pictures": 1}
 
   def save(self, folder: str) -> None:
-    """Writes the codec with its autoencoder to a folder.
+    """Writes the codec with its autoencoder to a folder, ids as in a vocabulary of its own.
 
     Raises:
       UserError: if the folder cannot be written.
     """
     spec, files = self._autoencoder.saved()
-    write_codec(folder, self.kind, self.fingerprint, spec, files)
+    write_codec(folder, self.kind, self.behind(FIRST).fingerprint, spec, files)

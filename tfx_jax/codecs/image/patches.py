@@ -105,7 +105,7 @@ class PatchCodec:
     return {"pictures": 1, "values": int(np.prod(picture.shape))}
 
   def save(self, folder: str) -> None:
-    """Writes the codec to a folder.
+    """Writes the codec to a folder, with ids as they are in a vocabulary of its own.
 
     Raises:
       UserError: if the folder cannot be written.
@@ -113,7 +113,7 @@ class PatchCodec:
     codebook = io.BytesIO()
     np.save(codebook, self._codebook, allow_pickle=False)
     files = {CODEBOOK: codebook.getvalue()}
-    write_codec(folder, self.kind, self.fingerprint, self._spec(), files)
+    write_codec(folder, self.kind, self.behind(FIRST).fingerprint, self._spec(), files)
 
   def _spec(self) -> JsonObject:
     spec: JsonObject = {"size": self.size}
