@@ -34,18 +34,18 @@ def get_config(kind="digits"):
   )
   config.data.update(
     format="idx", train=f"{folder}/train[:95%]", validation=f"{folder}/train[95%:]",
-    test=f"{folder}/t10k", source_length=2, target_length=tokens + 1, batch_size=32,
+    test=f"{folder}/t10k", source_length=6, target_length=tokens + 1, batch_size=32,
   )  # fmt: skip
   if kind == "digits":
     config.data.source_dropout = 0.1
   if kind == "grey":
     # 2x2 pixels share a position; a row has one picture, and its end a position of its own.
     config.data.target_length = tokens + 4
-  config.tokenizer.update(vocab_size=16, normalization="identity")
-  config.image.update(size=(28, 28), patch=patch, codes=256)
+  config.tokenizer.update(kind="characters", vocab_size=16)
+  config.image.update(size=(28, 28), channels=1, patch=patch, codes=256)
   config.model.update(
     architecture="decoder_only", decoder_layers=4, features=192, num_heads=6, feed_forward=768,
-    activation="gelu", position="learned", max_positions=tokens + 4, use_bias=False, dropout=0.0,
+    activation="gelu", position="learned", max_positions=tokens + 8, use_bias=False, dropout=0.0,
   )  # fmt: skip
   if kind == "grey":
     config.image.block = (2, 2)
@@ -60,5 +60,5 @@ def get_config(kind="digits"):
     decode_examples=20, checkpoint_every=500,
   )  # fmt: skip
   config.evaluate.num_samples = 20
-  config.generate.update(search="sample", max_source_length=3, batch_size=32)
+  config.generate.update(search="sample", max_source_length=7, batch_size=32)
   return config

@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+import numpy as np
 import pytest
 from support.tiny_pictures import write_digits, write_folder
 from support.tiny_run import SETTINGS, write_dialogues, write_pairs
@@ -110,6 +111,23 @@ def test_an_experiment_runs(path, tmp_path, monkeypatch):
   assert main([f"--config={path}", f"--workdir={workdir}", *overrides]) == 0
   assert (workdir / "checkpoints" / "2").is_dir()
   assert '"split": "test"' in (workdir / "metrics.jsonl").read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize("kind", ["digits", "binary", "sampled", "grey"])
+def test_no_digit_is_dropped_and_none_loses_a_pixel(kind, tmp_path, monkeypatch):
+  write_digits(tmp_path)
+  monkeypatch.setenv("MNIST", str(tmp_path))
+  config = read_experiment(f"{next(p for p in EXPERIMENTS if p.stem == 'mnist')}:{kind}")
+  config.data.cache_dir = str(tmp_path / "cache")
+  codecs = builders.make_codecs(config, str(tmp_path / "run"))
+  assert codecs[1].element.vocab_size - codecs[1].element.others == 256
+  for split, count in (("train", 38), ("validation", 2), ("test", 40)):
+    report = builders.make_corpus(config, split, codecs).report
+    assert report["pairs_kept"] == count and report["target_values"] == count * 784
+  pictures = [example.target for example in builders.read_examples(config, "test", 5)]
+  assert all(picture.shape == (28, 28, 1) for picture in pictures)
+  decoded = codecs[1].decode(codecs[1].encode(pictures))
+  assert all(map(np.array_equal, decoded, pictures))
 
 
 @pytest.mark.parametrize(

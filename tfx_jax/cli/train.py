@@ -35,6 +35,9 @@ from tfx_jax.training.recorder import Counters, SkippedLog
 from tfx_jax.training.state import begin_with, plan_state
 from tfx_jax.training.step import make_loss_step
 
+# Share of dropped examples above which a line says why.
+_MANY = 0.1
+
 
 def train(config: ConfigDict, workdir: str) -> int:
   """Trains or resumes a run, and evaluates it on the test set."""
@@ -168,6 +171,12 @@ def _open_data(config: ConfigDict, codecs: Codecs, parallel: Parallel, split: st
     f"{split}: {counts['pairs_kept']:,} examples in {loader.rows(0):,} rows, {loader.describe()}; "
     f"dropped {long:,} longer than a row, {empty:,} empty{shortened}{overlap}"
   )
+  if long > _MANY * counts["pairs_read"]:
+    say(
+      f"{split}: {long / counts['pairs_read']:.0%} of the examples are left out, because their "
+      f"sources are longer than data.source_length={config.data.source_length} tokens, or their "
+      f"targets than data.target_length={config.data.target_length}"
+    )
   return loader
 
 
