@@ -31,7 +31,7 @@ def test_the_command_line_and_python_write_the_same(workdir, tmp_path):
   run = tfx_jax.load(str(workdir))
   outputs = [best.text for (best, *_) in run.generate(lines)]
   assert (tmp_path / "out").read_text().splitlines() == outputs and outputs[1] == ""
-  with pytest.raises(UserError, match="score: a masked model has no likelihood"):
+  with pytest.raises(UserError, match=r"score: .*masked.* has no likelihood"):
     run.score(["abc"], ["CBA"])
   with pytest.raises(UserError, match="masked"):
     run.export(str(tmp_path / "exported"))

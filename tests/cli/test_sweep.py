@@ -119,6 +119,7 @@ def test_what_is_finished_is_not_done_again(swept, monkeypatch, capsys, quick):
   assert quick == ["chrf", "chrf"]
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on(tmp_path, monkeypatch, capsys):
   experiment, workdir = write_experiment(tmp_path), tmp_path / "sweep"
   figures, calls = train.loss_metrics, []
