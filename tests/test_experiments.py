@@ -90,7 +90,17 @@ def tiny_data(config, folder):
   return settings
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+# Of two that run the same code as another one, only that other runs each time.
+ALIKE = ("emoji", "image_codes")
+
+
+@pytest.mark.parametrize(
+  "path",
+  [
+    pytest.param(path, marks=pytest.mark.slow if path.stem in ALIKE else ()) for path in EXPERIMENTS
+  ],
+  ids=lambda path: path.stem,
+)
 def test_an_experiment_runs(path, tmp_path, monkeypatch):
   for command in (train, evaluate):
     monkeypatch.setattr(command, "draw_curves", lambda workdir: None)
