@@ -20,7 +20,7 @@ FOLDER = ROOT / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.name != "build.py")
 HOME = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
 # Seconds of a processor that a notebook may take with few steps of training; the time of a clock
-# depends on what else the machine does. Most take 50 to 60, and half more where others share a core.
+# depends on what else the machine does. Most take 50 to 60, half more where others share a core.
 LIMIT = 150
 
 
