@@ -16,33 +16,25 @@ from tfx_jax.common.picture_files import read_picture
 from tfx_jax.errors import UserError
 from tfx_jax.generation.settings import GenerateSettings
 
-AUTOENCODER = {
-  "task.name": "reconstruct",
-  "task.source": "image",
+PICTURES = {
   "task.metrics": ("psnr",),
   "data.format": "pictures",
   "image.size": (8, 8),
   "image.patch": (4, 4),
+  "model.share_embeddings": False,
+  "train.num_steps": 2,
+}
+AUTOENCODER = PICTURES | {
+  "task.name": "reconstruct",
+  "task.source": "image",
   "image.codes": 0,
   "model.architecture": "autoencoder",
   "model.levels": (4, 3),
-  "model.share_embeddings": False,
-  "train.num_steps": 2,
   "train.label_smoothing": 0.0,
   "generate.beam_size": GenerateSettings.beam_size,
   "generate.max_length": GenerateSettings.max_length,
 }
-DRAW = {
-  "task.name": "draw",
-  "task.source": "text",
-  "task.target": "image",
-  "task.metrics": ("psnr",),
-  "data.format": "pictures",
-  "image.size": (8, 8),
-  "image.patch": (4, 4),
-  "model.share_embeddings": False,
-  "train.num_steps": 2,
-}
+DRAW = PICTURES | {"task.name": "draw", "task.source": "text", "task.target": "image"}
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from support.random_run import random_params, small_run
+from support.random_run import small_run
 from support.tiny_run import make_config
 
 from tfx_jax import builders
@@ -27,7 +27,6 @@ SHARED = {
 }
 TEXTS = ["abc", "fed cab", "d"]
 PICTURES = list(np.random.default_rng(0).choice(CODES.ravel(), (3, 3, 4, 1)))
-__all__ = ["random_params"]
 
 
 def make_run(random_params, task, architecture, position):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.random_run import random_params, small_run
+from support.random_run import small_run
 from support.tiny_run import make_config
 
 from tfx_jax import builders
@@ -29,7 +29,6 @@ PIXELS = {
 }
 LONG = {"data.target_length": 28}
 TEXTS = ["abc", "fed cab", "d"]
-__all__ = ["random_params"]
 
 
 @pytest.fixture(scope="module")

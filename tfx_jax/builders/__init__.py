@@ -28,11 +28,10 @@ from tfx_jax.builders.model import (
   POSITIONS,
   example_of,
   make_model,
-  rotary_scaling,
-  windows,
 )
 from tfx_jax.builders.plan import make_size, planned_codecs
 from tfx_jax.builders.sides import side_kinds, side_lengths
+from tfx_jax.builders.structured import rotary_scaling, windows
 from tfx_jax.builders.training import (
   has_likelihood,
   make_adapted,

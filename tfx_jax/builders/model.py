@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import jax
@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from tfx_jax.builders.data import make_layout
 from tfx_jax.builders.sides import side_grids
+from tfx_jax.builders.structured import rotary_scaling, windows
 from tfx_jax.codecs.codec import Element, Frames, Tokens
 from tfx_jax.errors import UserError
 from tfx_jax.layers import axes
@@ -31,7 +32,6 @@ from tfx_jax.layers.position import (
   Grid,
   LearnedGrid,
   LearnedPositions,
-  RotaryScaling,
   sinusoidal,
 )
 from tfx_jax.layers.stack import Stack
@@ -49,8 +49,6 @@ POSITIONS = (
 )  # fmt: skip
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 ARCHITECTURES = ("encoder_decoder", "decoder_only", "masked", "autoencoder")
-# Kinds of `model.rotary_scaling`, and how many numbers each has.
-_SCALINGS = {"linear": 1, "llama3": 4}
 
 
 class HasElement(Protocol):
@@ -257,44 +255,6 @@ def _attention(c: ConfigDict) -> Callable:
     dtype=_dtype(c.dtype),
     plain_gradients=c.plain_gradients,
   )
-
-
-def rotary_scaling(value: Sequence[Any]) -> RotaryScaling | None:
-  """Returns the scaling of ("linear", FACTOR) or ("llama3", FACTOR, LOW, HIGH, LENGTH), or None.
-
-  Raises:
-    UserError: for another value.
-  """
-  if not isinstance(value, str) and not value:
-    return None
-  kind, *numbers = [value] if isinstance(value, str) else value
-  are_positive = all(
-    isinstance(x, int | float) and not isinstance(x, bool) and 0 < x < math.inf for x in numbers
-  )
-  if not isinstance(kind, str) or len(numbers) != _SCALINGS.get(kind) or not are_positive:
-    raise UserError(
-      f"model.rotary_scaling={value!r}: use ('linear', FACTOR) or "
-      "('llama3', FACTOR, LOW, HIGH, LENGTH)"
-    )
-  return RotaryScaling(*map(float, numbers))
-
-
-def windows(value: Sequence[int], num_layers: int) -> tuple[int, ...] | None:
-  """Returns the attention window of each layer, given one for all or for each; None: no limits.
-
-  Raises:
-    UserError: for another value.
-  """
-  are_sizes = not isinstance(value, str) and all(
-    isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 2**31 for size in value
-  )
-  if not are_sizes or len(value) not in (0, 1, num_layers):
-    raise UserError(
-      f"model.windows={value!r}: use a tuple of one number, or of one for each of the "
-      f"{num_layers} decoder layers"
-    )
-  sizes = tuple(value) * num_layers if len(value) == 1 else tuple(value)
-  return sizes if any(sizes) else None
 
 
 def _norm(c: ConfigDict) -> Callable:

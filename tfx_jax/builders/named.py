@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -13,3 +14,9 @@ def arguments_of(function: Callable, section: ConfigDict) -> JsonObject:
   parameters = inspect.signature(function).parameters
   takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
   return {key: value for key, value in section.items() if key in parameters or takes_any}
+
+
+def value_of(config: ConfigDict, key: str) -> Any:
+  """Returns the value of a key `section.name`."""
+  section, name = key.split(".")
+  return config[section][name]

@@ -1,11 +1,17 @@
 """Checks of a configuration, before any time is spent on it."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from tfx_jax import builders
+from tfx_jax.builders.named import value_of
+from tfx_jax.builders.picture_checks import (
+  check_autoencoder,
+  check_groups,
+  check_levels,
+  check_pictures,
+)
 from tfx_jax.codecs.image.grid import check_patch
 from tfx_jax.common.picture_files import FITS, MODES
 from tfx_jax.common.ranges import check_range
@@ -15,15 +21,12 @@ from tfx_jax.data.truncation import LONG_SOURCES
 from tfx_jax.errors import UserError, nearest
 from tfx_jax.layers.block import NORM_PLACEMENTS
 from tfx_jax.layers.feed_forward import ACTIVATIONS
-from tfx_jax.layers.quantize import count_codes
 from tfx_jax.layers.stack import REMAT_POLICIES
 from tfx_jax.metrics.perplexity import LOSS_METRICS
 from tfx_jax.models.lora import parse_target
 from tfx_jax.models.quantized import WEIGHTS
 from tfx_jax.training.checkpoints.selection import SELECTIONS
 from tfx_jax.training.optimizer import STATE_DTYPES, arguments
-
-_MOST_CODES = 1 << 20
 
 CHOICES = {
   "data.long_sources": LONG_SOURCES,
@@ -49,13 +52,13 @@ def validate(config: ConfigDict) -> None:
   """
   _check_keys(config, base_config(), "")
   for key, choices in CHOICES.items():
-    _choice(key, _value(config, key), choices)
+    _choice(key, value_of(config, key), choices)
   _check_heads(config.model)
   builders.make_task(config)
   check_patch(config.image.size, config.image.patch, config.image.block)
   if config.image.channels not in MODES:
     raise UserError(f"image.channels={config.image.channels}: use 1, 3 or 4")
-  _check_levels(config.model.levels)
+  check_levels(config.model.levels)
   _check_architecture(config)
   _check_lengths(config)
   _check_chunks(config)
@@ -147,11 +150,6 @@ def _same_type(value: object, expected: object) -> bool:
   return isinstance(value, type(expected))
 
 
-def _value(config: ConfigDict, key: str) -> Any:
-  section, name = key.split(".")
-  return config[section][name]
-
-
 def _check_heads(model: ConfigDict) -> None:
   if not model.head_dim and model.features % model.num_heads:
     raise UserError(
@@ -197,7 +195,7 @@ def _check_architecture(config: ConfigDict) -> None:
   if not config.tokenizer.joint and not builders.make_task(config).has_source:
     raise UserError(f"task.name='{config.task.name}' needs tokenizer.joint=True")
   if "image" in builders.side_kinds(config):
-    _check_kinds(config)
+    check_pictures(config)
   elif config.model.position.endswith("_2d"):
     raise UserError(
       f"model.position='{config.model.position}' is for tasks with pictures, not "
@@ -206,8 +204,8 @@ def _check_architecture(config: ConfigDict) -> None:
   if config.model.architecture == "masked":
     _check_masked(config)
   if config.model.architecture == "autoencoder":
-    _check_autoencoder(config)
-  _check_groups(config)
+    check_autoencoder(config)
+  check_groups(config)
   if not alone:
     return
   if not config.tokenizer.joint:
@@ -232,120 +230,12 @@ def _check_masked(config: ConfigDict) -> None:
     "generate.ensemble": (),
   }
   for key, value in needed.items():
-    if type(value)(_value(config, key)) != value:
+    if type(value)(value_of(config, key)) != value:
       raise UserError(f"model.architecture='masked' needs {key}={value!r}")
   if not builders.make_task(config).has_source:
     raise UserError(
       f"model.architecture='masked' needs a task with sources, not '{config.task.name}'"
     )
-
-
-def _check_autoencoder(config: ConfigDict) -> None:
-  """Checks settings of models that learn codes."""
-  needed = {
-    "image.codes": 0,
-    "image.path": "",
-    "lora.rank": 0,
-    "train.r_drop": 0.0,
-    "data.source_dropout": 0.0,
-    "generate.alignments": False,
-    "generate.ensemble": (),
-    "evaluate.weights": "float32",
-  }
-  for key, value in needed.items():
-    if type(value)(_value(config, key)) != value:
-      raise UserError(f"model.architecture='autoencoder' needs {key}={value!r}")
-  if builders.side_kinds(config) != ("image", "image"):
-    raise UserError(
-      f"model.architecture='autoencoder' needs task.name='reconstruct', not '{config.task.name}'"
-    )
-
-
-def _check_groups(config: ConfigDict) -> None:
-  """Checks settings of blocks of patches, and of groups of tokens that share a position."""
-  image, size = config.image, config.model.group_size
-  patches = image.block[0] * image.block[1]
-  pictured = builders.side_kinds(config)[1] == "image"
-  if patches > 1 and not (pictured and image.codes and not image.path and size == patches):
-    raise UserError(
-      f"image.block={tuple(image.block)} is for pictures that are drawn with a codebook, and needs "
-      f"model.group_size={patches}"
-    )
-  if size == 1:
-    return
-  needed = {
-    "model.architecture": "encoder_decoder",
-    "model.tie_output": False,
-    "model.share_embeddings": False,
-    "model.copy_head": False,
-    "model.zero_start": False,
-    "model.embedding_norm": False,
-    "generate.alignments": False,
-    "generate.coverage_penalty": 0.0,
-  }
-  for key, value in needed.items():
-    if _value(config, key) != value:
-      raise UserError(f"model.group_size={size} needs {key}={value!r}")
-  if config.data.target_length % size:
-    raise UserError(
-      f"data.target_length={config.data.target_length} is not a multiple of model.group_size={size}"
-    )
-
-
-def _check_levels(levels: Any) -> None:
-  are_numbers = isinstance(levels, tuple | list) and all(
-    isinstance(level, int) and not isinstance(level, bool) and 2 <= level <= 256 for level in levels
-  )
-  if not are_numbers or not levels or count_codes(levels) > _MOST_CODES:
-    raise UserError(
-      f"model.levels={levels!r}: use numbers from 2 to 256, such as (8, 5, 5, 5), whose product is "
-      f"at most {_MOST_CODES:,}"
-    )
-
-
-def _check_frames(config: ConfigDict) -> None:
-  """Checks settings of models that read pictures as frames."""
-  if config.model.architecture == "autoencoder":
-    return
-  source, target = builders.side_kinds(config)
-  if source == target == "image":
-    raise UserError(f"task.name='{config.task.name}' needs model.architecture='autoencoder'")
-  if target == "image" or config.model.architecture == "decoder_only":
-    raise UserError(
-      f"image.codes=0 is for an encoder that reads pictures: task.name='{config.task.name}' with "
-      f"model.architecture='{config.model.architecture}' needs codes"
-    )
-
-
-def _check_kinds(config: ConfigDict) -> None:
-  """Checks settings of tasks with pictures: some must have one value, some be large enough."""
-  both = config.model.architecture != "decoder_only"
-  needed = {"model.share_embeddings": False} if both else {}
-  needed |= {
-    "model.copy_head": False,
-    "data.end_sources": True,
-    "data.source_sampling": 0.0,
-    "data.target_sampling": 0.0,
-  }
-  for key, value in needed.items():
-    if _value(config, key) != value:
-      raise UserError(f"task.name='{config.task.name}' needs {key}={value!r}: it has pictures")
-  codes = config.image.codes or config.image.path
-  if not codes or config.task.name == "reconstruct":
-    _check_frames(config)
-  source, target = builders.side_lengths(config)
-  # Tokens have an end, frames have none; a decoder-only model is also given a start.
-  end = 1 if codes else 0
-  least = {"data.target_length": target + end} if target else {}
-  if source:
-    read = source + (end if both else 2)
-    least |= {"data.source_length": source + end, "generate.max_source_length": read}
-  for key, length in least.items():
-    if _value(config, key) < length:
-      raise UserError(
-        f"{key}={_value(config, key)}: use {length} or more, pictures have {source or target} "
-        "patches and an end (image.size, image.patch)"
-      )
 
 
 def _choice(key: str, value: str, choices: Iterable[str]) -> None:
@@ -367,7 +257,7 @@ def _check_lengths(config: ConfigDict) -> None:
     ]
     keys += ["generate.max_source_length"] if kinds[0] == "text" else []
     keys += ["generate.max_length"] if kinds[1] == "text" else []
-    lengths = {key: _value(config, key) for key in keys}
+    lengths = {key: value_of(config, key) for key in keys}
   elif config.model.position != "learned":
     return
   elif window := builders.make_layout(config).window:
@@ -384,7 +274,7 @@ def _check_lengths(config: ConfigDict) -> None:
     keys += ["generate.max_source_length"]
     if not builders.side_lengths(config)[1]:
       keys += ["generate.max_length"]
-    lengths = {key: _value(config, key) for key in keys}
+    lengths = {key: value_of(config, key) for key in keys}
   for name, length in lengths.items():
     if length > config.model.max_positions:
       raise UserError(

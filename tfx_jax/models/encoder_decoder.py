@@ -148,6 +148,24 @@ class EncoderDecoder(nn.Module):
 
   def decode(self, elements: jax.Array, parents: jax.Array, cache: Cache) -> tuple[Output, Cache]:
     """Decodes one step: `elements` [B,W] or [B,W,C] continue beams `parents` [B,W]."""
+    hidden, context, cache = self._decode_stack(elements, parents, cache)
+    hidden = self._point(hidden, cache.copied, context)
+    source = None if cache.copied is None else cache.copied.tokens
+    return self.logits(hidden, source), cache
+
+  def _decode_stack(
+    self, elements: jax.Array, parents: jax.Array, cache: Cache
+  ) -> tuple[jax.Array, Context, Cache]:
+    """Runs the decoder stack for one step.
+
+    Args:
+      elements: what each beam reads, as `embed_target` takes it, [B,W,…].
+      parents: int32 [B,W], the beam of the step before that each of them continues.
+      cache: the cache.
+
+    Returns:
+      the hidden states [B,W,D], their context, and the cache that holds the step.
+    """
     cache = cache.reorder(parents)
     assert cache.memory_segments is not None
     positions = jnp.broadcast_to(cache.positions[:, None], parents.shape)  # [B] -> [B,W]
@@ -164,9 +182,7 @@ class EncoderDecoder(nn.Module):
       cache.query_index(),
       cache.key_index(),
     )
-    hidden = self._point(hidden, cache.copied, context)
-    source = None if cache.copied is None else cache.copied.tokens
-    return self.logits(hidden, source), cache.step(layers)
+    return hidden, context, cache.step(layers)
 
   def _copied(self, batch: SourceBatch, memory: jax.Array) -> CopyMemory | None:
     if self.copy_attention is None:

@@ -13,9 +13,7 @@ from flax import linen as nn
 from flax import struct
 
 from tfx_jax.errors import UserError
-from tfx_jax.layers.block import Context
 from tfx_jax.layers.cache import Cache
-from tfx_jax.layers.mask import Mask
 from tfx_jax.models.encoder_decoder import EncoderDecoder
 from tfx_jax.models.model import Batch, Output, Prompt
 
@@ -137,23 +135,8 @@ class Grouped(EncoderDecoder):
     self, parents: jax.Array, tokens: jax.Array, state: jax.Array, stack: Cache
   ) -> tuple[jax.Array, Cache]:
     """Runs the stack on a group that is complete."""
-    stack = stack.reorder(parents)
-    assert stack.memory_segments is not None
-    positions = jnp.broadcast_to(stack.positions[:, None], parents.shape)  # [B] -> [B,W]
-    context = Context(
-      positions,
-      stack.mask(),
-      Mask(jnp.ones_like(parents), stack.memory_segments),
-      slot=stack.slot,
-    )
-    hidden, layers = self.decoder_stack.decode(
-      self._embed_target(tokens, positions),
-      context,
-      stack.layers,
-      stack.query_index(),
-      stack.key_index(),
-    )
-    return hidden.astype(state.dtype), stack.step(layers)
+    hidden, _, stack = self._decode_stack(tokens, parents, stack)
+    return hidden.astype(state.dtype), stack
 
   def _grouped(self, batch: Batch) -> _Groups:
     """Returns the targets of a batch as groups."""
@@ -161,7 +144,7 @@ class Grouped(EncoderDecoder):
     end = -inputs.shape[1] % size
 
     def cut(x: jax.Array, left: int, right: int) -> jax.Array:
-      """Shifts x [B,T] by `left - right` places, and returns groups [B,P,J]."""
+      """Shifts x [B,T] to the right by `left` places, to the left by `right`: [B,T] -> [B,P,J]."""
       x = jnp.pad(x[:, right:], ((0, 0), (left, end + right)))
       x = x[:, : inputs.shape[1] + end]
       return x.reshape(x.shape[0], -1, size)

@@ -95,4 +95,5 @@ def check_patch(size: Sequence[int], patch: Sequence[int], block: Sequence[int] 
   if any(n % p for n, p in zip(size, patch, strict=True)):
     raise UserError(f"image.patch={tuple(patch)} does not divide image.size={tuple(size)}")
   if any(n // p % b for n, p, b in zip(size, patch, block, strict=True)):
-    raise UserError(f"image.block={tuple(block)} does not divide the patches of image.size")
+    grid = tuple(n // p for n, p in zip(size, patch, strict=True))
+    raise UserError(f"image.block={tuple(block)} does not divide the {grid} patches of a picture")

@@ -48,7 +48,7 @@ class PatchCodec:
 
   Attributes:
     element: tokens: the special ones, and from `first` one for each patch of the codebook.
-    fingerprint: a hash of the codebook, the size and `first`.
+    fingerprint: a hash of the arguments.
   """
 
   kind = "patches"
