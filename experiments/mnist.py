@@ -16,7 +16,7 @@ KINDS = {
   "digits": ("binary", "label", (2, 4), 2500),
   "binary": ("binary", "name", (2, 4), 6000),
   "sampled": ("sampled", "name", (2, 4), 6000),
-  "grey": ("picture", "name", (1, 1), 6000),
+  "grey": ("picture", "name", (1, 1), 5000),
 }
 
 
@@ -59,6 +59,9 @@ def get_config(kind="digits"):
     num_steps=steps, label_smoothing=0.0, log_every=50, eval_every=500, decode_every=1000,
     decode_examples=20, checkpoint_every=500,
   )  # fmt: skip
+  if kind == "grey":
+    config.data.batch_size, config.optimizer.learning_rate = 16, 4.5e-3
+    config.train.update(eval_every=1000, decode_every=2500)
   config.evaluate.num_samples = 20
   config.generate.update(search="sample", max_source_length=7, batch_size=32)
   return config

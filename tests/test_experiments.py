@@ -90,8 +90,8 @@ def tiny_data(config, folder):
   return settings
 
 
-# Of two that run the same code as another one, only that other runs each time.
-ALIKE = ("emoji", "image_codes")
+# Of several that run the same code, only one runs each time.
+ALIKE = ("cnn_dailymail", "emoji", "image_codes", "lm1b", "multi30k", "pictures", "wmt")
 
 
 @pytest.mark.parametrize(
