@@ -43,8 +43,8 @@ def get_config(task="draw"):
   config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=100, schedule="linear")
   config.optimizer.settings = {"consistent_rms": 0.2}
   config.train.update(
-    num_steps=3000, label_smoothing=0.0, log_every=20, eval_every=500, decode_every=500,
-    decode_examples=24, checkpoint_every=500,
+    num_steps=3000 if task == "draw" else 2000, label_smoothing=0.0, log_every=20, eval_every=500,
+    decode_every=500, decode_examples=24, checkpoint_every=500,
   )  # fmt: skip
   config.evaluate.update(checkpoint="latest", num_samples=10)
   config.generate.update(
