@@ -72,7 +72,7 @@ def tiny_data(config, folder):
       settings |= {"data.source_length": 2, "data.target_length": 99}
       settings |= {"generate.max_source_length": 3}
     if config.data.format == "pictures":
-      settings |= {"image.size": "(8,8)", "data.target_length": 17}
+      settings |= {"image.size": "(8,8)", "data.target_length": 16 + config.model.group_size}
     if config.model.architecture == "autoencoder":
       # It reads no setting of a search.
       names = ("beam_size", "max_length")
