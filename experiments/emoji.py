@@ -39,7 +39,7 @@ def get_config(task="draw"):
   if task == "draw":
     # A picture is 256 patches, of which 2x2 share a position; a row has one picture and its end.
     config.image.block = (2, 2)
-    config.model.update(group_size=4, tie_output=False, dropout=0.0)
+    config.model.update(group_size=4, tie_output=False, dropout=0.3)
     config.data.update(batch_size=32, source_dropout=0.1)
   else:
     # A picture is 64 frames of 4x4 pixels, and a row has four pictures.
