@@ -27,21 +27,17 @@ def get_config(task="draw"):
   )
   config.data.update(
     format="pictures", train=f"{folder}/train", validation=f"{folder}/validation",
-    test=f"{folder}/test", source_length=48, target_length=260, batch_size=16,
+    test=f"{folder}/test", source_length=48, target_length=257, batch_size=16,
   )  # fmt: skip
   config.tokenizer.update(vocab_size=2000, normalization="identity")
+  # Drawn pictures have 256 patches.
   config.image.update(size=(32, 32), patch=(2, 2), codes=1024)
   config.model.update(
     features=192, num_heads=6, encoder_layers=2, decoder_layers=4, feed_forward=768,
     activation="gelu", position="learned_2d", max_positions=128, share_embeddings=False,
     dropout=0.1,
   )  # fmt: skip
-  if task == "draw":
-    # A picture is 256 patches, of which 2x2 share a position; a row has one picture and its end.
-    config.image.block = (2, 2)
-    config.model.update(group_size=4, tie_output=False, dropout=0.3)
-    config.data.update(batch_size=32, source_dropout=0.1)
-  else:
+  if task == "describe":
     # A picture is 64 frames of 4x4 pixels, and a row has four pictures.
     config.image.update(patch=(4, 4), codes=0)
     config.data.update(source_length=256, target_length=96, batch_size=12)
