@@ -108,7 +108,8 @@ def main() -> None:
   test, truth = load(arguments.data, "t10k")
   features, classes = look(test)
   accuracy = 100 * float((classes == truth).mean())
-  print(json.dumps({"real_test": round(accuracy, 2), "frechet": round(frechet(features, real), 3)}))
+  figures = {"real_test": round(accuracy, 2), "frechet": round(frechet(features, real), 3)}
+  print(json.dumps(figures), flush=True)
   run = tfx_jax.load(arguments.workdir)
   wanted = np.arange(arguments.count) % 10
   for scale in arguments.guidance:

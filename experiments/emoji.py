@@ -37,17 +37,18 @@ def get_config(task="draw"):
     activation="gelu", position="learned_2d", max_positions=128, share_embeddings=False,
     dropout=0.1,
   )  # fmt: skip
+  config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=100, schedule="linear")
+  config.optimizer.settings = {"consistent_rms": 0.2}
+  config.train.update(
+    num_steps=3000, label_smoothing=0.0, log_every=20, eval_every=500, decode_every=500,
+    decode_examples=24, checkpoint_every=500,
+  )  # fmt: skip
   if task == "describe":
     # A picture is 64 frames of 4x4 pixels, and a row has four pictures.
     config.image.update(patch=(4, 4), codes=0)
     config.data.update(source_length=256, target_length=96, batch_size=12)
     config.model.update(encoder_layers=4, decoder_layers=2)
-  config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=100, schedule="linear")
-  config.optimizer.settings = {"consistent_rms": 0.2}
-  config.train.update(
-    num_steps=3000 if task == "draw" else 1200, label_smoothing=0.0, log_every=20, eval_every=500,
-    decode_every=500, decode_examples=24, checkpoint_every=500,
-  )  # fmt: skip
+    config.train.num_steps = 1200
   config.evaluate.update(checkpoint="latest", num_samples=10)
   config.generate.update(
     beam_size=1,

@@ -38,21 +38,12 @@ def get_config(kind="digits"):
   )  # fmt: skip
   if kind == "digits":
     config.data.source_dropout = 0.1
-  if kind == "grey":
-    # 2x2 pixels share a position; a row has one picture, and its end a position of its own.
-    config.data.target_length = tokens + 4
   config.tokenizer.update(kind="characters", vocab_size=16)
   config.image.update(size=(28, 28), channels=1, patch=patch, codes=256)
   config.model.update(
     architecture="decoder_only", decoder_layers=4, features=192, num_heads=6, feed_forward=768,
     activation="gelu", position="learned", max_positions=tokens + 8, use_bias=False, dropout=0.0,
   )  # fmt: skip
-  if kind == "grey":
-    config.image.block = (2, 2)
-    config.model.update(
-      architecture="encoder_decoder", encoder_layers=1, position="rotary_2d", group_size=4,
-      tie_output=False, share_embeddings=False,
-    )  # fmt: skip
   config.optimizer.update(name="muon", learning_rate=6e-3, warmup_steps=100, schedule="linear")
   config.optimizer.settings = {"consistent_rms": 0.2}
   config.train.update(
@@ -60,7 +51,14 @@ def get_config(kind="digits"):
     decode_examples=20, checkpoint_every=500,
   )  # fmt: skip
   if kind == "grey":
-    config.data.batch_size, config.optimizer.learning_rate = 16, 4.5e-3
+    # 2x2 pixels share a position; a row has one picture, and its end a position of its own.
+    config.image.block = (2, 2)
+    config.data.update(target_length=tokens + 4, batch_size=16)
+    config.model.update(
+      architecture="encoder_decoder", encoder_layers=1, position="rotary_2d", group_size=4,
+      tie_output=False, share_embeddings=False,
+    )  # fmt: skip
+    config.optimizer.learning_rate = 4.5e-3
     config.train.update(eval_every=1000, decode_every=2500)
   config.evaluate.num_samples = 20
   config.generate.update(search="sample", max_source_length=7, batch_size=32)

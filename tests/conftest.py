@@ -40,9 +40,8 @@ def bounded_programs():
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory):
-  """The cache of all runs, which all processes of pytest share; the user's own is not touched."""
-  base = tmp_path_factory.getbasetemp()
-  folder = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache")
+  """The cache of all runs; the user's own is not touched."""
+  folder = str(tmp_path_factory.mktemp("cache"))
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("TFX_JAX_CACHE", folder)
     yield folder
