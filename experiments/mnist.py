@@ -16,7 +16,7 @@ KINDS = {
   "digits": ("binary", "label", (2, 4), 2500),
   "binary": ("binary", "name", (2, 4), 6000),
   "sampled": ("sampled", "name", (2, 4), 6000),
-  "grey": ("picture", "name", (1, 1), 5000),
+  "grey": ("picture", "name", (1, 1), 10000),
 }
 
 
@@ -59,7 +59,7 @@ def get_config(kind="digits"):
       tie_output=False, share_embeddings=False,
     )  # fmt: skip
     config.optimizer.learning_rate = 4.5e-3
-    config.train.update(eval_every=1000, decode_every=2500)
+    config.train.update(eval_every=2500, decode_every=5000)
   config.evaluate.num_samples = 20
   config.generate.update(search="sample", max_source_length=7, batch_size=32)
   return config
