@@ -232,3 +232,11 @@ def test_a_structured_value_is_right_or_an_error_of_one_line_that_names_its_key(
       assert key in str(error) and "\n" not in str(error)
       refused += 1
   assert refused >= len(ODD) // 2
+
+
+def test_only_texts_have_random_segmentations():
+  draw = {"task.name": "draw", "task.metrics": ("exact_match",), "model.share_embeddings": False}
+  draw |= {"image.size": (4, 4), "data.source_sampling": 0.2}
+  validate(make_config(draw))
+  message = failure(validate, make_config(draw | {"data.target_sampling": 0.2}))
+  assert message == "task.name='draw' needs data.target_sampling=0.0: it has pictures"

@@ -23,9 +23,11 @@ def check_pictures(config: ConfigDict) -> None:
   needed |= {
     "model.copy_head": False,
     "data.end_sources": True,
-    "data.source_sampling": 0.0,
-    "data.target_sampling": 0.0,
   }
+  # Only texts have segmentations to draw from.
+  for side, kind in zip(("source", "target"), side_kinds(config), strict=True):
+    if kind != "text":
+      needed[f"data.{side}_sampling"] = 0.0
   for key, value in needed.items():
     if value_of(config, key) != value:
       raise UserError(f"task.name='{config.task.name}' needs {key}={value!r}: it has pictures")
