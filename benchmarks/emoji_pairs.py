@@ -1,6 +1,7 @@
 """Judges runs of `experiments/emoji.py` on pairs of a base and a skin tone that are in the test.
 
-  python benchmarks/emoji_pairs.py --data=data/emoji --draw=runs/emoji-draw --describe=runs/emoji-describe
+  python benchmarks/emoji_pairs.py --data=data/emoji --draw=runs/emoji-draw \
+      --describe=runs/emoji-describe
 
 For `draw`, the nearest of all true pictures by pixels (sum of squares) to each drawn one is found,
 for every name in every language; bases and skin tones of the two are compared. For `describe`,

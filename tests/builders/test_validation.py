@@ -55,6 +55,7 @@ def validate_all(config):
     {"train.label_smoothing": 1.0},
     {"train.ema_decay": 1.0},
     {"train.r_drop": -1.0},
+    {"train.token_dropout": 1.0},
     {"data.source_sampling": 1.0},
     {"evaluate.checkpoint": "ema"},
     {"evaluate.average_last": 3, "evaluate.checkpoint": "average"},

@@ -142,6 +142,7 @@ def test_what_needs_left_to_right_is_refused(writer):
     {"task.name": "text"},
     {"model.copy_head": True},
     {"train.r_drop": 1.0},
+    {"train.token_dropout": 0.1},
     {"model.windows": (3,)},
     {"generate.stop": ("a",)},
   ):

@@ -109,6 +109,7 @@ def check_autoencoder(config: ConfigDict) -> None:
     "image.path": "",
     "lora.rank": 0,
     "train.r_drop": 0.0,
+    "train.token_dropout": 0.0,
     "data.source_dropout": 0.0,
     "generate.alignments": False,
     "generate.ensemble": (),

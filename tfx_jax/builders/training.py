@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from tfx_jax.builders.named import arguments_of
 from tfx_jax.codecs.codec import Element, Frames
-from tfx_jax.codecs.special_tokens import MASK
+from tfx_jax.codecs.special_tokens import DEFAULT, MASK
 from tfx_jax.common.json_object import JsonObject
 from tfx_jax.models.autoencoder import AutoencoderModel
 from tfx_jax.models.lora import Adapted, adapters_only
@@ -61,7 +61,9 @@ def make_objective(
   if config.model.architecture == "masked":
     settings = arguments_of(MaskedObjective, config.train)
     return MaskedObjective(cast(MaskedModel, model), MASK, **shared, **settings)
-  return TokenObjective(model, **shared, **arguments_of(TokenObjective, config.train))
+  special = DEFAULT if target is None else target.special_tokens
+  mask = special.eos if special.bos is None else special.bos  # neither is predicted from otherwise
+  return TokenObjective(model, mask=mask, **shared, **arguments_of(TokenObjective, config.train))
 
 
 def make_step(

@@ -225,6 +225,7 @@ def _check_masked(config: ConfigDict) -> None:
     "model.zero_start": False,
     "model.windows": (),
     "train.r_drop": 0.0,
+    "train.token_dropout": 0.0,
     "data.end_sources": True,
     "generate.alignments": False,
     "generate.ensemble": (),

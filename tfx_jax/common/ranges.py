@@ -116,6 +116,7 @@ RANGES = {
   "train.label_smoothing": _BELOW_ONE,
   "train.z_loss": _WEIGHT,
   "train.r_drop": _WEIGHT,
+  "train.token_dropout": _BELOW_ONE,
   "train.ema_decay": _BELOW_ONE,
   "train.loss_chunks": _COUNT_OR_NONE,
   "train.microbatches": _COUNT,
