@@ -19,11 +19,9 @@ def check_pictures(config: ConfigDict) -> None:
     UserError: naming the key.
   """
   both = config.model.architecture != "decoder_only"
-  needed = {"model.share_embeddings": False} if both else {}
-  needed |= {
-    "model.copy_head": False,
-    "data.end_sources": True,
-  }
+  needed: dict[str, float] = {"model.copy_head": False, "data.end_sources": True}
+  if both:
+    needed["model.share_embeddings"] = False
   # Only texts have segmentations to draw from.
   for side, kind in zip(("source", "target"), side_kinds(config), strict=True):
     if kind != "text":
