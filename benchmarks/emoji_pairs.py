@@ -6,7 +6,8 @@
 For `draw`, the nearest of all true pictures by pixels (sum of squares) to each drawn one is found,
 for every name in every language; bases and skin tones of the two are compared. For `describe`,
 names in each language must be exactly right. Prints a JSON line for each; `floor` is the share that
-copying the picture or names of the most similar training name or picture gets right.
+copying the picture or names of the most similar training name or picture gets right, and for `draw`
+`true` is the share of true pictures, `coded` of those that went through the codec.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from emoji_pictures import base_and_tone
+from tqdm import tqdm
 
 import tfx_jax
 from tfx_jax.common.picture_files import fit, read_picture
@@ -60,17 +62,27 @@ def judge_draw(folder: str, workdir: str) -> None:
   test, train = records(folder, "test"), records(folder, "train")
   run = tfx_jax.load(workdir)
   drawn = [best.value for (best, *_) in run.generate([record["text"] for record in test])]
-  values = np.array(drawn, np.float32).reshape(len(drawn), -1)
-  found = [names[i] for i in nearest(values, candidates)]
+  codec, pictures = run.codecs[1], pixels([record["path"] for record in test])
+  shape = (-1, *drawn[0].shape)
+  coded = codec.decode(codec.encode([*pictures.reshape(shape).astype(np.uint8)]))
+  found, true_found, coded_found = (
+    [names[i] for i in nearest(np.array(each, np.float32).reshape(len(test), -1), candidates)]
+    for each in (drawn, pictures, coded)
+  )
   known = {record["text"]: record["path"] for record in train}
-  close = [difflib.get_close_matches(r["text"], known, n=1, cutoff=0.0)[0] for r in test]
+  close = [
+    difflib.get_close_matches(record["text"], known, n=1, cutoff=0.0)[0]
+    for record in tqdm(test, "names of training")
+  ]
   copied = [everything[known[text]] for text in close]
   true = [english(record) for record in test]
   for language, start in (("en", 0), ("de", 1)):
     part = slice(start, None, 2)
     figures = {"task": "draw", "language": language, "pictures": len(true[part])}
     figures |= shares(found[part], true[part])
-    print(json.dumps(figures | {"floor": shares(copied[part], true[part])}), flush=True)
+    others = {"floor": copied, "true": true_found, "coded": coded_found}
+    figures |= {name: shares(each[part], true[part]) for name, each in others.items()}
+    print(json.dumps(figures), flush=True)
 
 
 def judge_describe(folder: str, workdir: str) -> None:

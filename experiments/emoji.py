@@ -44,7 +44,7 @@ def get_config(task="draw"):
     config.model.update(
       encoder_layers=2, decoder_layers=4, position="rotary_2d", group_size=4, tie_output=False
     )
-    # Half of the patches are hidden from later ones: names are read, pictures not recited.
+    # With half of the patches masked the model must read the name.
     config.train.update(
       token_dropout=0.5, num_steps=4200, eval_every=300, decode_every=1500, checkpoint_every=300
     )

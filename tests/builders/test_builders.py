@@ -7,6 +7,8 @@ from support.tiny_run import make_config, write_pairs
 
 from tfx_jax import builders
 from tfx_jax.builders.validation import validate
+from tfx_jax.codecs.codec import Tokens
+from tfx_jax.codecs.special_tokens import DEFAULT, SpecialTokens
 from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.data.example import Example
 from tfx_jax.errors import UserError
@@ -353,3 +355,13 @@ def test_objective_and_model_both_get_plain_gradients(plain, monkeypatch):
   settings = builders.make_objective(config, None, builders.make_parallel(config))
   assert settings["plain_gradients"] == plain
   assert builders.make_model(config, TOKENIZERS).head().plain_gradients == plain
+
+
+@pytest.mark.parametrize(
+  "special", [DEFAULT, SpecialTokens(eos=7, bos=None), SpecialTokens(eos=7, bos=5)]
+)
+def test_masked_tokens_are_those_of_the_target_codec(special, monkeypatch):
+  monkeypatch.setattr(builders.training, "TokenObjective", lambda *args, **settings: settings)
+  config, target = make_config(), Tokens(40, special)
+  settings = builders.make_objective(config, None, builders.make_parallel(config), target)
+  assert settings["mask"] == special.mask

@@ -9,7 +9,7 @@ from support.tiny_run import make_config
 from tfx_jax import builders
 from tfx_jax.builders.validation import validate
 from tfx_jax.codecs.image.patches import PatchCodec
-from tfx_jax.codecs.special_tokens import EOS, MASK, PAD
+from tfx_jax.codecs.special_tokens import DEFAULT, EOS, PAD
 from tfx_jax.codecs.text.tokenizer import CharacterTokenizer
 from tfx_jax.errors import UserError
 from tfx_jax.training.masked_objective import MaskedObjective
@@ -48,7 +48,7 @@ def test_texts_have_the_likeliest_lengths_and_end_there(writer):
     assert len({len(output.tokens) for output in row}) == len(row) == 3
     for output in row:
       *ids, end = output.tokens
-      assert end == EOS and not {EOS, PAD, MASK} & {*ids}
+      assert end == EOS and not {EOS, PAD, DEFAULT.mask} & {*ids}
       assert writer.tokenizer.decode([output.tokens]) == [output.text]
       assert output.score == pytest.approx(output.log_prob / max(len(ids), 1))
     assert [o.score for o in row] == sorted((o.score for o in row), reverse=True)
@@ -90,7 +90,7 @@ def test_one_token_is_the_likeliest_given_all_others(painter):
   hits = []
   for place in range(12):
     inputs = np.array(batch["targets"])
-    inputs[0, place] = MASK
+    inputs[0, place] = DEFAULT.mask
     logits = np.array(bound.logits(bound(batch | {"decoder_inputs": inputs}))[0, place])
     logits[: painter.codecs[1].element.others] = -np.inf
     hits.append(logits[: painter.codecs[1].element.vocab_size].argmax() == ids[place])
@@ -108,7 +108,7 @@ def test_a_known_place_is_predicted_from_both_sides(writer):
 
 
 def test_only_masked_tokens_have_weight_in_the_loss(writer):
-  objective = MaskedObjective(writer.model, MASK)
+  objective = MaskedObjective(writer.model, DEFAULT.mask)
   pairs = [writer.layout.source([4, 5])] * 4, [[4, 5, 6, EOS]] * 4
   batch = writer.layout.pairs(*pairs, 4)
   sums = jax.jit(objective)(writer.params, batch, jax.random.key(0))

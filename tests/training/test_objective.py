@@ -14,8 +14,8 @@ from tfx_jax.training.objective import (
   FrameObjective,
   TokenObjective,
   default_chunks,
-  drop_tokens,
   last_of_each,
+  mask_tokens,
 )
 from tfx_jax.training.state import TrainState, init_params
 from tfx_jax.training.step import make_loss_step, make_train_step
@@ -48,33 +48,33 @@ def test_the_last_of_each_example_is_where_its_segment_ends():
   assert last_of_each(jnp.asarray(segments)).astype(int).tolist() == expected
 
 
-def test_hidden_are_a_share_of_the_inputs_that_are_targets_too():
+def test_masked_are_a_share_of_the_inputs_that_are_targets_too():
   """The first input of each target, a source in front of it and padding are kept."""
   # Two examples; the first three targets have no weight, as a source in a decoder-only model.
   segments = jnp.asarray([[1] * 8 + [2] * 6 + [0] * 2] * 200)
   weights = jnp.asarray([[0] * 3 + [1] * 5 + [1] * 6 + [0] * 2] * 200, jnp.float32)
   inputs = jnp.full(segments.shape, 7)
   batch = {"decoder_inputs": inputs, "targets_segments": segments, "weights": weights}
-  found = drop_tokens(batch, 0.3, 3, jax.random.key(0))["decoder_inputs"]
-  may_drop = np.array([0] * 4 + [1] * 4 + [0] + [1] * 5 + [0] * 2, bool)
+  found = mask_tokens(batch, 0.3, 3, jax.random.key(0))["decoder_inputs"]
+  may_mask = np.array([0] * 4 + [1] * 4 + [0] + [1] * 5 + [0] * 2, bool)
   assert set(np.unique(found)) == {3, 7}
-  assert (np.asarray(found)[:, ~may_drop] == 7).all()
-  assert (np.asarray(found)[:, may_drop] == 3).mean() == pytest.approx(0.3, abs=0.04)
+  assert (np.asarray(found)[:, ~may_mask] == 7).all()
+  assert (np.asarray(found)[:, may_mask] == 3).mean() == pytest.approx(0.3, abs=0.04)
 
 
-def test_tokens_are_hidden_in_training_alone():
+def test_tokens_are_masked_in_training_alone():
   model, batch = small_model(), small_batch(4)
   params = nn.unbox(jax.jit(lambda: init_params(model, 0, batch))())
-  plain, hiding = TokenObjective(model), TokenObjective(model, token_dropout=0.9, mask=3)
+  plain, masking = TokenObjective(model), TokenObjective(model, token_dropout=0.9, mask=3)
 
   def loss(objective, batch, key=None):
     return float(jax.jit(objective)(params, batch, key).objective)
 
   key = jax.random.key(1)
-  hidden = drop_tokens(batch, 0.9, 3, jax.random.fold_in(key, 0))
-  assert loss(hiding, batch) == loss(plain, batch)
-  assert loss(hiding, batch, key) == pytest.approx(loss(plain, hidden), rel=1e-6)
-  assert loss(hiding, batch, key) != pytest.approx(loss(plain, batch), rel=1e-4)
+  masked = mask_tokens(batch, 0.9, 3, jax.random.fold_in(key, 0))
+  assert loss(masking, batch) == loss(plain, batch)
+  assert loss(masking, batch, key) == pytest.approx(loss(plain, masked), rel=1e-6)
+  assert loss(masking, batch, key) != pytest.approx(loss(plain, batch), rel=1e-4)
 
 
 def test_sums_of_frames_are_those_of_each_real_frame(params):

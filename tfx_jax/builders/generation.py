@@ -7,9 +7,9 @@ from ml_collections import ConfigDict
 from tfx_jax.builders.data import make_layout
 from tfx_jax.builders.named import arguments_of
 from tfx_jax.codecs.codec import Codec
-from tfx_jax.codecs.special_tokens import MASK
 from tfx_jax.generation.any_generator import AnyGenerator
 from tfx_jax.generation.generator import Generator
+from tfx_jax.generation.inputs import tokens_of
 from tfx_jax.generation.masked import MaskedGenerator
 from tfx_jax.generation.reconstruction import Reconstructor
 from tfx_jax.generation.settings import GenerateSettings
@@ -32,5 +32,6 @@ def make_generator(
   if config.model.architecture == "autoencoder":
     return Reconstructor(cast(AutoencoderModel, model), parallel, codecs[1], layout, settings)
   if config.model.architecture == "masked":
-    return MaskedGenerator(cast(MaskedModel, model), parallel, *codecs, layout, settings, MASK)
+    mask = tokens_of(codecs[1]).special_tokens.mask
+    return MaskedGenerator(cast(MaskedModel, model), parallel, *codecs, layout, settings, mask)
   return Generator(model, parallel, *codecs, layout, settings)

@@ -1,14 +1,14 @@
 """From the configuration to the optimizer, the objective, the training step and its intervals."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import optax
 from ml_collections import ConfigDict
 
 from tfx_jax.builders.named import arguments_of
 from tfx_jax.codecs.codec import Element, Frames
-from tfx_jax.codecs.special_tokens import DEFAULT, MASK
+from tfx_jax.codecs.special_tokens import DEFAULT
 from tfx_jax.common.json_object import JsonObject
 from tfx_jax.models.autoencoder import AutoencoderModel
 from tfx_jax.models.lora import Adapted, adapters_only
@@ -54,16 +54,15 @@ def make_objective(
     return ReconstructionObjective(cast(AutoencoderModel, model))
   if isinstance(target, Frames):
     return FrameObjective(model)
-  shared = {
+  shared: dict[str, Any] = {
     "device_parts": parallel.batch_parts,
     "plain_gradients": config.model.plain_gradients,
   }
+  shared["mask"] = (DEFAULT if target is None else target.special_tokens).mask
   if config.model.architecture == "masked":
     settings = arguments_of(MaskedObjective, config.train)
-    return MaskedObjective(cast(MaskedModel, model), MASK, **shared, **settings)
-  special = DEFAULT if target is None else target.special_tokens
-  mask = special.eos if special.bos is None else special.bos  # neither is predicted from otherwise
-  return TokenObjective(model, mask=mask, **shared, **arguments_of(TokenObjective, config.train))
+    return MaskedObjective(cast(MaskedModel, model), **shared, **settings)
+  return TokenObjective(model, **shared, **arguments_of(TokenObjective, config.train))
 
 
 def make_step(

@@ -8,9 +8,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 PAD, EOS, UNK, BOS = 0, 1, 2, 3
-# What models that predict masked tokens read for a token that is not known yet: BOS is in no target
-# and is never generated.
-MASK = BOS
 # Their names in the vocabulary, by id.
 SPECIAL_PIECES = ("<pad>", "</s>", "<unk>", "<s>")
 
@@ -40,6 +37,14 @@ class SpecialTokens(NamedTuple):
   def eos_ids(self) -> tuple[int, ...]:
     """Ids that end a generated sequence."""
     return (self.eos, *self.other_eos)
+
+  @property
+  def mask(self) -> int:
+    """The id that a decoder reads in place of a token that is masked: BOS, or EOS without BOS.
+
+    Inside a target a decoder reads neither otherwise.
+    """
+    return self.eos if self.bos is None else self.bos
 
   @property
   def ids(self) -> frozenset[int]:

@@ -323,8 +323,8 @@ def base() -> ConfigDict:
         # Weight of the divergence between predictions under two dropout masks (R-Drop). Above 0,
         # each row is computed twice.
         "r_drop": 0.0,
-        # Probability with which a token is hidden from the predictions after it, so that they
-        # depend more on the source.
+        # Probability with which a token is masked for the predictions after it, so that they
+        # depend more on the source (word dropout).
         "token_dropout": 0.0,
         # Decay of a moving average of the parameters, which validation then uses; 0: no average.
         "ema_decay": 0.0,

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import jax
 import jax.numpy as jnp
 
-from tfx_jax.codecs.special_tokens import MASK
+from tfx_jax.codecs.special_tokens import DEFAULT
 from tfx_jax.losses.cross_entropy import chunked_cross_entropy
 from tfx_jax.losses.frames import absolute_error, stop_cross_entropy
 from tfx_jax.models.model import Batch, BoundModel, FrameOutput, Hidden, Model, Params
@@ -47,13 +47,13 @@ class TokenObjective:
     model: the model.
     label_smoothing: probability that is spread over the whole vocabulary.
     z_loss: weight of log(Z)^2.
-    token_dropout: probability with which a decoder input is hidden if there is a key, see
-      `drop_tokens`.
+    token_dropout: probability with which a decoder input is masked if there is a key, see
+      `mask_tokens`.
     r_drop: weight of the divergence between predictions under two dropout masks. If it is above 0
       and there is a key, each row is read under both, and sums are halved.
     loss_chunks: number of chunks of T whose logits are computed at a time; 0 for
       `default_chunks`.
-    mask: id that hidden inputs are replaced by.
+    mask: id that masked inputs are replaced by.
     device_parts: numbers of parts that devices split rows and their length into.
     plain_gradients: whether JAX derives the gradient, see `layers/gradients.py`.
   """
@@ -67,7 +67,7 @@ class TokenObjective:
     token_dropout: float = 0.0,
     r_drop: float = 0.0,
     loss_chunks: int = 0,
-    mask: int = MASK,
+    mask: int = DEFAULT.mask,
     device_parts: tuple[int, int] = (1, 1),
     plain_gradients: bool = False,
   ):
@@ -84,7 +84,7 @@ class TokenObjective:
     if r_drop:
       batch = _twice(batch)
     if self._token_dropout and key is not None:
-      batch = drop_tokens(batch, self._token_dropout, self._mask, jax.random.fold_in(key, 0))
+      batch = mask_tokens(batch, self._token_dropout, self._mask, jax.random.fold_in(key, 0))
     bound = _bind(self.model, params, key)
 
     def head(hidden: Hidden) -> jax.Array:
@@ -131,19 +131,25 @@ class FrameObjective:
     return Sums(error + stop, weight, {name: (total, weight) for name, total in metrics.items()})
 
 
-def drop_tokens(batch: Batch, rate: float, mask: int, key: jax.Array) -> Batch:
-  """Returns a batch in which a share of the decoder inputs is hidden: replaced by the id `mask`.
+def mask_tokens(batch: Batch, rate: float, mask: int, key: jax.Array) -> Batch:
+  """Returns a batch whose decoder inputs [B,T] are replaced by the id `mask` at random places.
 
-  Predictions then depend more on the source and less on the last tokens (Bowman et al. 2016,
-  arXiv:1511.06349, section 3.1). Inputs that are not among the targets are kept: the first one of
-  each target, and the source of a decoder-only model.
+  Predictions then depend more on the source and less on the last tokens (word dropout, Bowman et
+  al. 2016, arXiv:1511.06349, section 3.1). Inputs that are not among the targets are kept: the
+  first one of each target, and the source of a decoder-only model.
+
+  Args:
+    batch: the batch.
+    rate: probability of each input.
+    mask: id of a masked token.
+    key: key of the draws.
   """
   segments, is_target = batch["targets_segments"], batch["weights"] > 0
   # The input of a position is the target of the one before it.
   is_input = (segments[:, 1:] == segments[:, :-1]) & is_target[:, :-1]
-  may_drop = jnp.pad(is_input, ((0, 0), (1, 0)))
-  drop = may_drop & jax.random.bernoulli(key, rate, may_drop.shape)
-  return {**batch, "decoder_inputs": jnp.where(drop, mask, batch["decoder_inputs"])}
+  is_input = jnp.pad(is_input, ((0, 0), (1, 0)))  # [B,T-1] -> [B,T]
+  masked = is_input & jax.random.bernoulli(key, rate, is_input.shape)
+  return {**batch, "decoder_inputs": jnp.where(masked, mask, batch["decoder_inputs"])}
 
 
 def last_of_each(segments: jax.Array) -> jax.Array:

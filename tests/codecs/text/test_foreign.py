@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tfx_jax.codecs.special_tokens import SpecialTokens
+from tfx_jax.codecs.special_tokens import DEFAULT, SpecialTokens
 from tfx_jax.codecs.text.foreign import HuggingFaceTokenizer
 from tfx_jax.codecs.text.loading import load_tokenizer
 
@@ -24,6 +24,10 @@ def test_special_tokens_come_back(tokenizer, tmp_path):
   loaded = load_tokenizer(str(tmp_path))
   assert loaded.special_tokens == SPECIAL_TOKENS
   assert loaded.encode(["a b", "b"]) == [[5, 6], [6]]
+
+
+def test_a_masked_token_is_bos_or_without_one_eos():
+  assert (DEFAULT.mask, SPECIAL_TOKENS.mask) == (DEFAULT.bos, SPECIAL_TOKENS.eos)
 
 
 def test_special_tokens_saved_by_earlier_versions_are_read(tokenizer, tmp_path):
